@@ -1,0 +1,300 @@
+//! DynamoDB: reads in batches, commits plans, and tells a passing failure from a final one.
+
+use std::collections::HashMap;
+
+use aws_config::SdkConfig;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::http::HttpResponse;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{CancellationReason, KeysAndAttributes};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use std::time::Duration;
+use uuid::Uuid;
+
+use crate::budget::{Budget, Tries};
+use crate::error::Error;
+use crate::item::{Item, Key};
+use crate::plan::Plan;
+use crate::transaction;
+
+/// Most keys of one BatchGetItem.
+const MAX_KEYS: usize = 100;
+
+/// Most BatchGetItems at once: a body can list tens of thousands of ids.
+const MAX_READS_AT_ONCE: usize = 16;
+
+/// The attributes that are read of the livechat table's items, of whatever kind. Departments may carry
+/// much that this function does not know and need not fetch.
+const ATTRIBUTES: [&str; 9] =
+    ["pk", "active", "ancestors", "departmentIds", "monitors", "parentId", "roles", "username", "version"];
+
+/// The two tables' names.
+#[derive(Clone, Debug)]
+pub struct Tables {
+    /// Login tokens.
+    pub tokens: String,
+    /// Everything else.
+    pub livechat: String,
+}
+
+/// The tables behind a client.
+pub struct Store {
+    client: Client,
+    tables: Tables,
+}
+
+/// The items that were found, by partition key.
+pub(crate) struct Items(HashMap<String, Item>);
+
+/// How a transaction that did not fail has ended.
+pub(crate) enum Commit {
+    /// It is stored.
+    Done,
+    /// Conditions failed and nothing is stored: for each action whose condition failed, by its place,
+    /// the item as it is, or `None` if there is none.
+    Refused(Vec<(usize, Option<Item>)>),
+}
+
+impl Items {
+    pub(crate) fn take(&mut self, key: &Key) -> Option<Item> {
+        self.0.remove(&key.partition())
+    }
+}
+
+impl Store {
+    /// A store on DynamoDB as `sdk` says: region, credentials, endpoint.
+    ///
+    /// The SDK's own retries are off. They know neither a cancelled transaction nor Lambda's deadline, so
+    /// [`Tries`] does it for everything in one place.
+    pub fn new(sdk: &SdkConfig, tables: Tables) -> Self {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(Duration::from_millis(800))
+            .operation_attempt_timeout(Duration::from_secs(1))
+            // An operation is one attempt; this adds loading the credentials.
+            .operation_timeout(Duration::from_millis(1500))
+            .build();
+        let config = aws_sdk_dynamodb::config::Builder::from(sdk)
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts)
+            .build();
+        Self { client: Client::from_conf(config), tables }
+    }
+
+    /// Reads the items of these distinct keys, strongly consistent.
+    ///
+    /// # Errors
+    /// DynamoDB is unavailable until the time is over, or refuses for good.
+    pub(crate) async fn read(
+        &self,
+        keys: impl IntoIterator<Item = Key>,
+        budget: &Budget,
+    ) -> Result<Items, Error> {
+        let keys: Vec<Key> = keys.into_iter().collect();
+        let mut batches = Vec::new();
+        for batch in keys.chunks(MAX_KEYS) {
+            batches.push(self.read_batch(batch, budget));
+        }
+        let items: Vec<Vec<(String, Item)>> =
+            stream::iter(batches).buffer_unordered(MAX_READS_AT_ONCE).try_collect().await?;
+        Ok(Items(items.into_iter().flatten().collect()))
+    }
+
+    async fn read_batch(&self, keys: &[Key], budget: &Budget) -> Result<Vec<(String, Item)>, Error> {
+        let mut tries = Tries::new(budget);
+        let mut found = Vec::with_capacity(keys.len());
+        let mut request = Some(self.batch(keys)?);
+        while let Some(unread) = request.take() {
+            let call = self.client.batch_get_item().set_request_items(Some(unread.clone())).send();
+            budget.spend(|spent| spent.calls += 1);
+            match tries.run(call).await?.map_err(failure) {
+                Ok(output) => {
+                    for (table, items) in output.responses.unwrap_or_default() {
+                        let key = if table == self.tables.tokens { "hashedToken" } else { "pk" };
+                        found.extend(items.into_iter().filter_map(|item| {
+                            let partition = item.get(key)?.as_s().ok()?.clone();
+                            Some((partition, item))
+                        }));
+                    }
+                    request = output.unprocessed_keys.filter(|left| !left.is_empty());
+                    if request.is_some() {
+                        tries.pause(Error::Unavailable("DynamoDB left keys unprocessed".into())).await?;
+                    }
+                }
+                Err(error @ Error::Unavailable(_)) => {
+                    tries.pause(error).await?;
+                    request = Some(unread);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+
+    /// The request for a batch: by table, as BatchGetItem wants it.
+    fn batch(&self, keys: &[Key]) -> Result<HashMap<String, KeysAndAttributes>, Error> {
+        let (tokens, others): (Vec<&Key>, Vec<&Key>) =
+            keys.iter().partition(|key| matches!(key, Key::Token(_)));
+        let names: Vec<String> = (0..ATTRIBUTES.len()).map(|n| format!("#a{n}")).collect();
+        let mut request = HashMap::new();
+        if !tokens.is_empty() {
+            let keys = KeysAndAttributes::builder()
+                .set_keys(Some(tokens.into_iter().map(Key::attributes).collect()))
+                .consistent_read(true);
+            request.insert(self.tables.tokens.clone(), keys.build().map_err(internal)?);
+        }
+        if !others.is_empty() {
+            let keys = KeysAndAttributes::builder()
+                .set_keys(Some(others.into_iter().map(Key::attributes).collect()))
+                .consistent_read(true)
+                .projection_expression(names.join(","))
+                .set_expression_attribute_names(Some(
+                    names.into_iter().zip(ATTRIBUTES.map(String::from)).collect(),
+                ));
+            request.insert(self.tables.livechat.clone(), keys.build().map_err(internal)?);
+        }
+        Ok(request)
+    }
+
+    /// Commits a plan, the same one until it is stored, refused or the time is over.
+    ///
+    /// # Errors
+    /// Others are in the way, or DynamoDB unavailable, until the time is over; the unit is too large; or
+    /// DynamoDB refuses for good.
+    pub(crate) async fn commit(
+        &self,
+        plan: &Plan,
+        updated_at: &str,
+        budget: &Budget,
+        tries: &mut Tries<'_>,
+    ) -> Result<Commit, Error> {
+        let items: Vec<_> = plan
+            .actions
+            .iter()
+            .map(|action| transaction::item(action, &self.tables.livechat, updated_at))
+            .collect::<Result<_, _>>()
+            .map_err(internal)?;
+        // The same for every send of this plan: if a reply is lost, DynamoDB answers the next send of a
+        // transaction that it has committed with success.
+        let token = Uuid::new_v4().to_string();
+        loop {
+            let call = self
+                .client
+                .transact_write_items()
+                .set_transact_items(Some(items.clone()))
+                .client_request_token(&token)
+                .send();
+            budget
+                .spend(|spent| (spent.calls, spent.transactions) = (spent.calls + 1, spent.transactions + 1));
+            let Err(error) = tries.run(call).await? else { return Ok(Commit::Done) };
+            let again = match verdict(error) {
+                Verdict::Refused(items) => {
+                    budget.spend(|spent| spent.conflicts += 1);
+                    return Ok(Commit::Refused(items));
+                }
+                Verdict::Failed(error) => error,
+            };
+            match again {
+                Error::Busy => budget.spend(|spent| spent.conflicts += 1),
+                Error::Unavailable(_) => {}
+                final_error => return Err(final_error),
+            }
+            tries.pause(again).await?;
+        }
+    }
+}
+
+/// What a transaction's failure means.
+enum Verdict {
+    /// Plan again.
+    Refused(Vec<(usize, Option<Item>)>),
+    /// `Busy` and `Unavailable` pass; anything else is final.
+    Failed(Error),
+}
+
+/// Reasons stand at the place of their actions, "None" where nothing was wrong (DynamoDB API Reference,
+/// "TransactWriteItems").
+fn verdict(error: SdkError<TransactWriteItemsError, HttpResponse>) -> Verdict {
+    match error.as_service_error() {
+        Some(TransactWriteItemsError::TransactionInProgressException(_)) => Verdict::Failed(Error::Busy),
+        Some(TransactWriteItemsError::TransactionCanceledException(canceled)) => {
+            match reasons(canceled.cancellation_reasons()) {
+                Some(verdict) => verdict,
+                None => Verdict::Failed(internal(error)),
+            }
+        }
+        // What a request itself carries may be found too large before any item is looked at.
+        Some(service) if is_item_size(service.message()) => Verdict::Failed(Error::UnitTooLarge),
+        _ => Verdict::Failed(failure(error)),
+    }
+}
+
+/// When reasons mix: failed conditions first, since a new plan may not meet the others; then what no
+/// repetition cures; then throttling, then conflicts. `None` is a reason that we don't know.
+fn reasons(reasons: &[CancellationReason]) -> Option<Verdict> {
+    let code = |reason: &CancellationReason| reason.code().unwrap_or("None").to_owned();
+    let refused: Vec<_> = reasons
+        .iter()
+        .enumerate()
+        .filter(|(_, reason)| code(reason) == "ConditionalCheckFailed")
+        // An empty item is how some engines say that there is none.
+        .map(|(place, reason)| (place, reason.item.clone().filter(|item| !item.is_empty())))
+        .collect();
+    if !refused.is_empty() {
+        return Some(Verdict::Refused(refused));
+    }
+    // The unit's action is the first.
+    if let Some(unit) = reasons.first()
+        && code(unit) == "ValidationError"
+        && is_item_size(unit.message())
+    {
+        return Some(Verdict::Failed(Error::UnitTooLarge));
+    }
+    let codes: Vec<String> = reasons.iter().map(code).filter(|code| code != "None").collect();
+    let all = |known: fn(&str) -> bool| !codes.is_empty() && codes.iter().all(|code| known(code));
+    if all(|code| code == "TransactionConflict") {
+        Some(Verdict::Failed(Error::Busy))
+    } else if all(|code| code == "TransactionConflict" || is_throttling(code)) {
+        Some(Verdict::Failed(Error::Unavailable(codes.join(", ").into())))
+    } else {
+        None
+    }
+}
+
+fn is_item_size(message: Option<&str>) -> bool {
+    message.is_some_and(|message| message.starts_with("Item size"))
+}
+
+/// The codes of throttling, as an exception of its own or as a cancellation reason.
+fn is_throttling(code: &str) -> bool {
+    matches!(
+        code,
+        "ProvisionedThroughputExceeded"
+            | "ProvisionedThroughputExceededException"
+            | "RequestLimitExceeded"
+            | "ThrottlingError"
+            | "ThrottlingException"
+    )
+}
+
+/// `Unavailable` if trying again may help, else `Internal`.
+fn failure<E>(error: SdkError<E, HttpResponse>) -> Error
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let passes = match &error {
+        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => true,
+        // An error without a code is a reply that was cut short.
+        SdkError::ServiceError(service) => {
+            service.raw().status().is_server_error() || service.err().code().is_none_or(is_throttling)
+        }
+        _ => false,
+    };
+    if passes { Error::Unavailable(error.into()) } else { internal(error) }
+}
+
+fn internal(error: impl Into<crate::error::Cause>) -> Error {
+    Error::Internal(error.into())
+}

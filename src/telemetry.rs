@@ -1,0 +1,83 @@
+//! Logs: one JSON object a line on standard output, at the level that the environment asks for.
+
+use std::env;
+use std::io;
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Logs to standard output. `RUST_LOG` says the level, else Lambda's own setting,
+/// `AWS_LAMBDA_LOG_LEVEL`, else it is `info`.
+pub fn init() {
+    let level = ["RUST_LOG", "AWS_LAMBDA_LOG_LEVEL"]
+        .into_iter()
+        .find_map(|name| level(&env::var(name).ok()?))
+        .unwrap_or(LevelFilter::INFO);
+    subscriber(level, io::stdout).init();
+    std::panic::set_hook(Box::new(|panic| {
+        // Where, and not what: a message may quote what it stumbled over.
+        let location = panic.location().map(ToString::to_string);
+        tracing::error!(location, "panicked");
+    }));
+}
+
+/// The subscriber behind [`init`]. The level is this crate's own. Libraries are held at warnings whatever
+/// it is, because below that they print events, headers and requests, and a token is in those.
+pub fn subscriber<W>(
+    level: LevelFilter,
+    writer: W,
+) -> impl tracing::Subscriber + Send + Sync + SubscriberInitExt
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let libraries = level.min(LevelFilter::WARN);
+    let filter = Targets::new().with_default(libraries).with_target("livechat_units", level);
+    let json = tracing_subscriber::fmt::layer()
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_span_list(false)
+        .with_writer(writer);
+    tracing_subscriber::registry().with(json).with(filter)
+}
+
+/// The level in `trace`, `INFO` or `livechat_units=debug`.
+fn level(text: &str) -> Option<LevelFilter> {
+    // Lambda says FATAL where Rust has no such level.
+    if text.eq_ignore_ascii_case("fatal") {
+        return Some(LevelFilter::ERROR);
+    }
+    let wanted: Targets = text.parse().ok()?;
+    let levels = [
+        tracing::Level::TRACE,
+        tracing::Level::DEBUG,
+        tracing::Level::INFO,
+        tracing::Level::WARN,
+        tracing::Level::ERROR,
+    ];
+    let lowest = levels.into_iter().find(|level| wanted.would_enable("livechat_units", level));
+    Some(lowest.map_or(LevelFilter::OFF, LevelFilter::from_level))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_come_from_either_variable() {
+        for (text, expected) in [
+            ("info", LevelFilter::INFO),
+            ("TRACE", LevelFilter::TRACE),
+            ("FATAL", LevelFilter::ERROR),
+            ("off", LevelFilter::OFF),
+            ("warn,livechat_units=debug", LevelFilter::DEBUG),
+            ("hyper=trace", LevelFilter::OFF),
+        ] {
+            assert_eq!(level(text), Some(expected), "{text}");
+        }
+        assert_eq!(level("a=b=c"), None);
+    }
+}

@@ -1,0 +1,68 @@
+//! A DynamoDB on this machine: the embedded engine behind HTTP, or any other that an endpoint names.
+
+use std::future::Future;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
+use dynoxide::Database;
+use livechat_units::Tables;
+use tokio::net::TcpListener;
+
+use crate::template::Table;
+
+/// Opens a database: in memory, or kept in `file`.
+///
+/// # Errors
+/// The file can't be opened or is not a database.
+pub fn open(file: Option<&Path>) -> Result<Database> {
+    let opened = match file {
+        None => Database::memory(),
+        Some(file) => {
+            let path = file.to_str().context("the data file's path is not UTF-8")?;
+            Database::new(path)
+        }
+    };
+    opened.map_err(|error| anyhow::anyhow!("opening the database: {error}"))
+}
+
+/// Serves the database's HTTP API until `shutdown` is ready.
+///
+/// # Errors
+/// The listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    database: Database,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<()> {
+    dynoxide::server::serve_with_shutdown(listener, database, shutdown)
+        .await
+        .map_err(|error| anyhow::anyhow!("serving DynamoDB: {error}"))
+}
+
+/// The SDK's configuration for a local engine, which wants some region and credentials and checks neither.
+pub fn sdk_config(endpoint: &str) -> SdkConfig {
+    let credentials = Credentials::new("local", "local", None, None, "local");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::from_static("us-east-1"))
+        .endpoint_url(endpoint)
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build()
+}
+
+/// Creates both tables as the template declares them. Returns false if they were there already.
+///
+/// # Errors
+/// The template or DynamoDB refuses.
+pub async fn create_tables(client: &Client, tables: &Tables) -> Result<bool> {
+    let existing = client.list_tables().send().await.context("listing tables")?;
+    if existing.table_names().contains(&tables.livechat) {
+        return Ok(false);
+    }
+    Table::of_variable("TOKENS_TABLE")?.create(client, &tables.tokens).await?;
+    Table::of_variable("LIVECHAT_TABLE")?.create(client, &tables.livechat).await?;
+    Ok(true)
+}

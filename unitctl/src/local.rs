@@ -1,0 +1,127 @@
+//! `unitctl local`: the whole thing on one machine.
+
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use aws_sdk_dynamodb::Client;
+use clap::Args;
+use livechat_units::{Function, Tables};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::{engine, front, sample};
+
+/// Longer than any request may take.
+const LONGEST_STOP: Duration = Duration::from_secs(16);
+
+/// Run the endpoint and an embedded DynamoDB on this machine, with the documentation's sample data.
+#[derive(Args, Debug)]
+pub struct Local {
+    /// Port of the endpoint
+    #[arg(long, default_value_t = 3000)]
+    port: u16,
+    /// Port of DynamoDB
+    #[arg(long, default_value_t = 8000)]
+    dynamodb_port: u16,
+    /// Keep the data in this file instead of in memory
+    #[arg(long, value_name = "FILE")]
+    data: Option<PathBuf>,
+}
+
+impl Local {
+    /// Serves until Ctrl-C.
+    ///
+    /// # Errors
+    /// A port is taken, or the data file is not a database.
+    pub async fn run(self) -> Result<()> {
+        livechat_units::telemetry::init();
+        let api = listen(self.port, "--port").await?;
+        let dynamodb = listen(self.dynamodb_port, "--dynamodb-port").await?;
+        let api_url = format!("http://{}", api.local_addr()?);
+        let dynamodb_url = format!("http://{}", dynamodb.local_addr()?);
+        let database = engine::open(self.data.as_deref())?;
+
+        let (stop_front, front_stopped) = watch::channel(());
+        let (stop_engine, engine_stopped) = watch::channel(());
+        let engine = tokio::spawn(engine::serve(dynamodb, database, stopped(engine_stopped)));
+
+        let sdk = engine::sdk_config(&dynamodb_url);
+        let client = Client::new(&sdk);
+        let tables = Tables { tokens: "local-tokens".into(), livechat: "local-livechat".into() };
+        if engine::create_tables(&client, &tables).await? {
+            sample::put(&client, &tables).await?;
+        }
+        let function = Function::new(&sdk, tables.clone());
+        let front = tokio::spawn(front::serve(api, function, stopped(front_stopped)));
+
+        print_ready(&api_url, &dynamodb_url, &tables);
+        interrupted().await?;
+        println!("Stopping.");
+        // The front first, so that the requests under way still find their DynamoDB. Its clients'
+        // connections close with it; one that was left half a request behind is not waited for.
+        drop(stop_front);
+        let stopping = async {
+            front.await??;
+            drop(client);
+            drop(stop_engine);
+            engine.await?
+        };
+        tokio::time::timeout(LONGEST_STOP, stopping).await.unwrap_or(Ok(()))
+    }
+}
+
+async fn listen(port: u16, option: &str) -> Result<TcpListener> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(listener),
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            bail!("port {port} is taken by another program; choose another with {option}")
+        }
+        Err(error) => Err(error).with_context(|| format!("listening on {address}")),
+    }
+}
+
+/// Ready when the sender is gone.
+async fn stopped(mut receiver: watch::Receiver<()>) {
+    while receiver.changed().await.is_ok() {}
+}
+
+async fn interrupted() -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupt = tokio::signal::ctrl_c() => interrupt?,
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+fn print_ready(api_url: &str, dynamodb_url: &str, tables: &Tables) {
+    let (unit, user, token, body) = (sample::UNIT, sample::USER, sample::TOKEN, sample::BODY);
+    println!(
+        "\
+The endpoint is at {api_url}. Update the sample unit:
+
+  curl -s {api_url}/api/v1/livechat/units/{unit} \\
+    -H 'X-Auth-Token: {token}' \\
+    -H 'X-User-Id: {user}' \\
+    -H 'Content-Type: application/json' \\
+    -d '{body}'
+
+DynamoDB is at {dynamodb_url}, with the tables {tokens} and {livechat}. Look at the unit's item:
+
+  curl -s {dynamodb_url} \\
+    -H 'X-Amz-Target: DynamoDB_20120810.GetItem' \\
+    -H 'Content-Type: application/x-amz-json-1.0' \\
+    -H 'X-Amz-Date: 20211206T144059Z' \\
+    -H 'Authorization: AWS4-HMAC-SHA256 Credential=local/20211206/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0' \\
+    -d '{{\"TableName\":\"{livechat}\",\"Key\":{{\"pk\":{{\"S\":\"UNIT#{unit}\"}},\"sk\":{{\"S\":\"UNIT\"}}}}}}'
+
+or any AWS SDK or tool with that endpoint and any credentials. Ctrl-C stops.",
+        tokens = tables.tokens,
+        livechat = tables.livechat,
+    );
+}

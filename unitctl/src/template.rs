@@ -1,0 +1,104 @@
+//! The tables as `template.yaml` declares them, so that what runs here can't drift from what is deployed.
+
+use anyhow::{Context, Result, anyhow};
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, TimeToLiveSpecification};
+use serde::Deserialize;
+use yaml_serde::Value;
+
+/// The template in the repository's root.
+pub const TEMPLATE: &str = include_str!("../../template.yaml");
+
+/// A table of the template.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Table {
+    attribute_definitions: Vec<Attribute>,
+    key_schema: Vec<KeyPart>,
+    time_to_live_specification: Option<TimeToLive>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Attribute {
+    attribute_name: String,
+    attribute_type: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct KeyPart {
+    attribute_name: String,
+    key_type: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct TimeToLive {
+    attribute_name: String,
+}
+
+impl Table {
+    /// The table that the function finds through this environment variable.
+    ///
+    /// # Errors
+    /// The template has no such variable, or it refers to something that is not a table.
+    pub fn of_variable(name: &str) -> Result<Self> {
+        let template: Value = yaml_serde::from_str(TEMPLATE)?;
+        let resources = template.get("Resources").context("the template has no resources")?;
+        let mut functions =
+            resources.as_mapping().into_iter().flatten().map(|(_, resource)| resource).filter(|resource| {
+                resource.get("Type").and_then(Value::as_str) == Some("AWS::Serverless::Function")
+            });
+        let variable = functions
+            .find_map(|function| function.get("Properties")?.get("Environment")?.get("Variables")?.get(name))
+            .with_context(|| format!("no function in the template has a variable {name}"))?;
+        let Value::Tagged(reference) = variable else {
+            return Err(anyhow!("{name} is not a reference in the template"));
+        };
+        let table = reference.value.as_str().and_then(|id| resources.get(id));
+        let properties = table
+            .filter(|table| table.get("Type").and_then(Value::as_str) == Some("AWS::DynamoDB::Table"))
+            .and_then(|table| table.get("Properties"))
+            .with_context(|| format!("{name} does not refer to a table of the template"))?;
+        Ok(yaml_serde::from_value(properties.clone())?)
+    }
+
+    /// Creates the table under this name.
+    ///
+    /// # Errors
+    /// DynamoDB refuses, for instance because the table exists.
+    pub async fn create(&self, client: &Client, name: &str) -> Result<()> {
+        let mut request = client.create_table().table_name(name).billing_mode(BillingMode::PayPerRequest);
+        for attribute in &self.attribute_definitions {
+            request = request.attribute_definitions(
+                AttributeDefinition::builder()
+                    .attribute_name(&attribute.attribute_name)
+                    .attribute_type(attribute.attribute_type.as_str().into())
+                    .build()?,
+            );
+        }
+        for part in &self.key_schema {
+            request = request.key_schema(
+                KeySchemaElement::builder()
+                    .attribute_name(&part.attribute_name)
+                    .key_type(part.key_type.as_str().into())
+                    .build()?,
+            );
+        }
+        request.send().await.with_context(|| format!("creating table {name}"))?;
+        if let Some(time_to_live) = &self.time_to_live_specification {
+            let specification = TimeToLiveSpecification::builder()
+                .attribute_name(&time_to_live.attribute_name)
+                .enabled(true)
+                .build()?;
+            let request = client.update_time_to_live().table_name(name);
+            request
+                .time_to_live_specification(specification)
+                .send()
+                .await
+                .with_context(|| format!("setting the time to live of table {name}"))?;
+        }
+        Ok(())
+    }
+}
