@@ -102,7 +102,7 @@ mod tests {
     fn nests_128_levels_and_no_more() {
         assert!(parse(nested(128).as_bytes()).is_ok());
         let error = parse(nested(129).as_bytes()).expect_err("129 levels are too many");
-        assert_eq!(error.to_string(), "recursion limit exceeded at line 1 column 129");
+        assert_eq!(error.to_string(), "recursion limit exceeded at line 1 column 130");
     }
 
     #[test]

@@ -382,3 +382,6 @@ fn found<T>(found: &Found<T>) -> Result<Option<&T>, Error> {
         Some(Err(corrupt)) => Err(corrupt.clone().into()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -58,6 +58,12 @@ pub(crate) enum Commit {
     Refused(Vec<(usize, Option<Item>)>),
 }
 
+impl From<HashMap<String, Item>> for Items {
+    fn from(by_partition: HashMap<String, Item>) -> Self {
+        Self(by_partition)
+    }
+}
+
 impl Items {
     pub(crate) fn take(&mut self, key: &Key) -> Option<Item> {
         self.0.remove(&key.partition())
@@ -99,7 +105,7 @@ impl Store {
         }
         let items: Vec<Vec<(String, Item)>> =
             stream::iter(batches).buffer_unordered(MAX_READS_AT_ONCE).try_collect().await?;
-        Ok(Items(items.into_iter().flatten().collect()))
+        Ok(items.into_iter().flatten().collect::<HashMap<_, _>>().into())
     }
 
     async fn read_batch(&self, keys: &[Key], budget: &Budget) -> Result<Vec<(String, Item)>, Error> {
