@@ -4,5 +4,5 @@
 pub mod engine;
 mod front;
 pub mod local;
-mod sample;
+pub mod sample;
 pub mod template;

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use livechat_units::{Tables, hashed_token};
 use serde_json::{Value, json};
 
@@ -21,52 +21,102 @@ pub const BODY: &str = concat!(
     r#""unitDepartments":[{"departmentId":"CgM4vfNNtj8t4QEMd"}]}"#
 );
 
-/// Writes the sample items.
+/// Writes the sample items: the documentation's, and those that the sample events need for every answer.
 ///
 /// # Errors
 /// DynamoDB refuses.
 pub async fn put(client: &Client, tables: &Tables) -> Result<()> {
-    let token = json!({
-        "hashedToken": hashed_token(TOKEN), "userId": USER, "createdAt": "2021-12-06T14:00:00.000Z",
-        "type": "personalAccessToken", "name": "sample",
-    });
-    put_item(client, &tables.tokens, &token).await?;
-    for item in [
+    write(client, &tables.tokens, &tokens()).await?;
+    write(client, &tables.livechat, &livechat()).await
+}
+
+fn tokens() -> Vec<Value> {
+    let token = |token, user| json!({ "hashedToken": hashed_token(token), "userId": user });
+    let mut tokens = vec![
+        token(TOKEN, USER),
+        token("TokenOfTheDeactivatedUser000000000000000001", "deactivatedUser01"),
+        token("TokenOfTheUserWithoutPermission000000000001", "agentOfSupport001"),
+        token("TokenOfTheUserWhoSeesOnlyMonitoredUnits0001", "restrictedUser001"),
+        token("TokenOfAUserWhoIsNoMore00000000000000000001", "userWhoIsNoMore01"),
+        token("TokenThatHasExpired000000000000000000000001", USER),
+    ];
+    tokens[0]["type"] = "personalAccessToken".into();
+    tokens[0]["name"] = "sample".into();
+    tokens[5]["expiresAt"] = 1_638_801_659.into();
+    tokens
+}
+
+fn livechat() -> Vec<Value> {
+    let user = |id: &str, username, active, roles: &[&str]| {
         json!({
-            "pk": format!("USER#{USER}"), "sk": "USER", "username": "rocket.admin", "active": true,
-            "roles": {"set": ["admin", "livechat-manager"]},
-        }),
+            "pk": format!("USER#{id}"), "sk": "USER", "username": username, "active": active,
+            "roles": { "set": roles },
+        })
+    };
+    let unit = |id: &str, name, departments: &[String]| {
+        let mut unit = json!({
+            "pk": format!("UNIT#{id}"), "sk": "UNIT", "name": name, "visibility": "public", "type": "u",
+            "numMonitors": 0, "numDepartments": departments.len(), "monitors": {}, "version": 1,
+            "_updatedAt": "2021-12-06T14:00:00.000Z",
+        });
+        if !departments.is_empty() {
+            unit["departmentIds"] = json!({ "set": departments });
+        }
+        unit
+    };
+    let department = |id: &str, name: &str| {
         json!({
-            "pk": "USER#GT67Tv6x5p5y5xZWN", "sk": "USER", "username": "testerio", "active": true,
-            "roles": {"set": ["livechat-monitor"]},
-        }),
+            "pk": format!("DEPARTMENT#{id}"), "sk": "DEPARTMENT", "name": name, "enabled": true,
+            "_updatedAt": "2021-12-06T14:00:00.000Z",
+        })
+    };
+    let many: Vec<String> = (1..=100).map(|n| format!("departmentNo{n:05}")).collect();
+    let large_unit = "unitOfAHundred001";
+
+    let mut items = vec![
         json!({
             "pk": "PERMISSION#manage-livechat-units", "sk": "PERMISSION",
-            "roles": {"set": ["admin", "livechat-manager"]},
+            "roles": { "set": ["admin", "livechat-manager", "unit-editor"] },
         }),
-        json!({
-            "pk": format!("UNIT#{UNIT}"), "sk": "UNIT", "name": "unitxx", "visibility": "public", "type": "u",
-            "numMonitors": 0, "numDepartments": 0, "monitors": {}, "version": 1,
-            "_updatedAt": "2021-12-06T14:00:00.000Z",
-        }),
-        json!({
-            "pk": "DEPARTMENT#CgM4vfNNtj8t4QEMd", "sk": "DEPARTMENT", "name": "Support", "enabled": true,
-            "_updatedAt": "2021-12-06T14:00:00.000Z",
-        }),
-    ] {
-        put_item(client, &tables.livechat, &item).await?;
+        user(USER, "rocket.admin", true, &["admin", "livechat-manager"]),
+        user("GT67Tv6x5p5y5xZWN", "testerio", true, &["livechat-agent", "livechat-monitor"]),
+        user("deactivatedUser01", "former.manager", false, &["livechat-manager"]),
+        user("agentOfSupport001", "support.agent", true, &["livechat-agent"]),
+        user("restrictedUser001", "shift.lead", true, &["livechat-monitor", "unit-editor"]),
+        unit(UNIT, "unitxx", &[]),
+        unit(large_unit, "A hundred departments", &many),
+        department("CgM4vfNNtj8t4QEMd", "Support"),
+    ];
+    items.extend(many.iter().enumerate().map(|(index, id)| {
+        let mut department = department(id, &format!("Branch {}", index + 1));
+        department["parentId"] = large_unit.into();
+        department["ancestors"] = json!([large_unit]);
+        department
+    }));
+    items
+}
+
+/// Writes items in the batches that BatchWriteItem takes.
+///
+/// # Errors
+/// DynamoDB refuses.
+pub async fn write(client: &Client, table: &str, items: &[Value]) -> Result<()> {
+    for batch in items.chunks(25) {
+        let puts = batch.iter().map(|item| {
+            let AttributeValue::M(item) = attribute(item) else { bail!("an item is not an object: {item}") };
+            let put = PutRequest::builder().set_item(Some(item)).build()?;
+            Ok(WriteRequest::builder().put_request(put).build())
+        });
+        let puts = puts.collect::<Result<Vec<_>>>()?;
+        let output = client.batch_write_item().request_items(table, puts).send().await;
+        let output = output.context("writing sample data")?;
+        ensure!(output.unprocessed_items.is_none_or(|left| left.is_empty()), "DynamoDB left items unwritten");
     }
     Ok(())
 }
 
-async fn put_item(client: &Client, table: &str, item: &Value) -> Result<()> {
-    let AttributeValue::M(item) = attribute(item) else { unreachable!("the items above are objects") };
-    client.put_item().table_name(table).set_item(Some(item)).send().await.context("writing sample data")?;
-    Ok(())
-}
-
 /// JSON as DynamoDB's types; `{"set": [...]}` is a string set.
-fn attribute(value: &Value) -> AttributeValue {
+pub fn attribute(value: &Value) -> AttributeValue {
     match value {
         Value::Null => AttributeValue::Null(true),
         Value::Bool(value) => AttributeValue::Bool(*value),

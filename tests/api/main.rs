@@ -1,0 +1,12 @@
+//! The function from outside: an event goes in, the response and the stored items are checked, on a real
+//! DynamoDB engine. `DYNAMODB_ENDPOINT` points the tests at another engine than the embedded one.
+
+mod authentication;
+mod contention;
+mod events;
+mod faults;
+mod input;
+mod limits;
+mod logs;
+mod meaning;
+mod world;
