@@ -26,15 +26,21 @@ pub struct Budget {
     spent: Mutex<Spent>,
 }
 
-/// What a request has cost, for its log line.
+/// What a request has cost, for its log line and metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Spent {
-    /// Calls to DynamoDB, failed ones included.
-    pub calls: u32,
+    /// Calls to DynamoDB, failed ones included; reads made at once count each.
+    pub round_trips: u32,
     /// TransactWriteItems among them.
-    pub transactions: u32,
+    pub attempts: u32,
     /// Transactions that others were in the way of: failed conditions and conflicts.
     pub conflicts: u32,
+    /// Calls that DynamoDB throttled or did not answer well, and batches that it left unfinished.
+    pub failures: u32,
+    /// Read capacity units, as DynamoDB counts them. It tells none for what fails.
+    pub read_units: f64,
+    /// Write capacity units, likewise.
+    pub write_units: f64,
 }
 
 impl Budget {

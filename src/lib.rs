@@ -11,16 +11,20 @@ mod id;
 mod item;
 mod json;
 mod load;
+mod metrics;
 mod plan;
 mod response;
 mod store;
 pub mod telemetry;
+#[cfg(test)]
+mod template_tests;
 mod transaction;
 mod update;
 
 use std::env;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use aws_config::SdkConfig;
@@ -39,6 +43,7 @@ use error::Error;
 use event::Call;
 use id::{UnitId, UserId};
 use load::Loaded;
+use metrics::Report;
 use plan::{Next, Plan};
 pub use response::Response;
 pub use store::Tables;
@@ -49,6 +54,10 @@ use update::Update;
 pub struct Function {
     store: Store,
     seen: SeenTokens,
+    /// The name that metrics go under, if they are wanted.
+    metrics: Option<String>,
+    /// True until the first request of this execution environment.
+    is_cold: AtomicBool,
 }
 
 /// An environment variable that the function can't start without.
@@ -104,7 +113,19 @@ struct Told {
 impl Function {
     /// The function on the DynamoDB that `sdk` leads to.
     pub fn new(sdk: &SdkConfig, tables: Tables) -> Self {
-        Self { store: Store::new(sdk, tables), seen: SeenTokens::default() }
+        Self {
+            store: Store::new(sdk, tables),
+            seen: SeenTokens::default(),
+            metrics: None,
+            is_cold: AtomicBool::new(true),
+        }
+    }
+
+    /// The same, and a line of CloudWatch metrics on standard output for every request, under this name.
+    #[must_use]
+    pub fn with_metrics(mut self, function_name: String) -> Self {
+        self.metrics = Some(function_name);
+        self
     }
 
     /// Answers one invocation. Every event gets an answer, a panic of ours included.
@@ -122,24 +143,35 @@ impl Function {
             Err(error) => (error.response(), error.outcome()),
         };
 
-        let (request_id, spent) = (context.request_id.as_str(), budget.spent());
+        let request_id = context.request_id.as_str();
         if let Some(cause) = answer.err().and_then(|error| error.cause_chain()) {
             tracing::error!(request_id, cause, "request failed");
         }
+        let report = Report {
+            status: response.status_code,
+            outcome,
+            duration: started.elapsed(),
+            is_cold: self.is_cold.swap(false, Ordering::Relaxed),
+            left_out_monitors: told.left_out_monitors,
+            spent: budget.spent(),
+        };
         tracing::info!(
             request_id,
             trace_id = context.xray_trace_id.as_deref(),
             user_id = told.user,
             unit_id = told.unit,
-            status = response.status_code,
+            status = report.status,
             outcome,
-            calls = spent.calls,
-            transactions = spent.transactions,
-            conflicts = spent.conflicts,
-            left_out_monitors = told.left_out_monitors,
-            ms = started.elapsed().as_secs_f64() * 1e3,
+            attempts = report.spent.attempts,
+            round_trips = report.spent.round_trips,
+            conflicts = report.spent.conflicts,
+            left_out_monitors = report.left_out_monitors,
+            ms = report.milliseconds(),
             "request"
         );
+        if let Some(function_name) = &self.metrics {
+            report.print(function_name);
+        }
         response
     }
 

@@ -9,7 +9,9 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{CancellationReason, KeysAndAttributes};
+use aws_sdk_dynamodb::types::{
+    CancellationReason, ConsumedCapacity, KeysAndAttributes, ReturnConsumedCapacity,
+};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::time::Duration;
 use uuid::Uuid;
@@ -113,10 +115,17 @@ impl Store {
         let mut found = Vec::with_capacity(keys.len());
         let mut request = Some(self.batch(keys)?);
         while let Some(unread) = request.take() {
-            let call = self.client.batch_get_item().set_request_items(Some(unread.clone())).send();
-            budget.spend(|spent| spent.calls += 1);
+            let call = self
+                .client
+                .batch_get_item()
+                .set_request_items(Some(unread.clone()))
+                .return_consumed_capacity(ReturnConsumedCapacity::Total)
+                .send();
+            budget.spend(|spent| spent.round_trips += 1);
             match tries.run(call).await?.map_err(failure) {
                 Ok(output) => {
+                    let units = units(output.consumed_capacity());
+                    budget.spend(|spent| spent.read_units += units);
                     for (table, items) in output.responses.unwrap_or_default() {
                         let key = if table == self.tables.tokens { "hashedToken" } else { "pk" };
                         found.extend(items.into_iter().filter_map(|item| {
@@ -126,10 +135,12 @@ impl Store {
                     }
                     request = output.unprocessed_keys.filter(|left| !left.is_empty());
                     if request.is_some() {
+                        budget.spend(|spent| spent.failures += 1);
                         tries.pause(Error::Unavailable("DynamoDB left keys unprocessed".into())).await?;
                     }
                 }
                 Err(error @ Error::Unavailable(_)) => {
+                    budget.spend(|spent| spent.failures += 1);
                     tries.pause(error).await?;
                     request = Some(unread);
                 }
@@ -191,10 +202,20 @@ impl Store {
                 .transact_write_items()
                 .set_transact_items(Some(items.clone()))
                 .client_request_token(&token)
+                .return_consumed_capacity(ReturnConsumedCapacity::Total)
                 .send();
-            budget
-                .spend(|spent| (spent.calls, spent.transactions) = (spent.calls + 1, spent.transactions + 1));
-            let Err(error) = tries.run(call).await? else { return Ok(Commit::Done) };
+            budget.spend(|spent| {
+                spent.round_trips += 1;
+                spent.attempts += 1;
+            });
+            let error = match tries.run(call).await? {
+                Ok(output) => {
+                    let units = units(output.consumed_capacity());
+                    budget.spend(|spent| spent.write_units += units);
+                    return Ok(Commit::Done);
+                }
+                Err(error) => error,
+            };
             let again = match verdict(error) {
                 Verdict::Refused(items) => {
                     budget.spend(|spent| spent.conflicts += 1);
@@ -204,12 +225,16 @@ impl Store {
             };
             match again {
                 Error::Busy => budget.spend(|spent| spent.conflicts += 1),
-                Error::Unavailable(_) => {}
+                Error::Unavailable(_) => budget.spend(|spent| spent.failures += 1),
                 final_error => return Err(final_error),
             }
             tries.pause(again).await?;
         }
     }
+}
+
+fn units(capacity: &[ConsumedCapacity]) -> f64 {
+    capacity.iter().filter_map(ConsumedCapacity::capacity_units).sum()
 }
 
 /// What a transaction's failure means.

@@ -90,8 +90,8 @@ async fn a_request_is_one_line() {
             ("unit_id", json!("U")),
             ("status", json!(200)),
             ("outcome", json!("updated")),
-            ("calls", json!(3)),
-            ("transactions", json!(1)),
+            ("round_trips", json!(3)),
+            ("attempts", json!(1)),
             ("conflicts", json!(0)),
             ("left_out_monitors", json!(1)),
         ] {

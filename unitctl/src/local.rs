@@ -1,7 +1,7 @@
 //! `unitctl local`: the whole thing on one machine.
 
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,6 +20,9 @@ const LONGEST_STOP: Duration = Duration::from_secs(16);
 /// Run the endpoint and an embedded DynamoDB on this machine, with the documentation's sample data.
 #[derive(Args, Debug)]
 pub struct Local {
+    /// Address to listen on; 0.0.0.0 lets containers and everybody else on the network in
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    host: IpAddr,
     /// Port of the endpoint
     #[arg(long, default_value_t = 3000)]
     port: u16,
@@ -38,10 +41,16 @@ impl Local {
     /// A port is taken, or the data file is not a database.
     pub async fn run(self) -> Result<()> {
         livechat_units::telemetry::init();
-        let api = listen(self.port, "--port").await?;
-        let dynamodb = listen(self.dynamodb_port, "--dynamodb-port").await?;
-        let api_url = format!("http://{}", api.local_addr()?);
-        let dynamodb_url = format!("http://{}", dynamodb.local_addr()?);
+        let api = listen(self.host, self.port, "--port").await?;
+        let dynamodb = listen(self.host, self.dynamodb_port, "--dynamodb-port").await?;
+        let api_url = url(api.local_addr()?);
+        let dynamodb_url = url(dynamodb.local_addr()?);
+        if !self.host.is_loopback() {
+            eprintln!(
+                "Warning: listening on {}. Whoever reaches this machine can read and write the data.",
+                self.host
+            );
+        }
         let database = engine::open(self.data.as_deref())?;
 
         let (stop_front, front_stopped) = watch::channel(());
@@ -73,14 +82,23 @@ impl Local {
     }
 }
 
-async fn listen(port: u16, option: &str) -> Result<TcpListener> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+async fn listen(host: IpAddr, port: u16, option: &str) -> Result<TcpListener> {
+    let address = SocketAddr::from((host, port));
     match TcpListener::bind(address).await {
         Ok(listener) => Ok(listener),
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
             bail!("port {port} is taken by another program; choose another with {option}")
         }
         Err(error) => Err(error).with_context(|| format!("listening on {address}")),
+    }
+}
+
+/// Where this machine itself finds it: one can listen on no address in particular, but not call it.
+fn url(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        format!("http://127.0.0.1:{}", address.port())
+    } else {
+        format!("http://{address}")
     }
 }
 

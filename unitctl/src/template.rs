@@ -39,6 +39,11 @@ struct TimeToLive {
 }
 
 impl Table {
+    /// The names of the key's attributes, the partition key's first.
+    pub fn key(&self) -> Vec<&str> {
+        self.key_schema.iter().map(|part| part.attribute_name.as_str()).collect()
+    }
+
     /// The table that the function finds through this environment variable.
     ///
     /// # Errors
