@@ -1,6 +1,7 @@
 //! DynamoDB: reads in batches, commits plans, and tells a passing failure from a final one.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
@@ -13,7 +14,6 @@ use aws_sdk_dynamodb::types::{
     CancellationReason, ConsumedCapacity, KeysAndAttributes, ReturnConsumedCapacity,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
-use std::time::Duration;
 use uuid::Uuid;
 
 use crate::budget::{Budget, Tries};
@@ -134,9 +134,10 @@ impl Store {
                         }));
                     }
                     request = output.unprocessed_keys.filter(|left| !left.is_empty());
-                    if request.is_some() {
+                    // Some keys left is how a large batch is read, 16 MB at a time. All of them is a refusal.
+                    if request.as_ref().is_some_and(|left| count(left) >= count(&unread)) {
                         budget.spend(|spent| spent.failures += 1);
-                        tries.pause(Error::Unavailable("DynamoDB left keys unprocessed".into())).await?;
+                        tries.pause(Error::Unavailable("DynamoDB left all keys unprocessed".into())).await?;
                     }
                 }
                 Err(error @ Error::Unavailable(_)) => {
@@ -231,6 +232,10 @@ impl Store {
             tries.pause(again).await?;
         }
     }
+}
+
+fn count(request: &HashMap<String, KeysAndAttributes>) -> usize {
+    request.values().map(|table| table.keys().len()).sum()
 }
 
 fn units(capacity: &[ConsumedCapacity]) -> f64 {

@@ -35,6 +35,8 @@ enum Fault {
     Reply(u16, Value),
     /// The reply's first bytes only.
     Truncated,
+    /// A bug.
+    Panic,
 }
 
 /// Decides by the operation and its number, counted from 0, among the requests of that operation.
@@ -112,6 +114,7 @@ impl HttpConnector for FaultyConnector {
         match fault {
             None => self.1.call(request),
             Some(Fault::Refused) => HttpConnectorFuture::ready(Err(io("refused"))),
+            Some(Fault::Panic) => panic!("injected"),
             Some(Fault::Hang) => HttpConnectorFuture::new(std::future::pending()),
             Some(Fault::Reply(status, body)) => {
                 let status = StatusCode::try_from(status).expect("a status");
@@ -342,6 +345,43 @@ async fn unprocessed_keys_are_read_again() {
         })
         .await;
     }
+}
+
+#[tokio::test]
+async fn a_panic_is_one_500_and_the_next_request_works() {
+    for operation in ["BatchGetItem", "TransactWriteItems"] {
+        let faulty = Faulty::new(move |of, n| (of == operation && n == 0).then_some(Fault::Panic));
+        update_through(&faulty, Duration::from_secs(20), async |world, response| {
+            assert_refused(&response, 500, INTERNAL);
+            assert_success(&world.update("U", &["m"], &["e"]).await, "U", 1, 1);
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_large_batch_is_read_in_parts() {
+    // The first reply to the unit's read has some of the keys, and leaves the others.
+    let left = Arc::new(Mutex::new(Value::Null));
+    let reply = left.clone();
+    let faulty = Faulty::new(move |of, n| {
+        let reply = reply.lock().expect("nobody panics").clone();
+        (of == "BatchGetItem" && n == 1).then_some(Fault::Reply(200, reply))
+    });
+    world_through(faulty.sdk(), async |world| {
+        world.unit("U", &[], &["d"]).await;
+        let table = world.tables.livechat.clone();
+        let department = json!({
+            "pk": { "S": "DEPARTMENT#d" }, "parentId": { "S": "U" }, "ancestors": { "L": [{ "S": "U" }] },
+        });
+        let unit =
+            json!({ "Keys": [{ "pk": { "S": "UNIT#U" }, "sk": { "S": "UNIT" } }], "ConsistentRead": true });
+        *left.lock().expect("nobody panics") =
+            json!({ "Responses": { table.clone(): [department] }, "UnprocessedKeys": { table: unit } });
+        assert_success(&world.update("U", &[], &["d"]).await, "U", 0, 1);
+        assert_eq!(faulty.keys_read(), [3, 2, 1]);
+    })
+    .await;
 }
 
 #[tokio::test]
