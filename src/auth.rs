@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::Error;
 use crate::id::UserId;
-use crate::item::{Corrupt, Item, Key, Permission, Token, User};
+use crate::item::{Corrupt, Item, Key, MONITOR_ROLE, PERMISSION, Permission, Token, User};
 use crate::store::Items;
 
 /// A token's hash and the user who shows it. The token itself is gone once this is made, so nothing
@@ -44,7 +44,11 @@ impl Credentials {
 
     /// The items that tell who this is.
     pub(crate) fn keys(&self) -> [Key; 3] {
-        [Key::Token(self.hashed_token.clone()), Key::User(self.user.clone()), Key::Permission]
+        [
+            Key::Token(self.hashed_token.clone()),
+            Key::User(self.user.clone()),
+            Key::Permission(PERMISSION.into()),
+        ]
     }
 
     /// The id that the caller claims.
@@ -79,9 +83,8 @@ impl Credentials {
             return Err(Error::NotPermitted);
         }
 
-        let is_restricted = user.has_role("livechat-monitor")
-            && !user.has_role("livechat-manager")
-            && !user.has_role("admin");
+        let is_restricted =
+            user.has_role(MONITOR_ROLE) && !user.has_role("livechat-manager") && !user.has_role("admin");
         Ok(Caller { id: self.user.clone(), is_restricted, item })
     }
 }

@@ -13,6 +13,9 @@ pub type Item = HashMap<String, AttributeValue>;
 /// The permission that updating a unit needs.
 pub const PERMISSION: &str = "manage-livechat-units";
 
+/// The role that makes a user a monitor.
+pub const MONITOR_ROLE: &str = "livechat-monitor";
+
 /// The key of an item that is read or written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
@@ -20,8 +23,8 @@ pub enum Key {
     Token(String),
     /// A user.
     User(UserId),
-    /// The permission [`PERMISSION`].
-    Permission,
+    /// A permission, by its id; [`PERMISSION`] is the one that the function reads.
+    Permission(String),
     /// A unit.
     Unit(UnitId),
     /// One monitor of a unit.
@@ -36,7 +39,7 @@ impl Key {
         match self {
             Self::Token(hash) => hash.clone(),
             Self::User(id) => format!("USER#{id}"),
-            Self::Permission => format!("PERMISSION#{PERMISSION}"),
+            Self::Permission(id) => format!("PERMISSION#{id}"),
             Self::Unit(id) | Self::Monitor(id, _) => format!("UNIT#{id}"),
             Self::Department(id) => format!("DEPARTMENT#{id}"),
         }
@@ -48,7 +51,7 @@ impl Key {
         let sort = match self {
             Self::Token(_) => return Item::from([("hashedToken".into(), partition)]),
             Self::User(_) => "USER".into(),
-            Self::Permission => "PERMISSION".into(),
+            Self::Permission(_) => "PERMISSION".into(),
             Self::Unit(_) => "UNIT".into(),
             Self::Monitor(_, user) => format!("MONITOR#{user}"),
             Self::Department(_) => "DEPARTMENT".into(),
@@ -131,14 +134,22 @@ pub struct OtherUnit {
 }
 
 impl Token {
-    pub(crate) fn parse(key: &Key, item: Item) -> Result<Self, Corrupt> {
+    /// Reads a login token's item.
+    ///
+    /// # Errors
+    /// An attribute has another type than the design gives it.
+    pub fn parse(key: &Key, item: Item) -> Result<Self, Corrupt> {
         let mut item = Reader::new(key, item);
         Ok(Self { user_id: item.string("userId")?, expires_at: item.number("expiresAt")? })
     }
 }
 
 impl User {
-    pub(crate) fn parse(key: &Key, item: Item) -> Result<Self, Corrupt> {
+    /// Reads a user's item.
+    ///
+    /// # Errors
+    /// An attribute has another type than the design gives it.
+    pub fn parse(key: &Key, item: Item) -> Result<Self, Corrupt> {
         let mut item = Reader::new(key, item);
         Ok(Self {
             username: item.string("username")?,
@@ -147,19 +158,28 @@ impl User {
         })
     }
 
-    pub(crate) fn has_role(&self, role: &str) -> bool {
+    /// Whether the user holds the role of this id.
+    pub fn has_role(&self, role: &str) -> bool {
         self.roles.contains(role)
     }
 }
 
 impl Permission {
-    pub(crate) fn parse(key: &Key, item: Item) -> Result<Self, Corrupt> {
+    /// Reads a permission's item.
+    ///
+    /// # Errors
+    /// An attribute has another type than the design gives it.
+    pub fn parse(key: &Key, item: Item) -> Result<Self, Corrupt> {
         Ok(Self { roles: Reader::new(key, item).string_set("roles")? })
     }
 }
 
 impl Unit {
-    pub(crate) fn parse(key: &Key, item: Item) -> Result<Self, Corrupt> {
+    /// Reads a unit's item.
+    ///
+    /// # Errors
+    /// An attribute has another type than the design gives it.
+    pub fn parse(key: &Key, item: Item) -> Result<Self, Corrupt> {
         let mut item = Reader::new(key, item);
         Ok(Self {
             version: item.number("version")?,
@@ -171,14 +191,22 @@ impl Unit {
 }
 
 impl Department {
-    pub(crate) fn parse(key: &Key, item: Item) -> Result<Self, Corrupt> {
+    /// Reads a department's item.
+    ///
+    /// # Errors
+    /// An attribute has another type than the design gives it.
+    pub fn parse(key: &Key, item: Item) -> Result<Self, Corrupt> {
         let mut item = Reader::new(key, item);
         Ok(Self { parent_id: item.string("parentId")?, ancestors: item.string_list("ancestors")? })
     }
 }
 
 impl OtherUnit {
-    pub(crate) fn parse(key: &Key, item: Item) -> Result<Self, Corrupt> {
+    /// Reads a unit that loses departments's item.
+    ///
+    /// # Errors
+    /// An attribute has another type than the design gives it.
+    pub fn parse(key: &Key, item: Item) -> Result<Self, Corrupt> {
         Ok(Self { departments: Reader::new(key, item).string_set("departmentIds")? })
     }
 }

@@ -82,7 +82,7 @@ impl Loaded {
                 }
             }
             // Judged by `auth`, or written without a condition.
-            Key::Token(_) | Key::Permission | Key::Monitor(..) => {}
+            Key::Token(_) | Key::Permission(_) | Key::Monitor(..) => {}
         }
     }
 }

@@ -8,15 +8,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::auth::Caller;
 use crate::error::{Error, MAX_ACTIONS};
 use crate::id::{DepartmentId, UnitId, UserId};
-use crate::item::{Corrupt, Department, Key, Unit, User};
+use crate::item::{Corrupt, Department, Key, MONITOR_ROLE, Unit, User};
 use crate::load::{Found, Loaded};
 use crate::update::{Update, Visibility};
 
 /// DynamoDB's largest item, in bytes of attribute names and values.
 const MAX_ITEM_BYTES: usize = 400 * 1024;
-
-/// The role that makes a user a monitor.
-const MONITOR_ROLE: &str = "livechat-monitor";
 
 /// What to do next.
 #[derive(Debug, PartialEq, Eq)]

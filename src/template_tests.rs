@@ -121,7 +121,7 @@ fn keys_are_the_tables() {
             "LIVECHAT_TABLE",
             vec![
                 Key::User(user.clone()),
-                Key::Permission,
+                Key::Permission(PERMISSION.into()),
                 Key::Unit(unit.clone()),
                 Key::Monitor(unit, user),
                 Key::Department(DepartmentId::parse("d").expect("an id")),

@@ -89,7 +89,7 @@ impl Model {
                     item.insert("roles".into(), AttributeValue::Ss(vec![MONITOR_ROLE.into()]));
                 }
             }
-            Key::Token(_) | Key::Permission | Key::Monitor(..) => return None,
+            Key::Token(_) | Key::Permission(_) | Key::Monitor(..) => return None,
         }
         Some(item)
     }

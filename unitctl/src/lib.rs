@@ -1,8 +1,17 @@
 //! The operators' tool, and what the function's tests share with it: an embedded DynamoDB with the
-//! tables of the deployed template.
+//! tables of the deployed template, and the sample data.
 
+pub mod check;
+pub mod department;
 pub mod engine;
 mod front;
+pub mod import;
 pub mod local;
+pub mod output;
+pub mod role;
 pub mod sample;
+pub mod target;
 pub mod template;
+pub mod token;
+pub mod unit;
+pub mod user;

@@ -2,7 +2,10 @@
 
 use anyhow::{Context, Result, anyhow};
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, TimeToLiveSpecification};
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, Projection,
+    TimeToLiveSpecification,
+};
 use serde::Deserialize;
 use yaml_serde::Value;
 
@@ -15,6 +18,8 @@ pub const TEMPLATE: &str = include_str!("../../template.yaml");
 pub struct Table {
     attribute_definitions: Vec<Attribute>,
     key_schema: Vec<KeyPart>,
+    #[serde(default)]
+    global_secondary_indexes: Vec<Index>,
     time_to_live_specification: Option<TimeToLive>,
 }
 
@@ -30,6 +35,20 @@ struct Attribute {
 struct KeyPart {
     attribute_name: String,
     key_type: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Index {
+    index_name: String,
+    key_schema: Vec<KeyPart>,
+    projection: IndexProjection,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct IndexProjection {
+    projection_type: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -83,11 +102,16 @@ impl Table {
                     .build()?,
             );
         }
-        for part in &self.key_schema {
-            request = request.key_schema(
-                KeySchemaElement::builder()
-                    .attribute_name(&part.attribute_name)
-                    .key_type(part.key_type.as_str().into())
+        request = request.set_key_schema(Some(key_schema(&self.key_schema)?));
+        for index in &self.global_secondary_indexes {
+            let projection = Projection::builder();
+            let projection =
+                projection.projection_type(index.projection.projection_type.as_str().into()).build();
+            request = request.global_secondary_indexes(
+                GlobalSecondaryIndex::builder()
+                    .index_name(&index.index_name)
+                    .set_key_schema(Some(key_schema(&index.key_schema)?))
+                    .projection(projection)
                     .build()?,
             );
         }
@@ -106,4 +130,12 @@ impl Table {
         }
         Ok(())
     }
+}
+
+fn key_schema(parts: &[KeyPart]) -> Result<Vec<KeySchemaElement>> {
+    let elements = parts.iter().map(|part| {
+        let element = KeySchemaElement::builder().attribute_name(&part.attribute_name);
+        Ok(element.key_type(part.key_type.as_str().into()).build()?)
+    });
+    elements.collect()
 }
