@@ -11,6 +11,7 @@ use lambda_http::{Context, LambdaEvent};
 use livechat_units::{Function, Response, Tables, hashed_token};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
+use unitctl::target::Data;
 use unitctl::{engine, sample};
 use uuid::Uuid;
 
@@ -47,7 +48,8 @@ pub async fn world_through(sdk: impl FnOnce(SdkConfig) -> SdkConfig, test: impl 
 /// As [`world`], with the documentation's sample data instead.
 pub async fn documented_world(test: impl AsyncFnOnce(&World)) {
     let world = World::new(|sdk| sdk).await;
-    sample::put(&world.client, &world.tables).await.expect("the sample is written");
+    let data = Data { client: world.client.clone(), tables: world.tables.clone() };
+    sample::put(&data).await.expect("the sample is written");
     test(&world).await;
     assert_invariants(&world.items().await);
 }

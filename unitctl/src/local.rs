@@ -12,6 +12,7 @@ use livechat_units::{Function, Tables};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::target::Data;
 use crate::{engine, front, sample};
 
 /// Longer than any request may take.
@@ -61,7 +62,7 @@ impl Local {
         let client = Client::new(&sdk);
         let tables = Tables { tokens: "local-tokens".into(), livechat: "local-livechat".into() };
         if engine::create_tables(&client, &tables).await? {
-            sample::put(&client, &tables).await?;
+            sample::put(&Data { client: client.clone(), tables: tables.clone() }).await?;
         }
         let function = Function::new(&sdk, tables.clone());
         let front = tokio::spawn(front::serve(api, function, stopped(front_stopped)));

@@ -5,8 +5,10 @@ use std::collections::HashMap;
 use anyhow::{Context, Result, bail, ensure};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
-use livechat_units::{Tables, hashed_token};
-use serde_json::{Value, json};
+use serde_json::Value;
+
+use crate::import;
+use crate::target::Data;
 
 /// The documentation's user, who may update units.
 pub const USER: &str = "rbAXPnMktTFbNpwtJ";
@@ -21,79 +23,13 @@ pub const BODY: &str = concat!(
     r#""unitDepartments":[{"departmentId":"CgM4vfNNtj8t4QEMd"}]}"#
 );
 
-/// Writes the sample items: the documentation's, and those that the sample events need for every answer.
+/// Writes the sample: the documentation's items, those that the sample events need for every answer, and
+/// what a small workspace has otherwise. It is a mongoexport, which goes the way of every import.
 ///
 /// # Errors
 /// DynamoDB refuses.
-pub async fn put(client: &Client, tables: &Tables) -> Result<()> {
-    write(client, &tables.tokens, &tokens()).await?;
-    write(client, &tables.livechat, &livechat()).await
-}
-
-fn tokens() -> Vec<Value> {
-    let token = |token, user| json!({ "hashedToken": hashed_token(token), "userId": user });
-    let mut tokens = vec![
-        token(TOKEN, USER),
-        token("TokenOfTheDeactivatedUser000000000000000001", "deactivatedUser01"),
-        token("TokenOfTheUserWithoutPermission000000000001", "agentOfSupport001"),
-        token("TokenOfTheUserWhoSeesOnlyMonitoredUnits0001", "restrictedUser001"),
-        token("TokenOfAUserWhoIsNoMore00000000000000000001", "userWhoIsNoMore01"),
-        token("TokenThatHasExpired000000000000000000000001", USER),
-    ];
-    tokens[0]["type"] = "personalAccessToken".into();
-    tokens[0]["name"] = "sample".into();
-    tokens[5]["expiresAt"] = 1_638_801_659.into();
-    tokens
-}
-
-fn livechat() -> Vec<Value> {
-    let user = |id: &str, username, active, roles: &[&str]| {
-        json!({
-            "pk": format!("USER#{id}"), "sk": "USER", "username": username, "active": active,
-            "roles": { "set": roles },
-        })
-    };
-    let unit = |id: &str, name, departments: &[String]| {
-        let mut unit = json!({
-            "pk": format!("UNIT#{id}"), "sk": "UNIT", "name": name, "visibility": "public", "type": "u",
-            "numMonitors": 0, "numDepartments": departments.len(), "monitors": {}, "version": 1,
-            "_updatedAt": "2021-12-06T14:00:00.000Z",
-        });
-        if !departments.is_empty() {
-            unit["departmentIds"] = json!({ "set": departments });
-        }
-        unit
-    };
-    let department = |id: &str, name: &str| {
-        json!({
-            "pk": format!("DEPARTMENT#{id}"), "sk": "DEPARTMENT", "name": name, "enabled": true,
-            "_updatedAt": "2021-12-06T14:00:00.000Z",
-        })
-    };
-    let many: Vec<String> = (1..=100).map(|n| format!("departmentNo{n:05}")).collect();
-    let large_unit = "unitOfAHundred001";
-
-    let mut items = vec![
-        json!({
-            "pk": "PERMISSION#manage-livechat-units", "sk": "PERMISSION",
-            "roles": { "set": ["admin", "livechat-manager", "unit-editor"] },
-        }),
-        user(USER, "rocket.admin", true, &["admin", "livechat-manager"]),
-        user("GT67Tv6x5p5y5xZWN", "testerio", true, &["livechat-agent", "livechat-monitor"]),
-        user("deactivatedUser01", "former.manager", false, &["livechat-manager"]),
-        user("agentOfSupport001", "support.agent", true, &["livechat-agent"]),
-        user("restrictedUser001", "shift.lead", true, &["livechat-monitor", "unit-editor"]),
-        unit(UNIT, "unitxx", &[]),
-        unit(large_unit, "A hundred departments", &many),
-        department("CgM4vfNNtj8t4QEMd", "Support"),
-    ];
-    items.extend(many.iter().enumerate().map(|(index, id)| {
-        let mut department = department(id, &format!("Branch {}", index + 1));
-        department["parentId"] = large_unit.into();
-        department["ancestors"] = json!([large_unit]);
-        department
-    }));
-    items
+pub async fn put(data: &Data) -> Result<()> {
+    import::sample(data).await
 }
 
 /// Writes items in the batches that BatchWriteItem takes.

@@ -1,0 +1,84 @@
+//! Reads what is stored of an export's units and departments.
+
+use std::collections::{BTreeSet, HashMap};
+
+use anyhow::{Context, Result};
+use aws_sdk_dynamodb::types::AttributeValue;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use livechat_units::id::{DepartmentId, UnitId, UserId};
+use livechat_units::item::{self, Item, Key};
+
+use super::workspace::{Exported, Stored, StoredUnit};
+use super::write;
+use crate::target::Data;
+
+/// Units that are read at once.
+const MOST_AT_ONCE: usize = 8;
+
+/// Reads the units and departments that are exported, the units that stored ones are in, and the
+/// departments that those list.
+///
+/// # Errors
+/// DynamoDB refuses, or an item is corrupt.
+pub async fn read(data: &Data, exported: &Exported) -> Result<Stored> {
+    let mut stored = Stored::default();
+    departments(data, exported.departments.keys(), &mut stored).await?;
+
+    let parents = stored.departments.values().flatten().filter_map(UnitId::parse);
+    let units: BTreeSet<UnitId> = exported.units.keys().cloned().chain(parents).collect();
+    let units = units.into_iter().map(|id| unit(data, id));
+    let units: Vec<_> = stream::iter(units).buffer_unordered(MOST_AT_ONCE).try_collect().await?;
+    stored.units = units.into_iter().flatten().collect();
+
+    let listed = stored.units.values().flat_map(|unit| &unit.departments).filter_map(DepartmentId::parse);
+    let unread: Vec<_> = listed.filter(|id| !exported.departments.contains_key(id)).collect();
+    departments(data, unread.iter(), &mut stored).await?;
+    Ok(stored)
+}
+
+async fn departments(
+    data: &Data,
+    ids: impl Iterator<Item = &DepartmentId>,
+    stored: &mut Stored,
+) -> Result<()> {
+    let keys = ids.map(|id| Key::Department(id.clone()).attributes()).collect();
+    let keys = HashMap::from([(data.tables.livechat.clone(), keys)]);
+    for item in write::read(&data.client, keys).await? {
+        let id = text(&item, "pk").and_then(|pk| DepartmentId::parse(pk.strip_prefix("DEPARTMENT#")?));
+        if let Some(id) = id {
+            let department = item::Department::parse(&Key::Department(id.clone()), item)?;
+            stored.departments.insert(id, department.parent_id);
+        }
+    }
+    Ok(())
+}
+
+/// A unit's whole partition: its item and its monitors'.
+async fn unit(data: &Data, id: UnitId) -> Result<Option<(UnitId, StoredUnit)>> {
+    let pages = data
+        .client
+        .query()
+        .table_name(&data.tables.livechat)
+        .consistent_read(true)
+        .key_condition_expression("pk = :pk")
+        .expression_attribute_values(":pk", AttributeValue::S(Key::Unit(id.clone()).partition()))
+        .into_paginator();
+    let items: Vec<Item> =
+        pages.items().send().try_collect().await.with_context(|| format!("reading the unit {id}"))?;
+    let (mut unit, mut monitors) = (None, Vec::new());
+    for item in items {
+        match text(&item, "sk").and_then(|sk| sk.strip_prefix("MONITOR#")).map(UserId::parse) {
+            Some(Some(monitor)) => monitors.push((monitor, item)),
+            Some(None) => {}
+            None => unit = Some(StoredUnit::parse(&id, item)?),
+        }
+    }
+    Ok(unit.map(|mut unit| {
+        unit.monitors.extend(monitors);
+        (id, unit)
+    }))
+}
+
+fn text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
+    item.get(name)?.as_s().ok().map(String::as_str)
+}
