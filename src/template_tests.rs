@@ -8,7 +8,7 @@ use unitctl::template::{TEMPLATE, Table};
 use yaml_serde::Value;
 
 use crate::id::{DepartmentId, UnitId, UserId};
-use crate::item::Key;
+use crate::item::{Key, PERMISSION};
 use crate::metrics::NAMESPACE;
 
 /// How a source file would call DynamoDB, and the IAM action that this needs (Service Authorization

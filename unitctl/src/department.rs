@@ -1,23 +1,85 @@
-//! Departments
+//! `unitctl department`: departments are made here; the endpoint moves them into units.
 
-use anyhow::Result;
-use clap::Subcommand;
+use std::fmt;
 
+use anyhow::{Result, bail};
+use aws_sdk_dynamodb::error::ProvideErrorMetadata;
+use aws_sdk_dynamodb::types::AttributeValue;
+use clap::{Args, Subcommand};
+use livechat_units::id::DepartmentId;
+use livechat_units::item::Key;
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use crate::arguments::{department_id, name, rfc3339};
 use crate::output::Output;
+use crate::random;
 use crate::target::Data;
 
-/// Departments
+/// Make departments.
+#[derive(Args, Debug)]
+pub struct Department {
+    #[command(subcommand)]
+    command: Command,
+}
+
 #[derive(Subcommand, Debug)]
-pub enum Department {
-    A,
+enum Command {
+    Create(Create),
+}
+
+/// Make a department that is in no unit.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+An update of a unit that lists it takes it in: POST /api/v1/livechat/units/{id}.
+
+Examples:
+  unitctl department create --name Support --stack livechat-units
+  unitctl department create --name Support --id CgM4vfNNtj8t4QEMd --output json")]
+struct Create {
+    /// The name
+    #[arg(long, value_parser = name)]
+    name: String,
+    /// The _id; a random one if none is given
+    #[arg(long, value_parser = department_id)]
+    id: Option<DepartmentId>,
+}
+
+#[derive(Serialize)]
+struct Created {
+    #[serde(rename = "_id")]
+    id: String,
+    name: String,
+    #[serde(rename = "_updatedAt")]
+    updated_at: String,
 }
 
 impl Department {
-    /// Runs it.
+    /// Runs the command.
     ///
     /// # Errors
-    /// DynamoDB refuses.
-    pub async fn run(self, _data: &Data, _output: Output) -> Result<()> {
-        unimplemented!()
+    /// The department is there already, or DynamoDB refuses.
+    pub async fn run(self, data: &Data, output: Output) -> Result<()> {
+        let Command::Create(Create { name, id }) = self.command;
+        let id = id.or_else(|| DepartmentId::parse(random::id())).expect("a random id is one");
+        let updated_at = rfc3339(OffsetDateTime::now_utc());
+        let mut item = Key::Department(id.clone()).attributes();
+        item.insert("name".into(), AttributeValue::S(name.clone()));
+        item.insert("_updatedAt".into(), AttributeValue::S(updated_at.clone()));
+        let table = &data.tables.livechat;
+        let put = data.client.put_item().table_name(table).set_item(Some(item));
+        match put.condition_expression("attribute_not_exists(pk)").send().await {
+            Ok(_) => output.print(&Created { id: id.to_string(), name, updated_at }),
+            Err(error) if error.code() == Some("ConditionalCheckFailedException") => {
+                bail!("there is a department {id} already")
+            }
+            Err(error) => Err(Data::failed(table, error)),
+        }
+    }
+}
+
+impl fmt::Display for Created {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "_id          {}\nname         {}\n_updatedAt   {}", self.id, self.name, self.updated_at)
     }
 }

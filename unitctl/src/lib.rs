@@ -1,13 +1,16 @@
 //! The operators' tool, and what the function's tests share with it: an embedded DynamoDB with the
 //! tables of the deployed template, and the sample data.
 
+mod arguments;
 pub mod check;
 pub mod department;
 pub mod engine;
-mod front;
+pub mod front;
 pub mod import;
 pub mod local;
 pub mod output;
+mod random;
+mod requests;
 pub mod role;
 pub mod sample;
 pub mod target;

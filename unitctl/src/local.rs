@@ -20,6 +20,13 @@ const LONGEST_STOP: Duration = Duration::from_secs(16);
 
 /// Run the endpoint and an embedded DynamoDB on this machine, with the documentation's sample data.
 #[derive(Args, Debug)]
+#[command(after_help = "\
+It prints two commands to try, and serves until Ctrl-C. The data is in memory, gone with it, unless --data names a
+file; a file that has the tables already is served as it is. The options for tables and output don't apply.
+
+Examples:
+  unitctl local
+  unitctl local --port 3001 --dynamodb-port 8001 --data units.db")]
 pub struct Local {
     /// Address to listen on; 0.0.0.0 lets containers and everybody else on the network in
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]

@@ -4,6 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use unitctl::check::Check;
@@ -57,15 +58,11 @@ enum Command {
     Local(Local),
     Import(Import),
     Check(Check),
-    #[command(subcommand)]
     Token(Token),
-    #[command(subcommand)]
     User(User),
     Grant(Grant),
     Revoke(Revoke),
-    #[command(subcommand)]
     Unit(Unit),
-    #[command(subcommand)]
     Department(Department),
     /// Print the completions of a shell
     #[command(
@@ -80,6 +77,10 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
+    if cli.target.is_ambiguous() {
+        let message = "--stack cannot be used with --tokens-table or --livechat-table";
+        Cli::command().error(ErrorKind::ArgumentConflict, message).exit();
+    }
     match run(cli).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(FOUND_WRONG),

@@ -39,6 +39,11 @@ impl Output {
     }
 }
 
+/// Tells on standard error what is no result, but good to know.
+pub fn note(message: impl Display) {
+    anstream::eprintln!("{message}");
+}
+
 /// Tells on standard error what is odd and does not stop the command.
 pub fn warn(message: impl Display) {
     anstream::eprintln!("{} {message}", "warning:".yellow());

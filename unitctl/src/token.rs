@@ -1,23 +1,302 @@
-//! Login tokens
+//! `unitctl token`: login tokens are made, listed and revoked.
 
-use anyhow::Result;
-use clap::Subcommand;
+use std::fmt;
+use std::io::{self, IsTerminal, Read};
 
-use crate::output::Output;
+use anyhow::{Context, Result, bail};
+use aws_sdk_dynamodb::error::ProvideErrorMetadata;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
+use clap::{Args, Subcommand};
+use livechat_units::hashed_token;
+use livechat_units::id::UserId;
+use livechat_units::item::{Item, Key};
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use crate::arguments::{Lifetime, lifetime, name, rfc3339, user_id};
+use crate::output::{Output, note};
+use crate::random;
 use crate::target::Data;
 
-/// Login tokens
+/// The index of the tokens table by user.
+const INDEX: &str = "byUser";
+
+/// Longest input that may hold a token, in bytes.
+const MAX_INPUT_BYTES: u64 = 4096;
+
+/// Make, list and revoke login tokens.
+#[derive(Args, Debug)]
+pub struct Token {
+    #[command(subcommand)]
+    command: Command,
+}
+
 #[derive(Subcommand, Debug)]
-pub enum Token {
-    A,
+enum Command {
+    Create(Create),
+    List(List),
+    Revoke(Revoke),
+}
+
+/// Make a token, print it once, and store its hash.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Standard output has the token and nothing else. It is stored nowhere and can't be shown again.
+
+Examples:
+  unitctl token create --user rbAXPnMktTFbNpwtJ --name 'nightly sync' --expires never --stack livechat-units
+  TOKEN=$(unitctl token create --user rbAXPnMktTFbNpwtJ --expires 12h)")]
+struct Create {
+    /// Whose it is: the user's _id
+    #[arg(long, value_name = "ID", value_parser = user_id)]
+    user: UserId,
+    /// What it is for; shown by `token list`
+    #[arg(long, value_parser = name)]
+    name: Option<String>,
+    /// How long it lives: 90d, 12h, or `never` for a personal access token
+    #[arg(long, value_name = "TIME", default_value = "90d", value_parser = lifetime)]
+    expires: Lifetime,
+}
+
+/// List a user's tokens, by their hashes.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+It reads the index byUser of the tokens table, which follows the table within a second or so.
+
+Examples:
+  unitctl token list --user rbAXPnMktTFbNpwtJ --stack livechat-units
+  unitctl token list --user rbAXPnMktTFbNpwtJ --output json")]
+struct List {
+    /// The user's _id
+    #[arg(long, value_name = "ID", value_parser = user_id)]
+    user: UserId,
+}
+
+/// Revoke a token: the very next request with it is refused.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+A token itself is read from standard input, since other users of a machine can see command lines.
+
+Examples:
+  unitctl token revoke --hash ui3/82zPrpjnqZbLqQeMM8D1K9n6EwuUOXOReep/WGc= --stack livechat-units
+  unitctl token revoke --token - <token.txt")]
+struct Revoke {
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+struct Which {
+    /// The token's hash, as `token list` shows it
+    #[arg(long)]
+    hash: Option<String>,
+    /// `-`: read the token from standard input
+    #[arg(long, value_name = "-", value_parser = ["-"])]
+    token: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Created {
+    token: String,
+    hashed_token: String,
+    user_id: String,
+    expires_at: Option<i64>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Listed {
+    hashed_token: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_at: Option<String>,
+    /// RFC 3339; absent when it does not expire.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+    is_expired: bool,
+}
+
+#[derive(Serialize)]
+struct Tokens {
+    tokens: Vec<Listed>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Revoked {
+    hashed_token: String,
+    user_id: String,
 }
 
 impl Token {
-    /// Runs it.
+    /// Runs the command.
     ///
     /// # Errors
-    /// DynamoDB refuses.
-    pub async fn run(self, _data: &Data, _output: Output) -> Result<()> {
-        unimplemented!()
+    /// There is no such user or token, or DynamoDB refuses.
+    pub async fn run(self, data: &Data, output: Output) -> Result<()> {
+        match self.command {
+            Command::Create(create) => create.run(data, output).await,
+            Command::List(list) => list.run(data, output).await,
+            Command::Revoke(revoke) => revoke.run(data, output).await,
+        }
+    }
+}
+
+impl Create {
+    async fn run(self, data: &Data, output: Output) -> Result<()> {
+        let Self { user, name, expires } = self;
+        if data.get(&Key::User(user.clone())).await?.is_none() {
+            bail!("there is no user {user}; make one with `unitctl user put`");
+        }
+        let now = OffsetDateTime::now_utc();
+        let token = random::token();
+        let hashed_token = hashed_token(&token);
+        let mut item = Key::Token(hashed_token.clone()).attributes();
+        let mut insert = |name: &str, value| item.insert(name.to_owned(), value);
+        insert("userId", AttributeValue::S(user.to_string()));
+        insert("createdAt", AttributeValue::S(rfc3339(now)));
+        if let Some(name) = name {
+            insert("name", AttributeValue::S(name));
+        }
+        let expires_at = match expires {
+            Lifetime::For(duration) => {
+                let end = (now + duration).unix_timestamp();
+                insert("expiresAt", AttributeValue::N(end.to_string()));
+                Some(end)
+            }
+            Lifetime::Forever => {
+                insert("type", AttributeValue::S("personalAccessToken".into()));
+                None
+            }
+        };
+        let table = &data.tables.tokens;
+        let put = data.client.put_item().table_name(table).set_item(Some(item));
+        let put = put.condition_expression("attribute_not_exists(hashedToken)");
+        put.send().await.map_err(|error| Data::failed(table, error))?;
+        let created = Created { token, hashed_token, user_id: user.to_string(), expires_at };
+        if output == Output::Text {
+            note(format!(
+                "Token of user {user}, with the hash {}. It can't be shown again.",
+                created.hashed_token
+            ));
+        }
+        output.print(&created)
+    }
+}
+
+impl fmt::Display for Created {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.token)
+    }
+}
+
+impl List {
+    async fn run(self, data: &Data, output: Output) -> Result<()> {
+        let table = &data.tables.tokens;
+        let query = data.client.query().table_name(table).index_name(INDEX);
+        let query = query.key_condition_expression("userId = :user");
+        let query = query.expression_attribute_values(":user", AttributeValue::S(self.user.to_string()));
+        let items: Vec<Item> = query
+            .into_paginator()
+            .items()
+            .send()
+            .try_collect()
+            .await
+            .map_err(|error| Data::failed(table, error))?;
+        let now = OffsetDateTime::now_utc();
+        let mut tokens: Vec<Listed> = items.iter().map(|item| Listed::new(item, now)).collect();
+        tokens.sort_by(|one, other| {
+            (&one.created_at, &one.hashed_token).cmp(&(&other.created_at, &other.hashed_token))
+        });
+        output.print(&Tokens { tokens })
+    }
+}
+
+impl Listed {
+    fn new(item: &Item, now: OffsetDateTime) -> Self {
+        let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).cloned();
+        // Seconds may have a fraction, as the design has numbers.
+        let expires_at = item.get("expiresAt").and_then(|value| value.as_n().ok()?.parse::<f64>().ok());
+        let moment = |seconds: f64| OffsetDateTime::from_unix_timestamp(seconds as i64).ok().map(rfc3339);
+        Self {
+            hashed_token: text("hashedToken").unwrap_or_default(),
+            name: text("name"),
+            kind: text("type"),
+            created_at: text("createdAt"),
+            expires_at: expires_at.and_then(moment),
+            is_expired: expires_at.is_some_and(|end| end <= now.unix_timestamp_nanos() as f64 / 1e9),
+        }
+    }
+}
+
+impl fmt::Display for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.tokens.is_empty() {
+            return f.write_str("no tokens");
+        }
+        for (place, token) in self.tokens.iter().enumerate() {
+            let Listed { hashed_token, name, kind, created_at, expires_at, is_expired } = token;
+            let separator = if place == 0 { "" } else { "\n" };
+            write!(f, "{separator}{hashed_token}")?;
+            if let Some(created_at) = created_at {
+                write!(f, "  made {created_at}")?;
+            }
+            match expires_at {
+                Some(end) if *is_expired => write!(f, "  expired {end}")?,
+                Some(end) => write!(f, "  expires {end}")?,
+                None => write!(f, "  does not expire")?,
+            }
+            for word in [kind, name].into_iter().flatten() {
+                write!(f, "  {word}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Revoke {
+    async fn run(self, data: &Data, output: Output) -> Result<()> {
+        let hashed_token = match self.which.hash {
+            Some(hash) => hash,
+            None => hashed_token(&token_of_input()?),
+        };
+        let table = &data.tables.tokens;
+        let delete = data.client.delete_item().table_name(table);
+        let delete = delete.set_key(Some(Key::Token(hashed_token.clone()).attributes()));
+        let output_of_delete = delete.return_values(ReturnValue::AllOld).send().await;
+        let old = match output_of_delete {
+            Ok(output) => output.attributes,
+            // An empty hash is no key.
+            Err(error) if error.code() == Some("ValidationException") => None,
+            Err(error) => return Err(Data::failed(table, error)),
+        };
+        let Some(old) = old else { bail!("there is no token with the hash {hashed_token}") };
+        let user_id = old.get("userId").and_then(|value| value.as_s().ok()).cloned().unwrap_or_default();
+        output.print(&Revoked { hashed_token, user_id })
+    }
+}
+
+impl fmt::Display for Revoked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "revoked {}, a token of user {}", self.hashed_token, self.user_id)
+    }
+}
+
+/// The first line of standard input.
+fn token_of_input() -> Result<String> {
+    let stdin = io::stdin();
+    if stdin.is_terminal() {
+        note("Type or paste the token and end with Enter and Ctrl-D. It is shown as you type.");
+    }
+    let mut text = String::new();
+    stdin.take(MAX_INPUT_BYTES).read_to_string(&mut text).context("reading the token from standard input")?;
+    match text.trim() {
+        "" => bail!("standard input holds no token"),
+        token => Ok(token.to_owned()),
     }
 }

@@ -1,23 +1,219 @@
-//! Units
+//! `unitctl unit`: units are made here and shown; what is in them is changed by the endpoint.
 
-use anyhow::Result;
-use clap::Subcommand;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
+use anyhow::{Result, bail};
+use aws_sdk_dynamodb::error::ProvideErrorMetadata;
+use aws_sdk_dynamodb::types::AttributeValue;
+use clap::{Args, Subcommand, ValueEnum};
+use livechat_units::id::UnitId;
+use livechat_units::item::{self, Item, Key};
+use serde::Serialize;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use crate::arguments::{name, rfc3339, unit_id};
 use crate::output::Output;
+use crate::random;
 use crate::target::Data;
 
-/// Units
+/// Make and show units.
+#[derive(Args, Debug)]
+pub struct Unit {
+    #[command(subcommand)]
+    command: Command,
+}
+
 #[derive(Subcommand, Debug)]
-pub enum Unit {
-    A,
+enum Command {
+    Create(Create),
+    Show(Show),
+}
+
+/// Make a unit with nobody and nothing in it.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Monitors and departments come in by the endpoint: POST /api/v1/livechat/units/{id}.
+
+Examples:
+  unitctl unit create --name 'Sales Europe' --stack livechat-units
+  unitctl unit create --name Billing --visibility private --id bL9iBillingUnit02")]
+struct Create {
+    /// The name
+    #[arg(long, value_parser = name)]
+    name: String,
+    /// Who sees it
+    #[arg(long, value_enum, default_value_t)]
+    visibility: Visibility,
+    /// The _id; a random one if none is given
+    #[arg(long, value_parser = unit_id)]
+    id: Option<UnitId>,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Visibility {
+    #[default]
+    Public,
+    Private,
+}
+
+/// Show a unit: its monitors, departments, counters and version.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  unitctl unit show o5zNtKy7BcTMgyXtm --stack livechat-units
+  unitctl unit show o5zNtKy7BcTMgyXtm --output json
+  unitctl unit show o5zNtKy7BcTMgyXtm --body > update.json")]
+struct Show {
+    /// The unit's _id
+    #[arg(value_parser = unit_id)]
+    id: UnitId,
+    /// Print the body of the update that leaves the unit as it is: to try one, or to start from
+    #[arg(long)]
+    body: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown {
+    #[serde(rename = "_id")]
+    id: String,
+    name: Option<String>,
+    visibility: Option<String>,
+    num_monitors: Option<u64>,
+    num_departments: Option<u64>,
+    /// Usernames by user id.
+    monitors: BTreeMap<String, String>,
+    department_ids: BTreeSet<String>,
+    ancestors: Vec<String>,
+    version: u64,
+    #[serde(rename = "_updatedAt")]
+    updated_at: Option<String>,
+    /// The counters, the map of monitors and the monitors' items agree.
+    is_sound: bool,
 }
 
 impl Unit {
-    /// Runs it.
+    /// Runs the command.
     ///
     /// # Errors
-    /// DynamoDB refuses.
-    pub async fn run(self, _data: &Data, _output: Output) -> Result<()> {
-        unimplemented!()
+    /// The unit is there already, or is not there, or DynamoDB refuses.
+    pub async fn run(self, data: &Data, output: Output) -> Result<()> {
+        match self.command {
+            Command::Create(create) => output.print(&show(data, &create.run(data).await?).await?),
+            Command::Show(Show { id, body: false }) => output.print(&show(data, &id).await?),
+            Command::Show(Show { id, body: true }) => output.print(&show(data, &id).await?.body()),
+        }
+    }
+}
+
+impl Create {
+    async fn run(self, data: &Data) -> Result<UnitId> {
+        let id = self.id.or_else(|| UnitId::parse(random::id())).expect("a random id is one");
+        let visibility = match self.visibility {
+            Visibility::Public => "public",
+            Visibility::Private => "private",
+        };
+        let mut item = Key::Unit(id.clone()).attributes();
+        let string = |text: &str| AttributeValue::S(text.to_owned());
+        let zero = || AttributeValue::N("0".into());
+        item.extend([
+            ("name".into(), string(&self.name)),
+            ("visibility".into(), string(visibility)),
+            ("type".into(), string("u")),
+            ("numMonitors".into(), zero()),
+            ("numDepartments".into(), zero()),
+            ("monitors".into(), AttributeValue::M(Item::new())),
+            ("version".into(), zero()),
+            ("_updatedAt".into(), string(&rfc3339(OffsetDateTime::now_utc()))),
+        ]);
+        let table = &data.tables.livechat;
+        let put = data.client.put_item().table_name(table).set_item(Some(item));
+        match put.condition_expression("attribute_not_exists(pk)").send().await {
+            Ok(_) => Ok(id),
+            Err(error) if error.code() == Some("ConditionalCheckFailedException") => {
+                bail!("there is a unit {id} already")
+            }
+            Err(error) => Err(Data::failed(table, error)),
+        }
+    }
+}
+
+async fn show(data: &Data, id: &UnitId) -> Result<Shown> {
+    let key = Key::Unit(id.clone());
+    let items = data.unit_partition(id).await?;
+    let is_unit = |item: &Item| text(item, "sk").as_deref() == Some("UNIT");
+    let (units, others): (Vec<Item>, Vec<Item>) = items.into_iter().partition(is_unit);
+    let Some(item) = units.into_iter().next() else { bail!("there is no unit {id}") };
+
+    let [num_monitors, num_departments] = ["numMonitors", "numDepartments"]
+        .map(|name| item.get(name).and_then(|value| value.as_n().ok()?.parse::<u64>().ok()));
+    let [name, visibility, updated_at] = ["name", "visibility", "_updatedAt"].map(|name| text(&item, name));
+    let unit = item::Unit::parse(&key, item)?;
+    // Other functions may keep items of theirs with a unit.
+    let is_row = |item: &&Item| text(item, "sk").is_some_and(|sk| sk.starts_with("MONITOR#"));
+    let rows =
+        others.iter().filter(is_row).map(|row| Some((text(row, "monitorId")?, text(row, "username")?)));
+    let rows: Option<BTreeMap<String, String>> = rows.collect();
+    let counts = [num_monitors, num_departments]
+        == [unit.monitors.len(), unit.departments.len()].map(|n| Some(n as u64));
+    Ok(Shown {
+        id: id.to_string(),
+        name,
+        visibility,
+        num_monitors,
+        num_departments,
+        is_sound: counts && rows.as_ref() == Some(&unit.monitors),
+        monitors: unit.monitors,
+        department_ids: unit.departments,
+        ancestors: unit.ancestors,
+        version: unit.version.unwrap_or_default(),
+        updated_at,
+    })
+}
+
+fn text(item: &Item, name: &str) -> Option<String> {
+    item.get(name)?.as_s().ok().cloned()
+}
+
+impl Shown {
+    /// The body that asks for what is. Of a unit without a name it asks for none, which the endpoint refuses.
+    fn body(&self) -> Value {
+        let monitors = self.monitors.iter();
+        let monitors = monitors.map(|(id, username)| json!({ "monitorId": id, "username": username }));
+        let departments = self.department_ids.iter().map(|id| json!({ "departmentId": id }));
+        json!({
+            "unitData": { "name": self.name, "visibility": self.visibility },
+            "unitMonitors": monitors.collect::<Vec<_>>(),
+            "unitDepartments": departments.collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
+        let number = |number: Option<u64>| number.map_or_else(|| "-".into(), |number| number.to_string());
+        writeln!(f, "_id             {}", self.id)?;
+        writeln!(f, "name            {}", or_none(&self.name))?;
+        writeln!(f, "visibility      {}", or_none(&self.visibility))?;
+        writeln!(f, "numMonitors     {}", number(self.num_monitors))?;
+        writeln!(f, "numDepartments  {}", number(self.num_departments))?;
+        writeln!(f, "version         {}", self.version)?;
+        write!(f, "_updatedAt      {}", or_none(&self.updated_at))?;
+        for ancestor in &self.ancestors {
+            write!(f, "\nancestor        {ancestor}")?;
+        }
+        for (id, username) in &self.monitors {
+            write!(f, "\nmonitor         {id}  {username}")?;
+        }
+        for id in &self.department_ids {
+            write!(f, "\ndepartment      {id}")?;
+        }
+        if !self.is_sound {
+            write!(f, "\nIt is not sound: see `unitctl check`.")?;
+        }
+        Ok(())
     }
 }

@@ -1,23 +1,154 @@
-//! Users
+//! `unitctl user`: who may call, and who may be a unit's monitor.
 
-use anyhow::Result;
-use clap::Subcommand;
+use std::collections::BTreeSet;
+use std::fmt;
 
+use anyhow::{Result, bail};
+use aws_sdk_dynamodb::types::AttributeValue;
+use clap::{Args, Subcommand};
+use livechat_units::id::UserId;
+use livechat_units::item::{self, Key, MONITOR_ROLE, PERMISSION};
+use serde::Serialize;
+
+use crate::arguments::{name, user_id};
 use crate::output::Output;
 use crate::target::Data;
 
-/// Users
+/// Make, change and show users.
+#[derive(Args, Debug)]
+pub struct User {
+    #[command(subcommand)]
+    command: Command,
+}
+
 #[derive(Subcommand, Debug)]
-pub enum User {
-    A,
+enum Command {
+    Put(Put),
+    Show(Show),
+}
+
+/// Make a user, or give one another username, other roles, another state.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Username, roles and state become what the command says: a role that is not given is lost. Whatever else the item
+has stays. Where the user is a unit's monitor, the username follows with the next update of that unit.
+
+Examples:
+  unitctl user put rbAXPnMktTFbNpwtJ --username rocket.admin --role admin --role livechat-manager
+  unitctl user put GT67Tv6x5p5y5xZWN --username testerio --role livechat-monitor --stack livechat-units
+  unitctl user put GT67Tv6x5p5y5xZWN --username testerio --inactive")]
+struct Put {
+    /// The user's _id
+    #[arg(value_parser = user_id)]
+    id: UserId,
+    /// The username
+    #[arg(long, value_parser = name)]
+    username: String,
+    /// A role's _id; once for each role
+    #[arg(long = "role", value_name = "ROLE", value_parser = name)]
+    roles: Vec<String>,
+    /// Deactivated: may not call, is no monitor
+    #[arg(long)]
+    inactive: bool,
+}
+
+/// Show a user, and what the roles allow.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  unitctl user show rbAXPnMktTFbNpwtJ --stack livechat-units
+  unitctl user show rbAXPnMktTFbNpwtJ --output json")]
+struct Show {
+    /// The user's _id
+    #[arg(value_parser = user_id)]
+    id: UserId,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown {
+    #[serde(rename = "_id")]
+    id: String,
+    username: Option<String>,
+    roles: BTreeSet<String>,
+    active: bool,
+    /// Active, and a role holds `manage-livechat-units`.
+    may_update_units: bool,
+    /// Active, and holds the role `livechat-monitor`.
+    may_be_monitor: bool,
 }
 
 impl User {
-    /// Runs it.
+    /// Runs the command.
     ///
     /// # Errors
-    /// DynamoDB refuses.
-    pub async fn run(self, _data: &Data, _output: Output) -> Result<()> {
-        unimplemented!()
+    /// There is no such user, or DynamoDB refuses.
+    pub async fn run(self, data: &Data, output: Output) -> Result<()> {
+        let id = match self.command {
+            Command::Put(put) => {
+                put.run(data).await?;
+                put.id
+            }
+            Command::Show(Show { id }) => id,
+        };
+        output.print(&show(data, id).await?)
+    }
+}
+
+impl Put {
+    async fn run(&self, data: &Data) -> Result<()> {
+        let table = &data.tables.livechat;
+        let update = data
+            .client
+            .update_item()
+            .table_name(table)
+            .set_key(Some(Key::User(self.id.clone()).attributes()))
+            .expression_attribute_names("#username", "username")
+            .expression_attribute_names("#active", "active")
+            .expression_attribute_names("#roles", "roles")
+            .expression_attribute_values(":username", AttributeValue::S(self.username.clone()))
+            .expression_attribute_values(":active", AttributeValue::Bool(!self.inactive));
+        let roles: BTreeSet<String> = self.roles.iter().cloned().collect();
+        let update = if roles.is_empty() {
+            update.update_expression("SET #username = :username, #active = :active REMOVE #roles")
+        } else {
+            update
+                .update_expression("SET #username = :username, #active = :active, #roles = :roles")
+                .expression_attribute_values(":roles", AttributeValue::Ss(roles.into_iter().collect()))
+        };
+        update.send().await.map_err(|error| Data::failed(table, error))?;
+        Ok(())
+    }
+}
+
+async fn show(data: &Data, id: UserId) -> Result<Shown> {
+    let key = Key::User(id.clone());
+    let Some(item) = data.get(&key).await? else {
+        bail!("there is no user {id}; make one with `unitctl user put`")
+    };
+    let user = item::User::parse(&key, item)?;
+    let key = Key::Permission(PERMISSION.into());
+    let permission = data.get(&key).await?.map(|item| item::Permission::parse(&key, item)).transpose()?;
+    let is_permitted = permission.is_some_and(|permission| !permission.roles.is_disjoint(&user.roles));
+    Ok(Shown {
+        id: id.to_string(),
+        may_update_units: user.active && is_permitted,
+        may_be_monitor: user.active && user.has_role(MONITOR_ROLE),
+        username: user.username,
+        roles: user.roles,
+        active: user.active,
+    })
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let yes = |is: bool| if is { "yes" } else { "no" };
+        let roles: Vec<&str> = self.roles.iter().map(String::as_str).collect();
+        writeln!(f, "_id               {}", self.id)?;
+        writeln!(f, "username          {}", self.username.as_deref().unwrap_or("-"))?;
+        writeln!(f, "roles             {}", if roles.is_empty() { "-".into() } else { roles.join(", ") })?;
+        writeln!(f, "active            {}", yes(self.active))?;
+        writeln!(f, "may update units  {}", yes(self.may_update_units))?;
+        write!(f, "may be a monitor  {}", yes(self.may_be_monitor))
     }
 }

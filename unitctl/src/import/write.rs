@@ -1,36 +1,20 @@
 //! Writes what differs from what is stored, in the batches that DynamoDB takes.
 
-use std::collections::{HashMap, HashSet};
-use std::time::Duration;
+use std::collections::HashMap;
 
-use anyhow::{Context, Result, bail};
-use aws_sdk_dynamodb::Client;
+use anyhow::Result;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
-use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{
-    AttributeValue, Delete, KeysAndAttributes, Put, PutRequest, TransactWriteItem, WriteRequest,
-};
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, PutRequest, TransactWriteItem, WriteRequest};
 use livechat_units::Tables;
 use livechat_units::item::{Item, Key};
 
 use super::same::same;
 use super::workspace::{PlannedUnit, StoredUnit};
+use crate::requests::{self, MAX_ACTIONS, transact};
 use crate::target::Data;
 
 /// Most items of one BatchWriteItem.
 pub const MAX_BATCH: usize = 25;
-
-/// Most keys of one BatchGetItem.
-const MAX_KEYS: usize = 100;
-
-/// Most actions of one transaction.
-const MAX_ACTIONS: usize = 100;
-
-/// Longest pause before what was left unprocessed is sent again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
-/// How often in a row DynamoDB may process nothing at all of a request: with the pauses, over a minute.
-const MOST_FUTILE_TRIES: u32 = 20;
 
 /// What an item is, for the counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -96,7 +80,7 @@ pub async fn batch(data: Data, writes: Vec<Write>, is_dry_run: bool) -> Result<V
     for write in &writes {
         keys.entry(write.table(&data.tables).to_owned()).or_default().push(write.key());
     }
-    let stored = read(&data.client, keys).await?;
+    let stored = requests::read(&data.client, keys).await?;
     let stored: HashMap<&str, &Item> = stored.iter().map(|item| (partition(item), item)).collect();
 
     let mut outcomes = Vec::with_capacity(writes.len());
@@ -123,68 +107,8 @@ pub async fn batch(data: Data, writes: Vec<Write>, is_dry_run: bool) -> Result<V
         };
         outcomes.push((write, outcome));
     }
-    send(&data.client, requests).await?;
+    requests::send(&data, requests).await?;
     Ok(outcomes)
-}
-
-/// The items of these keys, strongly consistent.
-///
-/// # Errors
-/// DynamoDB refuses, or processes nothing for over a minute.
-pub async fn read(client: &Client, keys: HashMap<String, Vec<Item>>) -> Result<Vec<Item>> {
-    let mut found = Vec::new();
-    for (table, keys) in keys {
-        for chunk in keys.chunks(MAX_KEYS) {
-            let request =
-                KeysAndAttributes::builder().consistent_read(true).set_keys(Some(chunk.to_vec())).build()?;
-            let mut unread = HashMap::from([(table.clone(), request)]);
-            let mut pause = Pause::default();
-            while !unread.is_empty() {
-                let output = client.batch_get_item().set_request_items(Some(unread)).send().await;
-                let output = output.with_context(|| format!("reading the table {table}"))?;
-                let items: Vec<Item> = output.responses.unwrap_or_default().into_values().flatten().collect();
-                unread = output.unprocessed_keys.unwrap_or_default();
-                if !unread.is_empty() {
-                    pause.before_next(!items.is_empty()).await?;
-                }
-                found.extend(items);
-            }
-        }
-    }
-    Ok(found)
-}
-
-async fn send(client: &Client, mut requests: HashMap<String, Vec<WriteRequest>>) -> Result<()> {
-    let mut pause = Pause::default();
-    let count =
-        |requests: &HashMap<String, Vec<WriteRequest>>| requests.values().map(Vec::len).sum::<usize>();
-    while !requests.is_empty() {
-        let sent = count(&requests);
-        let output = client.batch_write_item().set_request_items(Some(requests)).send().await;
-        requests = output.context("writing")?.unprocessed_items.unwrap_or_default();
-        if !requests.is_empty() {
-            pause.before_next(count(&requests) < sent).await?;
-        }
-    }
-    Ok(())
-}
-
-/// Full jitter, growing as long as nothing is processed.
-#[derive(Default)]
-struct Pause {
-    futile: u32,
-}
-
-impl Pause {
-    async fn before_next(&mut self, got_on: bool) -> Result<()> {
-        self.futile = if got_on { 0 } else { self.futile + 1 };
-        if self.futile > MOST_FUTILE_TRIES {
-            bail!("DynamoDB throttles all requests; try again later, or with more capacity");
-        }
-        let longest = Duration::from_millis(50).saturating_mul(1 << self.futile.min(10)).min(LONGEST_PAUSE);
-        tokio::time::sleep(longest.mul_f64(fastrand::f64())).await;
-        Ok(())
-    }
 }
 
 /// Stores a department in place of the one that was read, if it is still where it was.
@@ -199,7 +123,7 @@ async fn replace(data: &Data, item: &Item, old: &Item) -> Result<Outcome> {
     match put.send().await {
         Ok(_) => Ok(Outcome::Written),
         Err(error) if error.code() == Some("ConditionalCheckFailedException") => Ok(Outcome::Lost),
-        Err(error) => Err(error).context("writing a department"),
+        Err(error) => Err(Data::failed(&data.tables.livechat, error)),
     }
 }
 
@@ -258,37 +182,15 @@ pub async fn unit(
     together.extend(after.drain(..fit));
 
     for chunk in before.chunks(MAX_ACTIONS) {
-        transact(&data.client, chunk.to_vec()).await?;
+        transact(data, chunk.to_vec()).await?;
     }
-    let outcome = transact(&data.client, together).await?;
-    if outcome == Outcome::Written {
-        for chunk in after.chunks(MAX_ACTIONS) {
-            transact(&data.client, chunk.to_vec()).await?;
-        }
+    if !transact(data, together).await? {
+        return Ok(Outcome::Lost);
     }
-    Ok(outcome)
-}
-
-async fn transact(client: &Client, actions: Vec<TransactWriteItem>) -> Result<Outcome> {
-    let mut pause = Pause::default();
-    loop {
-        let result = client.transact_write_items().set_transact_items(Some(actions.clone())).send().await;
-        let Err(error) = result else { return Ok(Outcome::Written) };
-        let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) = error.as_service_error()
-        else {
-            return Err(error).context("writing a unit");
-        };
-        let codes: HashSet<&str> =
-            canceled.cancellation_reasons().iter().filter_map(|reason| reason.code()).collect();
-        if codes.contains("ConditionalCheckFailed") {
-            return Ok(Outcome::Lost);
-        }
-        let passing = ["None", "ThrottlingError", "ProvisionedThroughputExceeded", "TransactionConflict"];
-        if !codes.iter().all(|code| passing.contains(code)) {
-            return Err(error).context("writing a unit");
-        }
-        pause.before_next(false).await?;
+    for chunk in after.chunks(MAX_ACTIONS) {
+        transact(data, chunk.to_vec()).await?;
     }
+    Ok(Outcome::Written)
 }
 
 /// The partition key's value, of whichever table.

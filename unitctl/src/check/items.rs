@@ -1,0 +1,258 @@
+//! What `check` reads of each item: attributes that may be absent, wrong, or what they should be.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use livechat_units::id::{DepartmentId, UnitId, UserId};
+use livechat_units::item::Item;
+
+/// An attribute of an item that nobody has vouched for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attribute<T> {
+    /// The item does not have it.
+    Absent,
+    /// It has another type than the design gives it, or an impossible value.
+    Wrong,
+    /// It is this.
+    Is(T),
+}
+
+/// An item of the livechat table, by its key.
+#[derive(Debug)]
+pub enum Seen {
+    /// A unit.
+    Unit(UnitId, Unit),
+    /// A unit's monitor.
+    Monitor(UnitId, UserId, Monitor),
+    /// A department.
+    Department(DepartmentId, Department),
+    /// A user.
+    User(User),
+    /// A permission.
+    Permission(Permission),
+    /// A key of the design's form, with an id that names nothing.
+    Nothing,
+    /// Somebody else's: other functions may keep items in the table.
+    Other,
+}
+
+/// A unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unit {
+    /// `name`.
+    pub name: Attribute<String>,
+    /// `visibility`: "public" or "private".
+    pub visibility: Attribute<String>,
+    /// `type`: "u".
+    pub kind: Attribute<String>,
+    /// `numMonitors`.
+    pub num_monitors: Attribute<u64>,
+    /// `numDepartments`.
+    pub num_departments: Attribute<u64>,
+    /// `monitors`: username by user id.
+    pub monitors: Attribute<BTreeMap<String, String>>,
+    /// `departmentIds`.
+    pub departments: Attribute<BTreeSet<String>>,
+    /// `ancestors`.
+    pub ancestors: Attribute<Vec<String>>,
+    /// `version`.
+    pub version: Attribute<u64>,
+    /// `_updatedAt`.
+    pub updated_at: Attribute<String>,
+}
+
+/// A unit's monitor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Monitor {
+    /// `unitId`.
+    pub unit_id: Attribute<String>,
+    /// `monitorId`.
+    pub monitor_id: Attribute<String>,
+    /// `username`.
+    pub username: Attribute<String>,
+    /// `_updatedAt`.
+    pub updated_at: Attribute<String>,
+}
+
+/// A department.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Department {
+    /// `name`.
+    pub name: Attribute<String>,
+    /// `parentId`.
+    pub parent_id: Attribute<String>,
+    /// `ancestors`.
+    pub ancestors: Attribute<Vec<String>>,
+    /// `_updatedAt`.
+    pub updated_at: Attribute<String>,
+}
+
+/// A user.
+#[derive(Debug)]
+pub struct User {
+    /// `username`.
+    pub username: Attribute<String>,
+    /// `roles`.
+    pub roles: Attribute<BTreeSet<String>>,
+    /// `active`.
+    pub active: Attribute<bool>,
+}
+
+/// A permission.
+#[derive(Debug)]
+pub struct Permission {
+    /// `roles`.
+    pub roles: Attribute<BTreeSet<String>>,
+}
+
+/// A login token.
+#[derive(Debug)]
+pub struct Token {
+    /// `hashedToken`: 32 bytes in base64.
+    pub hash: Attribute<String>,
+    /// `userId`.
+    pub user_id: Attribute<String>,
+    /// `expiresAt`.
+    pub expires_at: Attribute<f64>,
+    /// `createdAt`, `type` and `name`.
+    pub informative: [(&'static str, Attribute<String>); 3],
+}
+
+impl<T> Attribute<T> {
+    /// What it is, if that is known.
+    pub fn is(&self) -> Option<&T> {
+        match self {
+            Self::Is(value) => Some(value),
+            Self::Absent | Self::Wrong => None,
+        }
+    }
+
+    fn read(item: &Item, name: &str, convert: impl FnOnce(&AttributeValue) -> Option<T>) -> Self {
+        match item.get(name) {
+            None => Self::Absent,
+            Some(value) => convert(value).map_or(Self::Wrong, Self::Is),
+        }
+    }
+}
+
+impl Seen {
+    /// Reads an item of the livechat table.
+    pub fn read(item: &Item) -> Self {
+        let key = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).map_or("", String::as_str);
+        let (Some((partition, id)), sort) = (key("pk").split_once('#'), key("sk")) else {
+            return Self::Other;
+        };
+        let seen = match (partition, sort.split_once('#').unwrap_or((sort, ""))) {
+            ("UNIT", ("UNIT", "")) => UnitId::parse(id).map(|id| Self::Unit(id, Unit::read(item))),
+            ("UNIT", ("MONITOR", monitor)) => UnitId::parse(id)
+                .zip(UserId::parse(monitor))
+                .map(|(unit, monitor)| Self::Monitor(unit, monitor, Monitor::read(item))),
+            ("DEPARTMENT", ("DEPARTMENT", "")) => {
+                DepartmentId::parse(id).map(|id| Self::Department(id, Department::read(item)))
+            }
+            ("USER", ("USER", "")) => UserId::parse(id).map(|_| {
+                Self::User(User {
+                    username: string(item, "username"),
+                    roles: set(item, "roles"),
+                    active: Attribute::read(item, "active", |value| value.as_bool().ok().copied()),
+                })
+            }),
+            ("PERMISSION", ("PERMISSION", "")) => {
+                UserId::parse(id).map(|_| Self::Permission(Permission { roles: set(item, "roles") }))
+            }
+            _ => return Self::Other,
+        };
+        seen.unwrap_or(Self::Nothing)
+    }
+}
+
+impl Unit {
+    fn read(item: &Item) -> Self {
+        let monitors = Attribute::read(item, "monitors", |value| {
+            let entries = value.as_m().ok()?.iter();
+            entries.map(|(id, username)| Some((id.clone(), username.as_s().ok()?.clone()))).collect()
+        });
+        Self {
+            name: string(item, "name"),
+            visibility: valid(item, "visibility", |text| ["public", "private"].contains(&text)),
+            kind: valid(item, "type", |text| text == "u"),
+            num_monitors: number(item, "numMonitors"),
+            num_departments: number(item, "numDepartments"),
+            monitors,
+            departments: set(item, "departmentIds"),
+            ancestors: list(item, "ancestors"),
+            version: number(item, "version"),
+            updated_at: valid(item, "_updatedAt", is_time),
+        }
+    }
+}
+
+impl Monitor {
+    fn read(item: &Item) -> Self {
+        Self {
+            unit_id: string(item, "unitId"),
+            monitor_id: string(item, "monitorId"),
+            username: string(item, "username"),
+            updated_at: valid(item, "_updatedAt", is_time),
+        }
+    }
+}
+
+impl Department {
+    fn read(item: &Item) -> Self {
+        Self {
+            name: string(item, "name"),
+            parent_id: string(item, "parentId"),
+            ancestors: list(item, "ancestors"),
+            updated_at: valid(item, "_updatedAt", is_time),
+        }
+    }
+}
+
+impl Token {
+    /// Reads an item of the tokens table.
+    pub fn read(item: &Item) -> Self {
+        Self {
+            hash: valid(item, "hashedToken", is_hash),
+            user_id: valid(item, "userId", |id| UserId::parse(id).is_some()),
+            expires_at: number(item, "expiresAt"),
+            informative: ["createdAt", "type", "name"].map(|name| (name, string(item, name))),
+        }
+    }
+}
+
+fn string(item: &Item, name: &str) -> Attribute<String> {
+    Attribute::read(item, name, |value| value.as_s().ok().cloned())
+}
+
+fn valid(item: &Item, name: &str, is_valid: impl FnOnce(&str) -> bool) -> Attribute<String> {
+    Attribute::read(item, name, |value| value.as_s().ok().filter(|text| is_valid(text)).cloned())
+}
+
+fn number<T: std::str::FromStr>(item: &Item, name: &str) -> Attribute<T> {
+    Attribute::read(item, name, |value| value.as_n().ok()?.parse().ok())
+}
+
+fn set(item: &Item, name: &str) -> Attribute<BTreeSet<String>> {
+    Attribute::read(item, name, |value| Some(value.as_ss().ok()?.iter().cloned().collect()))
+}
+
+fn list(item: &Item, name: &str) -> Attribute<Vec<String>> {
+    Attribute::read(item, name, |value| {
+        value.as_l().ok()?.iter().map(|member| member.as_s().ok().cloned()).collect()
+    })
+}
+
+/// Base64, standard and padded, of the 32 bytes of SHA-256.
+fn is_hash(text: &str) -> bool {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.decode(text).is_ok_and(|bytes| bytes.len() == 32)
+}
+
+/// RFC 3339, UTC, exactly three decimals.
+fn is_time(text: &str) -> bool {
+    let format = time::macros::format_description!(
+        "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
+    );
+    time::PrimitiveDateTime::parse(text, format).is_ok()
+}

@@ -1,0 +1,603 @@
+//! `unitctl import`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::throttled;
+use crate::world::{Run, World, body, run, world};
+
+const FILES: [&str; 4] = [
+    "users.json",
+    "rocketchat_permissions.json",
+    "rocketchat_livechat_department.json",
+    "rocketchat_livechat_unit_monitors.json",
+];
+
+const ADMIN: &str = unitctl::sample::USER;
+const TOKEN: &str = unitctl::sample::TOKEN;
+const EUROPE: &str = "aW4sEuropeUnit001";
+
+fn sample() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("sample")
+}
+
+/// A folder with these documents, a line each.
+fn export(users: &[Value], permissions: &[Value], departments: &[Value], monitors: &[Value]) -> TempDir {
+    let folder = TempDir::new().expect("a folder");
+    for (file, documents) in FILES.into_iter().zip([users, permissions, departments, monitors]) {
+        let lines: String = documents.iter().map(|document| format!("{document}\n")).collect();
+        fs::write(folder.path().join(file), lines).expect("it is written");
+    }
+    folder
+}
+
+fn write(folder: &TempDir, file: &str, text: &str) {
+    fs::write(folder.path().join(file), text).expect("it is written");
+}
+
+impl World {
+    fn import(&self, folder: &Path, options: &[&str]) -> Run {
+        let mut arguments = vec!["import", folder.to_str().expect("a path in UTF-8")];
+        arguments.extend(options);
+        self.run(&arguments)
+    }
+}
+
+fn user(id: &str, roles: &[&str]) -> Value {
+    json!({ "_id": id, "username": format!("name.of.{id}"), "active": true, "roles": roles })
+}
+
+fn unit(id: &str, monitors: usize, departments: usize) -> Value {
+    json!({
+        "_id": id, "name": format!("Unit {id}"), "visibility": "public", "type": "u", "numMonitors": monitors,
+        "numDepartments": departments, "_updatedAt": { "$date": "2021-12-06T14:40:59.478Z" },
+    })
+}
+
+fn department(id: &str, unit: Option<&str>) -> Value {
+    let mut department = json!({
+        "_id": id, "name": format!("Department {id}"), "enabled": true,
+        "_updatedAt": { "$date": "2021-12-06T14:40:59.478Z" },
+    });
+    if let Some(unit) = unit {
+        department["parentId"] = unit.into();
+        department["ancestors"] = json!([unit]);
+    }
+    department
+}
+
+fn monitor(unit: &str, user: &str) -> Value {
+    json!({ "_id": "row", "unitId": unit, "monitorId": user, "username": format!("name.of.{user}") })
+}
+
+fn permission() -> Value {
+    json!({ "_id": "manage-livechat-units", "roles": ["admin"] })
+}
+
+/// The administrator of the sample, with the sample's token.
+fn admin() -> Value {
+    let mut admin = user(ADMIN, &["admin"]);
+    let token = json!({ "type": "personalAccessToken", "hashedToken": livechat_units::hashed_token(TOKEN) });
+    admin["services"] = json!({ "resume": { "loginTokens": [token] } });
+    admin
+}
+
+/// Lines that start with any of these words, in order of the alphabet.
+fn lines<'a>(run: &'a Run, starts: &[&str]) -> Vec<&'a str> {
+    let mut lines: Vec<&str> =
+        run.stdout.lines().filter(|line| starts.iter().any(|start| line.starts_with(start))).collect();
+    lines.sort_unstable();
+    lines
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sample_is_imported_and_mended() {
+    let world = world().await;
+    let run = world.import(&sample(), &[]);
+    assert_eq!(
+        run.stdout,
+        "\
+repaired: department iT3gSalesItaly001: ancestors are now aW4sEuropeUnit001
+repaired: department oL6dLegacyChat001: is in no unit now: its parent rEm0vedUnit000001 does not exist
+repaired: department sP7cSpecialists01: dropped ancestors: it is in no unit
+repaired: unit aW4sEuropeUnit001: monitor pV7dGs2EwJ4uRm9Xo is now called jonas.berg
+repaired: unit aW4sEuropeUnit001: dropped a duplicate row of monitor hN3qTzW8rYbL5xKcA
+repaired: unit aW4sEuropeUnit001: left out monitor xR2mWp9JcD7gTq4Ye: the user is deactivated
+repaired: unit aW4sEuropeUnit001: numMonitors is 2 and was 4
+repaired: unit aW4sEuropeUnit001: numDepartments is 4 and was 3
+repaired: unit bL9iBillingUnit02: left out monitor kC5yLf8QnB3tZv6Hs: the user does not hold the role livechat-monitor
+repaired: unit bL9iBillingUnit02: numDepartments is 1 and was 2
+repaired: unit rEm0vedUnit000001: there is no such unit; left out its 1 monitors
+                written  unchanged left alone
+users                10          0          0
+tokens               10          0          0
+permissions           5          0          0
+departments         108          0          0
+units                 4          0          0
+0 units kept, 11 repairs, 0 broken lines
+"
+    );
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+
+    let items = world.items().await;
+    assert_eq!(
+        items[&format!("UNIT#{EUROPE} UNIT")],
+        json!({
+            "pk": "UNIT#aW4sEuropeUnit001", "sk": "UNIT", "name": "Sales Europe", "visibility": "private",
+            "type": "u", "numMonitors": 2, "numDepartments": 4,
+            "monitors": { "hN3qTzW8rYbL5xKcA": "maria.lopez", "pV7dGs2EwJ4uRm9Xo": "jonas.berg" },
+            "departmentIds": { "set": [
+                "dE1gSalesGermany1", "fR2gSalesFrance01", "iT3gSalesItaly001", "rF5dRefunds000001",
+            ] },
+            "_updatedAt": "2021-11-30T16:21:09.115Z",
+        })
+    );
+    assert_eq!(
+        items[&format!("UNIT#{EUROPE} MONITOR#pV7dGs2EwJ4uRm9Xo")],
+        json!({
+            "pk": "UNIT#aW4sEuropeUnit001", "sk": "MONITOR#pV7dGs2EwJ4uRm9Xo", "unitId": EUROPE,
+            "monitorId": "pV7dGs2EwJ4uRm9Xo", "username": "jonas.berg", "_updatedAt": "2021-11-30T16:21:09.118Z",
+        })
+    );
+    assert_eq!(
+        items["DEPARTMENT#dE1gSalesGermany1 DEPARTMENT"],
+        json!({
+            "pk": "DEPARTMENT#dE1gSalesGermany1", "sk": "DEPARTMENT", "name": "Sales Germany", "enabled": true,
+            "description": "", "showOnRegistration": true, "showOnOfflineForm": false,
+            "requestTagBeforeClosingChat": false, "email": "sales-germany@example.com", "chatClosingTags": [],
+            "abandonedRoomsCloseCustomMessage": "", "waitingQueueMessage": "", "departmentsAllowedToForward": [],
+            "numAgents": 3, "businessHourId": "wH3nOfficeHours01", "maxNumberSimultaneousChat": 5,
+            "parentId": EUROPE, "ancestors": [EUROPE], "_updatedAt": "2021-11-30T16:21:09.120Z",
+        })
+    );
+    let specialists = &items["DEPARTMENT#sP7cSpecialists01 DEPARTMENT"];
+    assert_eq!((specialists.get("parentId"), specialists.get("ancestors")), (None, None));
+    assert_eq!(
+        items["USER#hN3qTzW8rYbL5xKcA USER"],
+        json!({
+            "pk": "USER#hN3qTzW8rYbL5xKcA", "sk": "USER", "username": "maria.lopez", "active": true,
+            "roles": { "set": ["livechat-agent", "livechat-monitor", "user"] },
+        })
+    );
+    assert_eq!(
+        items["PERMISSION#retired-permission PERMISSION"],
+        json!({ "pk": "PERMISSION#retired-permission", "sk": "PERMISSION" })
+    );
+    // `when` and 90 days.
+    let hash = livechat_units::hashed_token("loginOfTesterio");
+    assert_eq!(
+        items[&hash],
+        json!({
+            "hashedToken": hash, "userId": "GT67Tv6x5p5y5xZWN", "createdAt": "2021-11-29T07:58:12.031Z",
+            "expiresAt": 1_638_172_692 + 90 * 86_400,
+        })
+    );
+    let hash = livechat_units::hashed_token(TOKEN);
+    assert_eq!(
+        items[&hash],
+        json!({
+            "hashedToken": hash, "userId": ADMIN, "createdAt": "2021-11-02T08:15:00.000Z",
+            "type": "personalAccessToken", "name": "sample",
+        })
+    );
+
+    // Again: nothing changes.
+    let run = world.import(&sample(), &[]);
+    assert!(
+        run.stdout.ends_with(
+            "\
+                written  unchanged left alone
+users                 0         10          0
+tokens                0         10          0
+permissions           0          5          0
+departments           0        108          0
+units                 0          4          0
+0 units kept, 11 repairs, 0 broken lines
+"
+        ),
+        "{run:?}"
+    );
+    assert!(world.items().await == items, "the second import changed something");
+    // And the invariants hold, as `check` sees them.
+    assert_eq!(world.run(&["check"]).code, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_updated_unit_is_kept_unless_it_is_to_be_overwritten() {
+    let world = world().await;
+    assert_eq!(world.import(&sample(), &[]).code, 0);
+    let imported = world.items().await;
+    // A department of Billing's and one of nobody's move to Sales, which keeps but one of its own.
+    let update =
+        body(&["hN3qTzW8rYbL5xKcA"], &["dE1gSalesGermany1", "iN4vInvoices00001", "sP7cSpecialists01"]);
+    assert_eq!(world.update(EUROPE, ADMIN, TOKEN, &update).await.status_code, 200);
+    let updated = world.items().await;
+
+    let run = world.import(&sample(), &[]);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert_eq!(
+        lines(&run, &["kept"]),
+        [
+            "kept: unit aW4sEuropeUnit001 was updated since it was imported",
+            "kept: unit bL9iBillingUnit02 was updated since it was imported",
+        ]
+    );
+    assert_eq!(
+        lines(&run, &["repaired: department iN", "repaired: department iT", "repaired: department sP"]),
+        [
+            "repaired: department iN4vInvoices00001: stays in unit aW4sEuropeUnit001, which was updated or made since",
+            "repaired: department iT3gSalesItaly001: is in no unit now: unit aW4sEuropeUnit001 was updated since and does not list it",
+            "repaired: department sP7cSpecialists01: stays in unit aW4sEuropeUnit001, which was updated or made since",
+        ]
+    );
+    // Only the times of departments that the export gives back.
+    let without_time = |items: &std::collections::BTreeMap<String, Value>| {
+        let mut items = items.clone();
+        for (key, item) in &mut items {
+            if key.starts_with("DEPARTMENT#") {
+                item.as_object_mut().expect("an item").remove("_updatedAt");
+            }
+        }
+        items
+    };
+    assert!(without_time(&world.items().await) == without_time(&updated), "{run:?}");
+    assert_eq!(world.run(&["check"]).code, 0);
+
+    let run = world.import(&sample(), &["--overwrite"]);
+    assert_eq!((run.code, lines(&run, &["kept"]).len()), (0, 0), "{run:?}");
+    let mut overwritten = world.items().await;
+    for (id, version) in [(EUROPE, 2), ("bL9iBillingUnit02", 2)] {
+        let unit = overwritten.get_mut(&format!("UNIT#{id} UNIT")).expect("it is there");
+        let unit = unit.as_object_mut().expect("an item");
+        assert_eq!(unit.remove("version"), Some(version.into()), "an update is to lose to an import");
+        assert_eq!(unit.remove("importedVersion"), Some(version.into()));
+    }
+    assert!(overwritten == imported, "{run:?}");
+    // What was overwritten counts as imported again.
+    let run = world.import(&sample(), &[]);
+    assert!(run.stdout.contains("units                 0          4          0\n0 units kept"), "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn units_and_departments_made_here_stay() {
+    let world = world().await;
+    let departments = [unit("U", 0, 2), department("d", Some("U")), department("gone", Some("U"))];
+    let first = export(&[admin()], &[permission()], &departments, &[]);
+    assert_eq!(world.import(first.path(), &[]).code, 0);
+    world
+        .put(json!({
+            "pk": "UNIT#own", "sk": "UNIT", "name": "Made here", "visibility": "public", "type": "u",
+            "numMonitors": 0, "numDepartments": 0, "monitors": {}, "_updatedAt": "2021-12-06T14:40:59.478Z",
+        }))
+        .await;
+    assert_eq!(world.update("own", ADMIN, TOKEN, &body(&[], &["d"])).await.status_code, 200);
+
+    // In the next export a department is gone, which here is still in a unit.
+    let second = export(&[admin()], &[permission()], &[unit("U", 0, 1), department("d", Some("U"))], &[]);
+    for overwrite in [&[][..], &["--overwrite"]] {
+        let run = world.import(second.path(), overwrite);
+        assert_eq!(run.code, 0, "{run:?}");
+        assert!(
+            run.stdout
+                .contains("repaired: department d: stays in unit own, which was updated or made since\n"),
+            "{run:?}"
+        );
+        assert_eq!(world.run(&["check"]).code, 0);
+    }
+    let items = world.items().await;
+    assert_eq!(items["UNIT#own UNIT"]["departmentIds"], json!({ "set": ["d"] }));
+    assert_eq!(items["UNIT#U UNIT"]["departmentIds"], json!({ "set": ["gone"] }));
+    assert_eq!(items["DEPARTMENT#gone DEPARTMENT"]["parentId"], "U");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_tells_and_writes_nothing() {
+    let world = world().await;
+    let departments = [unit("U", 1, 1), department("d", Some("U"))];
+    let folder =
+        export(&[user("m", &["livechat-monitor"])], &[permission()], &departments, &[monitor("U", "m")]);
+    let run = world.import(folder.path(), &["--dry-run"]);
+    assert_eq!(
+        run.stdout,
+        "\
+would write: {\"pk\":\"PERMISSION#manage-livechat-units\",\"roles\":[\"admin\"],\"sk\":\"PERMISSION\"}
+would write: {\"active\":true,\"pk\":\"USER#m\",\"roles\":[\"livechat-monitor\"],\"sk\":\"USER\",\"username\":\"name.of.m\"}
+would write: {\"_updatedAt\":\"2021-12-06T14:40:59.478Z\",\"ancestors\":[\"U\"],\"enabled\":true,\"name\":\"Department d\",\"parentId\":\"U\",\"pk\":\"DEPARTMENT#d\",\"sk\":\"DEPARTMENT\"}
+would write: {\"_updatedAt\":\"2021-12-06T14:40:59.478Z\",\"departmentIds\":[\"d\"],\"monitors\":{\"m\":\"name.of.m\"},\"name\":\"Unit U\",\"numDepartments\":1,\"numMonitors\":1,\"pk\":\"UNIT#U\",\"sk\":\"UNIT\",\"type\":\"u\",\"visibility\":\"public\"}
+               to write  unchanged left alone
+users                 1          0          0
+tokens                0          0          0
+permissions           1          0          0
+departments           1          0          0
+units                 1          0          0
+0 units kept, 0 repairs, 0 broken lines
+"
+    );
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+    assert!(world.items().await.is_empty());
+
+    let run = world.import(folder.path(), &["--dry-run", "--output", "json"]);
+    let events: Vec<Value> =
+        run.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON lines")).collect();
+    assert_eq!(events.len(), 5, "{run:?}");
+    assert_eq!(events[0]["event"], "write");
+    assert_eq!(events[0]["item"]["pk"], "PERMISSION#manage-livechat-units");
+    let (one, none) = (
+        json!({ "written": 1, "unchanged": 0, "lost": 0 }),
+        json!({ "written": 0, "unchanged": 0, "lost": 0 }),
+    );
+    assert_eq!(
+        events[4],
+        json!({
+            "event": "summary", "dryRun": true, "users": one, "tokens": none, "permissions": one,
+            "departments": one, "units": one, "kept": 0, "repairs": 0, "broken": 0,
+        })
+    );
+    assert!(world.items().await.is_empty());
+    assert_eq!(world.import(folder.path(), &[]).code, 0);
+    let run = world.import(folder.path(), &["--dry-run"]);
+    assert_eq!(lines(&run, &["would"]), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn arrays_and_canonical_json_are_the_same() {
+    let relaxed = world().await;
+    assert_eq!(relaxed.import(&sample(), &[]).code, 0);
+    let expected = relaxed.items().await;
+
+    let folder = TempDir::new().expect("a folder");
+    for file in FILES {
+        let text = fs::read_to_string(sample().join(file)).expect("the sample is there");
+        let documents: Vec<Value> =
+            text.lines().map(|line| canonical(serde_json::from_str(line).expect("JSON"))).collect();
+        // As `mongoexport --jsonArray --pretty` has it.
+        let text = serde_json::to_string_pretty(&documents).expect("JSON");
+        write(&folder, file, &format!("{text}\n"));
+    }
+    let world = world().await;
+    let run = world.import(folder.path(), &["--strict"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(world.items().await == expected);
+}
+
+/// `mongoexport --jsonFormat=canonical`.
+fn canonical(value: Value) -> Value {
+    match value {
+        Value::Number(number) => json!({ "$numberInt": number.to_string() }),
+        Value::Array(values) => values.into_iter().map(canonical).collect(),
+        Value::Object(fields) => match fields.get("$date").and_then(Value::as_str) {
+            Some(date) => {
+                let format = &time::format_description::well_known::Rfc3339;
+                let date = time::OffsetDateTime::parse(date, format).expect("a date");
+                json!({ "$date": { "$numberLong": (date.unix_timestamp_nanos() / 1_000_000).to_string() } })
+            }
+            None => fields.into_iter().map(|(name, value)| (name, canonical(value))).collect(),
+        },
+        other => other,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_lines_are_told_and_the_rest_is_imported() {
+    let folder = export(&[], &[], &[], &[]);
+    let hash = livechat_units::hashed_token("a token");
+    let token = |token: Value| {
+        json!({ "_id": "t", "services": { "resume": { "loginTokens": [token] } } }).to_string()
+    };
+    let long_id = "x".repeat(513);
+    let large = "x".repeat(410_000);
+    let users = [
+        (r#"{"_id":"good","username":"good"}"#.to_owned(), None),
+        (r#"{"_id":"cut","#.into(), Some("not JSON: EOF while parsing a value in column 13")),
+        ("[1]x".into(), Some("not JSON: trailing characters in column 4")),
+        ("5".into(), Some("not a document, which would be in braces")),
+        (r#"{"username":"x"}"#.into(), Some("no _id")),
+        (r#"{"_id":""}"#.into(), Some("_id is empty or over 512 bytes")),
+        (format!(r#"{{"_id":"{long_id}"}}"#), Some("_id is empty or over 512 bytes")),
+        (r#"{"_id":{"$oid":"5fd7a0b6c2d3e4f5a6b7c8d9"}}"#.into(), None),
+        (r#"{"_id":5}"#.into(), Some("_id is a number and not a string")),
+        (r#"{"_id":"a","username":{}}"#.into(), Some("username is an object and not a string")),
+        (r#"{"_id":"a","roles":"admin"}"#.into(), Some("roles is a string and not an array of strings")),
+        (r#"{"_id":"a","roles":[1]}"#.into(), Some("roles is an array and not an array of strings")),
+        (r#"{"_id":"a","active":"yes"}"#.into(), Some("active is a string and not true or false")),
+        (
+            token(json!({ "when": { "$date": "2021-12-06T14:40:59.478Z" } })),
+            Some("login token 0: no hashedToken"),
+        ),
+        (
+            token(json!({ "hashedToken": "secret" })),
+            Some("login token 0: hashedToken is no SHA-256 in base64"),
+        ),
+        (token(json!({ "hashedToken": hash })), Some("login token 0: no date in when, and so no end")),
+        (
+            token(json!({ "hashedToken": hash, "when": "2021" })),
+            Some(r#"login token 0: when: "2021" is no date, which would be {"$date": ...}"#),
+        ),
+        (
+            format!(r#"{{"_id":"large","username":"{large}"}}"#),
+            Some("410026 bytes, and an item holds 409600"),
+        ),
+    ];
+    let departments = [
+        (unit("U", 0, 1).to_string(), None),
+        (department("d", Some("U")).to_string(), None),
+        (r#"{"_id":"e"}"#.into(), Some("no name")),
+        (r#"{"_id":"u","type":"u"}"#.into(), Some("no name")),
+        (r#"{"_id":"e","name":"e","parentId":5}"#.into(), Some("parentId is a number and not a string")),
+        (
+            r#"{"_id":"e","name":"e","_updatedAt":"x"}"#.into(),
+            Some(r#"_updatedAt: "x" is no date, which would be {"$date": ...}"#),
+        ),
+        (
+            r#"{"_id":"e","name":"e","n":{"$numberDouble":"NaN"}}"#.into(),
+            Some("n: the number NaN is beyond what DynamoDB stores"),
+        ),
+        (r#"{"_id":"e","name":"e","pk":1}"#.into(), Some("a field pk, which is the name of a key attribute")),
+        (
+            department("d", Some("U")).to_string(),
+            Some("the same _id as a document before; the last one counts"),
+        ),
+    ];
+    let permissions = [
+        (permission().to_string(), None),
+        (r#"{"_id":"","roles":[]}"#.into(), Some("_id is empty or over 512 bytes")),
+        (r#"{"_id":"p","roles":{}}"#.into(), Some("roles is an object and not an array of strings")),
+    ];
+    let monitors = [
+        (r#"{"unitId":"U"}"#.to_owned(), Some("no monitorId")),
+        (r#"{"monitorId":"good"}"#.into(), Some("no unitId")),
+        (r#"{"monitorId":"good","unitId":""}"#.into(), Some("unitId is empty or over 512 bytes")),
+    ];
+    let mut expected = Vec::new();
+    for (file, lines) in FILES.into_iter().zip([&users[..], &permissions, &departments, &monitors]) {
+        let text: String = lines.iter().map(|(line, _)| format!("{line}\n")).collect();
+        write(&folder, file, &text);
+        expected.extend(lines.iter().enumerate().filter_map(|(number, (_, reason))| {
+            reason.map(|reason| format!("broken: {file}, line {}: {reason}", number + 1))
+        }));
+    }
+    expected.sort();
+
+    let world = world().await;
+    let run = world.import(folder.path(), &[]);
+    assert_eq!(lines(&run, &["broken"]), expected);
+    assert!(run.stdout.ends_with(&format!("0 units kept, 0 repairs, {} broken lines\n", expected.len())));
+    assert_eq!((run.code, run.stderr.as_str()), (3, ""));
+    assert!(!run.stdout.contains("secret"), "a token may stand where its hash belongs");
+    let keys: Vec<String> = world.items().await.into_keys().collect();
+    assert_eq!(
+        keys,
+        [
+            "DEPARTMENT#d DEPARTMENT",
+            "PERMISSION#manage-livechat-units PERMISSION",
+            "UNIT#U UNIT",
+            "USER#5fd7a0b6c2d3e4f5a6b7c8d9 USER",
+            "USER#good USER",
+            "USER#t USER",
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strict_stops_at_the_first_broken_line() {
+    let world = world().await;
+    let folder = export(&[admin()], &[permission()], &[unit("U", 0, 0)], &[]);
+    write(&folder, FILES[2], "{\"_id\":\"u\"}\n{}\n");
+    let run = world.import(folder.path(), &["--strict"]);
+    let error = "error: rocketchat_livechat_department.json, line 1: no name\n";
+    assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (1, "", error));
+    // Units and departments are looked at before anything is written.
+    assert!(world.items().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_keeps_an_import_from_starting_is_told() {
+    let world = world().await;
+    let folder = export(&[], &[], &[], &[]);
+    fs::remove_file(folder.path().join(FILES[3])).expect("it was there");
+    let run = world.import(folder.path(), &[]);
+    let path = folder.path().join(FILES[3]);
+    assert_eq!(
+        (run.code, run.stderr),
+        (
+            1,
+            format!(
+                "error: opening {}: the collection rocketchat_livechat_unit_monitors is needed: No such file or directory (os error 2)\n",
+                path.display()
+            )
+        )
+    );
+
+    let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_unitctl"));
+    command.args(["import", "."]).env_remove("TOKENS_TABLE").env_remove("LIVECHAT_TABLE");
+    command.env("AWS_REGION", "eu-west-1");
+    let result = crate::world::run(command);
+    assert_eq!(
+        (result.code, result.stderr.as_str()),
+        (1, "error: which tables? Give --stack, or --tokens-table, or set TOKENS_TABLE in the environment\n")
+    );
+
+    let run = world.import(&sample(), &["--livechat-table", "no-such-table"]);
+    assert_eq!((run.code, run.stdout.as_str()), (1, ""));
+    assert_eq!(run.stderr, "error: there is no table no-such-table in this region and account\n");
+}
+
+/// Many users with tokens, units with departments and monitors.
+fn large(users: usize) -> TempDir {
+    let units = users / 100;
+    let user = |n: usize| {
+        let mut user = user(&format!("user{n:06}"), &["livechat-agent", "livechat-monitor"]);
+        let token = json!({
+            "hashedToken": livechat_units::hashed_token(&format!("token {n}")),
+            "when": { "$date": "2026-01-01T00:00:00.000Z" },
+        });
+        user["services"] = json!({ "resume": { "loginTokens": [token] } });
+        user
+    };
+    let users: Vec<Value> = (0..users).map(user).collect();
+    let mut departments = Vec::new();
+    let mut monitors = Vec::new();
+    for n in 0..units {
+        let id = format!("unit{n:04}");
+        departments.push(unit(&id, 3, 10));
+        departments.extend((0..10).map(|d| department(&format!("department{n:04}{d}"), Some(&id))));
+        monitors.extend((0..3).map(|m| monitor(&id, &format!("user{:06}", n * 3 + m))));
+    }
+    export(&users, &[permission()], &departments, &monitors)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_is_killed_is_finished_by_the_next() {
+    let folder = large(1000);
+    let whole = world().await;
+    assert_eq!(whole.import(folder.path(), &[]).code, 0);
+    let expected = whole.items().await;
+    assert_eq!(expected.len(), 1000 + 1000 + 1 + 10 * (1 + 10 + 3));
+
+    // Killed again and again, each time a little later, in all of its phases.
+    let world = world().await;
+    let mut least = 0;
+    while least < expected.len() - 50 {
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_unitctl"))
+            .args(["--endpoint", crate::world::endpoint()])
+            .args(["--tokens-table", &world.data.tables.tokens])
+            .args(["--livechat-table", &world.data.tables.livechat])
+            .args(["import", folder.path().to_str().expect("UTF-8")])
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .expect("it starts");
+        loop {
+            let count = world.items().await.len();
+            let has_ended = child.try_wait().expect("it can be waited for").is_some();
+            if count > least || has_ended {
+                child.kill().expect("it can be killed");
+                child.wait().expect("it has ended");
+                least = world.items().await.len() + 150;
+                break;
+            }
+        }
+    }
+    let run = world.import(folder.path(), &["--strict"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(world.items().await == expected, "something is missing or other");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_unprocessed_is_sent_again() {
+    let world = world().await;
+    let proxy = throttled::proxy(crate::world::endpoint()).await;
+    let folder = large(200);
+    let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_unitctl"));
+    command.args(["--endpoint", &proxy.url]);
+    command.args(["--tokens-table", &world.data.tables.tokens]);
+    command.args(["--livechat-table", &world.data.tables.livechat]);
+    command.args(["import", folder.path().to_str().expect("UTF-8")]);
+    let run = run(command);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert_eq!(world.items().await.len(), 200 + 200 + 1 + 2 * (1 + 10 + 3));
+    let (keys, items) = proxy.unprocessed();
+    assert!(keys > 100 && items > 100, "{keys} keys and {items} items were left unprocessed");
+}

@@ -1,0 +1,110 @@
+//! A proxy before DynamoDB that leaves half of every batch unprocessed, and sometimes all of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
+use axum::{Router, serve};
+use serde_json::{Map, Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+pub struct Proxy {
+    pub url: String,
+    state: Arc<Proxied>,
+}
+
+struct Proxied {
+    /// Host and port of the DynamoDB behind.
+    behind: String,
+    requests: AtomicUsize,
+    keys: AtomicUsize,
+    items: AtomicUsize,
+}
+
+impl Proxy {
+    /// How many keys and items were left unprocessed.
+    pub fn unprocessed(&self) -> (usize, usize) {
+        (self.state.keys.load(Ordering::Relaxed), self.state.items.load(Ordering::Relaxed))
+    }
+}
+
+/// Starts a proxy before the DynamoDB at `endpoint`.
+pub async fn proxy(endpoint: &str) -> Proxy {
+    let behind = endpoint.strip_prefix("http://").expect("plain HTTP").to_owned();
+    let [requests, keys, items] = [AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0)];
+    let state = Arc::new(Proxied { behind, requests, keys, items });
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let app = Router::new().fallback(forward).with_state(state.clone());
+    tokio::spawn(async move { serve(listener, app).await.expect("it serves") });
+    Proxy { url, state }
+}
+
+async fn forward(State(state): State<Arc<Proxied>>, headers: HeaderMap, body: Bytes) -> impl IntoResponse {
+    let operation = headers["x-amz-target"].to_str().expect("ASCII").rsplit('.').next().unwrap_or_default();
+    let mut request: Value = serde_json::from_slice(&body).expect("DynamoDB speaks JSON");
+    let (field, counter) = match operation {
+        "BatchGetItem" => ("UnprocessedKeys", &state.keys),
+        "BatchWriteItem" => ("UnprocessedItems", &state.items),
+        _ => ("", &state.items),
+    };
+    // All of every third, half of the others.
+    let all = state.requests.fetch_add(1, Ordering::Relaxed) % 3 == 2;
+    let left =
+        if field.is_empty() { json!({}) } else { take_out(&mut request["RequestItems"], all, counter) };
+    let nothing = request["RequestItems"].as_object().is_some_and(Map::is_empty);
+    let (status, mut reply) =
+        if nothing { (200, json!({})) } else { send(&state.behind, &headers, &request.to_string()).await };
+    if status == 200 && !field.is_empty() {
+        reply[field] = left;
+    }
+    let status = StatusCode::from_u16(status).expect("a status");
+    (status, [("content-type", "application/x-amz-json-1.0")], reply.to_string())
+}
+
+/// Takes half of each table's requests out, or all of them.
+fn take_out(tables: &mut Value, all: bool, counter: &AtomicUsize) -> Value {
+    let tables = tables.as_object_mut().expect("tables");
+    let mut left = Map::new();
+    for (name, requests) in tables.iter_mut() {
+        let mut kept = requests.clone();
+        let from = if requests.is_array() { &mut *requests } else { &mut requests["Keys"] };
+        let from = from.as_array_mut().expect("a list");
+        let count = if all { from.len() } else { from.len() / 2 };
+        let taken: Vec<Value> = from.drain(..count).collect();
+        counter.fetch_add(taken.len(), Ordering::Relaxed);
+        if !taken.is_empty() {
+            let into = if kept.is_array() { &mut kept } else { &mut kept["Keys"] };
+            *into = taken.into();
+            left.insert(name.clone(), kept);
+        }
+    }
+    tables.retain(|_, requests| {
+        let list = if requests.is_array() { &*requests } else { &requests["Keys"] };
+        list.as_array().is_some_and(|list| !list.is_empty())
+    });
+    left.into()
+}
+
+async fn send(behind: &str, headers: &HeaderMap, body: &str) -> (u16, Value) {
+    let mut stream = TcpStream::connect(behind).await.expect("it is there");
+    let header = |name: &str| format!("{name}: {}\r\n", headers[name].to_str().expect("ASCII"));
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: {behind}\r\nConnection: close\r\nContent-Length: {}\r\n{}{}{}{}\r\n",
+        body.len(),
+        header("x-amz-target"),
+        header("content-type"),
+        header("x-amz-date"),
+        header("authorization"),
+    );
+    stream.write_all(format!("{head}{body}").as_bytes()).await.expect("it is sent");
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).await.expect("it answers in UTF-8");
+    let (head, body) = reply.split_once("\r\n\r\n").expect("a reply has a head");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    (status, serde_json::from_str(body).expect("DynamoDB answers JSON"))
+}

@@ -1,0 +1,182 @@
+//! Tables of a test's own, and the real binary pointed at them.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use assert_cmd::Command;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::AttributeValue;
+use livechat_units::item::Item;
+use livechat_units::{Function, Response, Tables};
+use serde_json::{Value, json};
+use unitctl::engine;
+use unitctl::target::Data;
+use uuid::Uuid;
+
+/// What a run of the binary printed and how it ended.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Run {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+pub struct World {
+    pub data: Data,
+}
+
+/// New tables with nothing in them.
+pub async fn world() -> World {
+    let client = Client::new(&engine::sdk_config(endpoint()));
+    let name = Uuid::new_v4();
+    let tables = Tables { tokens: format!("{name}-tokens"), livechat: format!("{name}-livechat") };
+    engine::create_tables(&client, &tables).await.expect("the tables are created");
+    World { data: Data { client, tables } }
+}
+
+impl World {
+    /// The binary with this test's tables, not started yet.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_unitctl"));
+        command.args(["--endpoint", endpoint()]);
+        command.args(["--tokens-table", &self.data.tables.tokens]);
+        command.args(["--livechat-table", &self.data.tables.livechat]);
+        command.args(arguments);
+        // Whatever the machine is set to, a local engine needs none of it.
+        for name in ["AWS_ACCESS_KEY_ID", "AWS_PROFILE", "TOKENS_TABLE", "LIVECHAT_TABLE"] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    /// Runs the binary with this test's tables.
+    pub fn run(&self, arguments: &[&str]) -> Run {
+        run(self.command(arguments))
+    }
+
+    /// Runs the binary, which has to succeed. Returns what it printed.
+    pub fn ok(&self, arguments: &[&str]) -> String {
+        let run = self.run(arguments);
+        assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
+        run.stdout
+    }
+
+    /// Every item of both tables, by its key.
+    pub async fn items(&self) -> BTreeMap<String, Value> {
+        let mut items = BTreeMap::new();
+        for table in [&self.data.tables.tokens, &self.data.tables.livechat] {
+            let pages = self.data.client.scan().table_name(table).consistent_read(true).into_paginator();
+            let page = pages.items().send().collect::<Result<Vec<_>, _>>().await.expect("it is read");
+            items.extend(page.into_iter().map(|item| (key(&item), json_of(&AttributeValue::M(item)))));
+        }
+        items
+    }
+
+    /// An item of the livechat table.
+    pub async fn item(&self, pk: &str, sk: &str) -> Value {
+        let get = self.data.client.get_item().table_name(&self.data.tables.livechat).consistent_read(true);
+        let get = get.key("pk", AttributeValue::S(pk.into())).key("sk", AttributeValue::S(sk.into()));
+        let item = get.send().await.expect("it is read").item.expect("it is there");
+        json_of(&AttributeValue::M(item))
+    }
+
+    /// Sets one attribute, as no function would: unconditionally, and without a new version.
+    pub async fn set_number(&self, pk: &str, sk: &str, name: &str, number: &str) {
+        let update = self.data.client.update_item().table_name(&self.data.tables.livechat);
+        let update = update.key("pk", AttributeValue::S(pk.into())).key("sk", AttributeValue::S(sk.into()));
+        let update =
+            update.update_expression("SET #name = :number").expression_attribute_names("#name", name);
+        let update = update.expression_attribute_values(":number", AttributeValue::N(number.into()));
+        update.send().await.expect("it is written");
+    }
+
+    /// Stores an item; `{"set": [...]}` is a string set.
+    pub async fn put(&self, item: Value) {
+        let table =
+            if item.get("pk").is_some() { &self.data.tables.livechat } else { &self.data.tables.tokens };
+        unitctl::sample::write(&self.data.client, table, &[item]).await.expect("the item is written");
+    }
+
+    /// Sends an update through the function.
+    pub async fn update(&self, unit: &str, user: &str, token: &str, body: &Value) -> Response {
+        let function = Function::new(&engine::sdk_config(endpoint()), self.data.tables.clone());
+        let mut event: Value =
+            serde_json::from_str(include_str!("../../../events/success.json")).expect("the sample is JSON");
+        event["rawPath"] = format!("/api/v1/livechat/units/{unit}").into();
+        event["requestContext"]["http"]["path"] = event["rawPath"].clone();
+        event["pathParameters"]["id"] = unit.into();
+        event["headers"]["x-auth-token"] = token.into();
+        event["headers"]["x-user-id"] = user.into();
+        event["body"] = body.to_string().into();
+        let payload = serde_json::value::to_raw_value(&event).expect("an event is JSON");
+        function.handle(lambda_http::LambdaEvent::new(payload, lambda_http::Context::default())).await
+    }
+}
+
+/// A body that lists these.
+pub fn body(monitors: &[&str], departments: &[&str]) -> Value {
+    let monitors: Vec<Value> =
+        monitors.iter().map(|id| json!({ "monitorId": id, "username": "x" })).collect();
+    let departments: Vec<Value> = departments.iter().map(|id| json!({ "departmentId": id })).collect();
+    json!({
+        "unitData": { "name": "new name", "visibility": "private" },
+        "unitMonitors": monitors,
+        "unitDepartments": departments,
+    })
+}
+
+/// Runs a command to its end.
+pub fn run(mut command: Command) -> Run {
+    let output = command.output().expect("it starts");
+    let text = |bytes| String::from_utf8(bytes).expect("it prints UTF-8");
+    Run {
+        code: output.status.code().expect("no signal"),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+    }
+}
+
+fn key(item: &Item) -> String {
+    let text = |name| item.get(name).and_then(|value| value.as_s().ok()).map_or("", String::as_str);
+    format!("{}{} {}", text("hashedToken"), text("pk"), text("sk")).trim().to_owned()
+}
+
+/// An item as JSON that keeps the types apart: sets are `{"set": [...]}` and sorted.
+pub fn json_of(value: &AttributeValue) -> Value {
+    match value {
+        AttributeValue::S(text) => text.clone().into(),
+        AttributeValue::N(number) => serde_json::from_str(number).expect("a number"),
+        AttributeValue::Bool(value) => (*value).into(),
+        AttributeValue::Null(_) => Value::Null,
+        AttributeValue::L(items) => items.iter().map(json_of).collect(),
+        AttributeValue::M(entries) => {
+            let sorted: BTreeMap<_, _> = entries.iter().collect();
+            sorted.into_iter().map(|(name, value)| (name.clone(), json_of(value))).collect()
+        }
+        AttributeValue::Ss(members) => {
+            let mut members = members.clone();
+            members.sort();
+            json!({ "set": members })
+        }
+        other => panic!("nobody writes {other:?}"),
+    }
+}
+
+/// One embedded engine serves all tests, on a thread of its own, since each test's runtime ends with it.
+pub fn endpoint() -> &'static str {
+    static ENDPOINT: OnceLock<String> = OnceLock::new();
+    ENDPOINT.get_or_init(|| {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+            runtime.expect("a runtime starts").block_on(async {
+                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+                let address = listener.local_addr().expect("it is bound");
+                sender.send(format!("http://{address}")).expect("a test waits");
+                let database = engine::open(None).expect("memory is no file");
+                engine::serve(listener, database, std::future::pending()).await.expect("it serves");
+            });
+        });
+        receiver.recv().expect("the engine starts")
+    })
+}
