@@ -177,11 +177,9 @@ async fn who_the_caller_is_comes_before_what_they_send() {
 async fn a_corrupt_item_is_our_fault_when_its_turn_comes() {
     world(async |world| {
         world.unit("U", &[], &[]).await;
-        world.token("corrupt-user", ADMIN, json!({ "userId": 5 })).await;
+        // Of a token only this can be wrong: userId is the key of an index, and DynamoDB holds it to its type.
         world.token("corrupt-expiry", ADMIN, json!({ "expiresAt": "tomorrow" })).await;
-        for token in ["corrupt-user", "corrupt-expiry"] {
-            assert_both_refused(world, &event_of(token, ADMIN), 500, INTERNAL).await;
-        }
+        assert_both_refused(world, &event_of("corrupt-expiry", ADMIN), 500, INTERNAL).await;
         world.token("t", "u", json!({})).await;
         for change in [json!({ "active": "yes" }), json!({ "roles": ["admin"] }), json!({ "roles": "admin" })]
         {
