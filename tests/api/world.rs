@@ -15,6 +15,8 @@ use unitctl::target::Data;
 use unitctl::{engine, sample};
 use uuid::Uuid;
 
+use crate::logs;
+
 pub const TOKEN: &str = sample::TOKEN;
 pub const ADMIN: &str = sample::USER;
 
@@ -56,6 +58,7 @@ pub async fn documented_world(test: impl AsyncFnOnce(&World)) {
 
 impl World {
     async fn new(through: impl FnOnce(SdkConfig) -> SdkConfig) -> Self {
+        logs::watch();
         let direct = engine::sdk_config(endpoint());
         let client = Client::new(&direct);
         let name = Uuid::new_v4();
@@ -97,6 +100,7 @@ impl World {
 
     /// A token with more attributes, or other ones.
     pub async fn token(&self, token: &str, user: &str, other: Value) {
+        logs::secret(token);
         let mut item = json!({ "hashedToken": hashed_token(token), "userId": user });
         merge(&mut item, other);
         sample::write(&self.client, &self.tables.tokens, &[item]).await.expect("the token is written");
@@ -206,7 +210,9 @@ pub async fn invoke(function: &Function, event: &Value, remaining: Option<Durati
         let deadline = (SystemTime::now() + remaining).duration_since(UNIX_EPOCH).expect("it is after 1970");
         context.deadline = deadline.as_millis() as u64;
     }
-    function.handle(LambdaEvent::new(payload, context)).await
+    let response = function.handle(LambdaEvent::new(payload, context)).await;
+    assert!(!logs::tells_a_token(&response.body), "{}", response.body);
+    response
 }
 
 /// The sample event of an update, for another unit and with another body.
