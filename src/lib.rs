@@ -101,12 +101,12 @@ struct Updated<'a> {
     success: bool,
 }
 
-/// What a request's log line tells beside its answer. A user is named only once they are authenticated:
-/// what a stranger puts into a header may be anything, a token included.
+/// What a request's log line tells beside its answer. User and unit are named only once the caller is
+/// authenticated: what a stranger puts into a header or the path may be anything, a token included.
 #[derive(Default)]
 struct Told {
     user: Option<String>,
-    unit: Option<String>,
+    unit: Option<UnitId>,
     left_out_monitors: usize,
 }
 
@@ -158,8 +158,8 @@ impl Function {
         tracing::info!(
             request_id,
             trace_id = context.xray_trace_id.as_deref(),
+            unit_id = told.user.as_ref().and(told.unit.as_ref()).map(UnitId::as_str),
             user_id = told.user,
-            unit_id = told.unit,
             status = report.status,
             outcome,
             attempts = report.spent.attempts,
@@ -177,7 +177,7 @@ impl Function {
 
     async fn answer(&self, event: &RawValue, budget: &Budget, told: &mut Told) -> Result<Response, Error> {
         let call = Call::parse(event)?;
-        told.unit = call.unit.as_ref().map(UnitId::to_string);
+        told.unit = call.unit.clone();
         self.update(call, budget, told).await
     }
 

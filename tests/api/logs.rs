@@ -93,6 +93,9 @@ async fn provoke_everything(world: &World) {
     swapped["headers"]["x-auth-token"] = ADMIN.into();
     swapped["headers"]["x-user-id"] = TOKEN.into();
     world.invoke(&swapped).await;
+    let mut misplaced = event(TOKEN, "");
+    misplaced["headers"]["x-auth-token"] = "unknown".into();
+    world.invoke(&misplaced).await;
     let mut repeated = event("U", "");
     repeated["headers"]["x-auth-token"] = format!("{TOKEN},{TOKEN}").into();
     world.invoke(&repeated).await;
@@ -107,7 +110,7 @@ async fn provoke_everything(world: &World) {
 async fn a_token_is_in_no_log_line_at_any_level() {
     world(async |world| {
         let lines = logged(LevelFilter::TRACE, provoke_everything(world)).await;
-        assert_eq!(requests(&lines).len(), 9, "{lines:?}");
+        assert_eq!(requests(&lines).len(), 10, "{lines:?}");
         // Each line was looked at when it was written, as those of all tests are. It would have been found:
         assert!(tells_a_token(&format!("a line with {TOKEN}")));
         assert!(tells_a_token(&format!("a line with {}", &TOKEN[..TOKEN.len() / 2])));
