@@ -1,7 +1,9 @@
-//! What several commands take from the command line and put into items.
+//! What several commands take from outside and put into items.
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use livechat_units::id::{DepartmentId, UnitId, UserId};
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -67,6 +69,11 @@ pub fn lifetime(text: &str) -> Result<Lifetime, String> {
         );
     }
     Ok(Lifetime::For(duration))
+}
+
+/// Whether it can be a token's hash: base64, standard and padded, of the 32 bytes of SHA-256.
+pub fn is_hash(text: &str) -> bool {
+    BASE64.decode(text).is_ok_and(|bytes| bytes.len() == 32)
 }
 
 /// RFC 3339 in UTC with exactly three decimals, as Rocket.Chat's JSON has it.

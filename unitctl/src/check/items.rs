@@ -6,6 +6,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use livechat_units::id::{DepartmentId, UnitId, UserId};
 use livechat_units::item::Item;
 
+use crate::arguments::is_hash;
+
 /// An attribute of an item that nobody has vouched for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attribute<T> {
@@ -241,12 +243,6 @@ fn list(item: &Item, name: &str) -> Attribute<Vec<String>> {
     Attribute::read(item, name, |value| {
         value.as_l().ok()?.iter().map(|member| member.as_s().ok().cloned()).collect()
     })
-}
-
-/// Base64, standard and padded, of the 32 bytes of SHA-256.
-fn is_hash(text: &str) -> bool {
-    use base64::Engine;
-    base64::engine::general_purpose::STANDARD.decode(text).is_ok_and(|bytes| bytes.len() == 32)
 }
 
 /// RFC 3339, UTC, exactly three decimals.

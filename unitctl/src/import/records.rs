@@ -10,7 +10,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::documents::Document;
 use super::extended_json::{attribute, date, integer, text};
-use crate::arguments::rfc3339;
+use crate::arguments::{is_hash, rfc3339};
 
 /// DynamoDB's largest item, in bytes of attribute names and values.
 pub const MAX_ITEM_BYTES: usize = 400 * 1024;
@@ -147,8 +147,7 @@ impl User {
 
 fn parse_token(token: &Value, user: &UserId, lifetime: Duration) -> Result<Item, String> {
     let hash = token.get("hashedToken").and_then(Value::as_str).ok_or("no hashedToken")?;
-    // 32 bytes in base64; anything else is no hash that a token could have.
-    if hash.len() != 44 || !hash.ends_with('=') {
+    if !is_hash(hash) {
         return Err("hashedToken is no SHA-256 in base64".into());
     }
     let mut item = Key::Token(hash.into()).attributes();

@@ -411,6 +411,10 @@ async fn broken_lines_are_told_and_the_rest_is_imported() {
             token(json!({ "hashedToken": "secret" })),
             Some("login token 0: hashedToken is no SHA-256 in base64"),
         ),
+        (
+            token(json!({ "hashedToken": format!("{}=", "?".repeat(43)) })),
+            Some("login token 0: hashedToken is no SHA-256 in base64"),
+        ),
         (token(json!({ "hashedToken": hash })), Some("login token 0: no date in when, and so no end")),
         (
             token(json!({ "hashedToken": hash, "when": "2021" })),
