@@ -9,6 +9,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
     CancellationReason, ConsumedCapacity, KeysAndAttributes, ReturnConsumedCapacity,
@@ -122,7 +123,7 @@ impl Store {
                 .return_consumed_capacity(ReturnConsumedCapacity::Total)
                 .send();
             budget.spend(|spent| spent.round_trips += 1);
-            match tries.run(call).await?.map_err(failure) {
+            match tries.run(call).await?.map_err(failure).and_then(replied) {
                 Ok(output) => {
                     let units = units(output.consumed_capacity());
                     budget.spend(|spent| spent.read_units += units);
@@ -231,6 +232,15 @@ impl Store {
             }
             tries.pause(again).await?;
         }
+    }
+}
+
+/// The reply, unless its body was lost: the SDK takes that for an empty object, and then none of the items
+/// would seem to exist.
+fn replied(output: BatchGetItemOutput) -> Result<BatchGetItemOutput, Error> {
+    match (&output.responses, &output.unprocessed_keys) {
+        (None, None) => Err(Error::Unavailable("a reply without a body".into())),
+        _ => Ok(output),
     }
 }
 

@@ -413,7 +413,7 @@ pub fn assert_invariants(items: &Items) {
 
 /// The engine's endpoint. One embedded engine serves all tests, on a thread of its own, since each test's
 /// runtime ends with the test.
-fn endpoint() -> &'static str {
+pub fn endpoint() -> &'static str {
     static ENDPOINT: OnceLock<String> = OnceLock::new();
     ENDPOINT.get_or_init(|| {
         if let Ok(endpoint) = std::env::var("DYNAMODB_ENDPOINT") {
