@@ -63,7 +63,8 @@ impl Budget {
     }
 }
 
-/// The tries at one thing. What failed last is what the caller is told when the time is over.
+/// The tries at one thing. What failed last is what the caller is told when the time is over, but for
+/// `Busy` after `Unavailable`: a write that got no answer may be stored, and `Busy` says that nothing is.
 pub(crate) struct Tries<'a> {
     budget: &'a Budget,
     next_pause: Duration,
@@ -78,12 +79,14 @@ impl<'a> Tries<'a> {
     /// One try, cut off when the time is over.
     pub(crate) async fn run<T>(&mut self, call: impl Future<Output = T>) -> Result<T, Error> {
         // Not begun at all when it is over already: `timeout_at` would still send the request.
-        if Instant::now() < self.budget.ends
-            && let Ok(output) = tokio::time::timeout_at(self.budget.ends, call).await
-        {
-            return Ok(output);
+        if Instant::now() < self.budget.ends {
+            if let Ok(output) = tokio::time::timeout_at(self.budget.ends, call).await {
+                return Ok(output);
+            }
+            // The failure before says more of the cause, unless it was `Busy`.
+            self.failure = self.failure.take().filter(|failure| !matches!(failure, Error::Busy));
         }
-        Err(self.failure.take().unwrap_or_else(|| Error::Unavailable("the time budget is over".into())))
+        Err(self.over())
     }
 
     /// Waits before the next try, for a random part of a pause that doubles ("full jitter", AWS
@@ -92,11 +95,17 @@ impl<'a> Tries<'a> {
     pub(crate) async fn pause(&mut self, failure: Error) -> Result<(), Error> {
         let pause = self.next_pause.mul_f64(fastrand::f64());
         self.next_pause = (self.next_pause * 2).min(LONGEST_PAUSE);
+        if !matches!((&self.failure, &failure), (Some(Error::Unavailable(_)), Error::Busy)) {
+            self.failure = Some(failure);
+        }
         if Instant::now() + pause >= self.budget.ends {
-            return Err(failure);
+            return Err(self.over());
         }
         tokio::time::sleep(pause).await;
-        self.failure = Some(failure);
         Ok(())
+    }
+
+    fn over(&mut self) -> Error {
+        self.failure.take().unwrap_or_else(|| Error::Unavailable("the time budget is over".into()))
     }
 }
