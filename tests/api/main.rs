@@ -3,12 +3,14 @@
 
 mod authentication;
 mod contention;
+mod drill;
 mod events;
 mod faults;
 mod faulty;
 mod input;
 mod limits;
 mod logs;
+mod matrix;
 mod meaning;
 mod wire;
 mod world;
