@@ -12,5 +12,6 @@ mod limits;
 mod logs;
 mod matrix;
 mod meaning;
+mod process;
 mod wire;
 mod world;
