@@ -41,7 +41,7 @@ use auth::{Caller, Credentials, SeenTokens};
 use budget::{Budget, Tries};
 use error::Error;
 use event::Call;
-use id::{UnitId, UserId};
+use id::UserId;
 use load::Loaded;
 use metrics::Report;
 use plan::{Next, Plan};
@@ -101,12 +101,12 @@ struct Updated<'a> {
     success: bool,
 }
 
-/// What a request's log line tells beside its answer. User and unit are named only once the caller is
-/// authenticated: what a stranger puts into a header or the path may be anything, a token included.
+/// What a request's log line tells beside its answer. A user is named only once they are authenticated, and
+/// a unit once it is found: an id that names nothing may be anything, a token included.
 #[derive(Default)]
 struct Told {
     user: Option<String>,
-    unit: Option<UnitId>,
+    unit: Option<String>,
     left_out_monitors: usize,
 }
 
@@ -158,8 +158,8 @@ impl Function {
         tracing::info!(
             request_id,
             trace_id = context.xray_trace_id.as_deref(),
-            unit_id = told.user.as_ref().and(told.unit.as_ref()).map(UnitId::as_str),
             user_id = told.user,
+            unit_id = told.unit,
             status = report.status,
             outcome,
             attempts = report.spent.attempts,
@@ -176,9 +176,7 @@ impl Function {
     }
 
     async fn answer(&self, event: &RawValue, budget: &Budget, told: &mut Told) -> Result<Response, Error> {
-        let call = Call::parse(event)?;
-        told.unit = call.unit.clone();
-        self.update(call, budget, told).await
+        self.update(Call::parse(event)?, budget, told).await
     }
 
     async fn update(&self, call: Call, budget: &Budget, told: &mut Told) -> Result<Response, Error> {
@@ -201,6 +199,7 @@ impl Function {
             (self.authenticate(&credentials, reading_caller.await?, now, told)?, loading.await?)
         };
         let mut loaded = Loaded::new(&update, &caller, items);
+        told.unit = loaded.unit.is_some().then(|| update.unit.to_string());
 
         // Plan and commit, until no other update comes between.
         let updated_at = rfc3339(now);
@@ -216,7 +215,7 @@ impl Function {
             };
             match self.store.commit(&plan, &updated_at, budget, &mut tries).await? {
                 Commit::Done => {
-                    told.left_out_monitors = log_left_out(&update, &plan);
+                    told.left_out_monitors = log_left_out(&update, &plan, &loaded);
                     return Ok(updated(&update, &plan, &updated_at));
                 }
                 Commit::Refused(refused) => {
@@ -261,8 +260,8 @@ fn updated(update: &Update, plan: &Plan, updated_at: &str) -> Response {
 }
 
 /// The client is not told of listed users who can't be monitors, as in newer versions of Rocket.Chat; the
-/// operator is. Returns how many they are.
-fn log_left_out(update: &Update, plan: &Plan) -> usize {
+/// operator is, by name of those who are users at all. Returns how many they are.
+fn log_left_out(update: &Update, plan: &Plan, loaded: &Loaded) -> usize {
     /// A body can list tens of thousands; a log line needs some.
     const MOST_NAMED: usize = 20;
     let count = update.listed_monitors - plan.monitors.len();
@@ -270,6 +269,7 @@ fn log_left_out(update: &Update, plan: &Plan) -> usize {
         let some: Vec<&str> = update
             .monitors
             .iter()
+            .filter(|id| loaded.users.contains_key(*id))
             .map(UserId::as_str)
             .filter(|id| !plan.monitors.contains_key(*id))
             .take(MOST_NAMED)
