@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use aws_sdk_dynamodb::types::AttributeValue;
-use futures_util::future::{FutureExt, join_all};
+use futures_util::future::join_all;
 use livechat_units::{Function, Response};
-use serde_json::{Value, json};
 
-use crate::faulty::{Fault, Faulty, Meanwhile, Sent};
-use crate::world::{Items, World, body, event, invoke, updated_at, username, world};
+use crate::case::Case;
+use crate::faulty::{Fault, Faulty, Sent};
+use crate::world::{World, event, invoke, updated_at, world};
 
 /// The requests of an update.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -63,103 +62,6 @@ impl Position {
     }
 }
 
-/// An update that has something of everything to change, in items of its own.
-struct Case {
-    position: Position,
-    unit: String,
-    event: Value,
-}
-
-impl Case {
-    async fn new(world: &World, position: Position, number: usize) -> Self {
-        let id = |name: &str| format!("{name}-{number}");
-        let (unit, other, leaving, joining) = (id("U"), id("V"), id("d"), id("e"));
-        let update = if position == Position::Extra {
-            // All but one can leave in one transaction, and one is gone already.
-            let departments: Vec<String> = (0..100).map(|n| format!("d{n}-{number}")).collect();
-            let departments: Vec<&str> = departments.iter().map(String::as_str).collect();
-            world.unit(&unit, &["m"], &departments).await;
-            world.delete(&format!("DEPARTMENT#{}", departments[0]), "DEPARTMENT").await;
-            body(&["m"], &[])
-        } else {
-            world.unit(&unit, &["m"], &[&leaving]).await;
-            world.unit(&other, &[], &[&joining]).await;
-            body(&["n"], &[&joining])
-        };
-        Self { position, event: event(&unit, &update), unit }
-    }
-
-    /// What is stored when the update is, and nothing else.
-    fn asked(&self, before: &Items, time: &str) -> Items {
-        let mut items = before.clone();
-        let unit_key = (format!("UNIT#{}", self.unit), "UNIT".to_owned());
-        let number = self.unit.strip_prefix('U').expect("as named above");
-        let mut change = |pk: String, change: &dyn Fn(&mut Value)| {
-            let sk = pk.split_once('#').expect("a key has a kind").0.to_owned();
-            let item = items.get_mut(&(pk, sk)).expect("it was there before");
-            change(item);
-            item["_updatedAt"] = time.into();
-        };
-        let remove = |item: &mut Value, name: &str| item.as_object_mut().expect("an object").remove(name);
-        let count =
-            |item: &mut Value| item["version"] = (item["version"].as_u64().expect("a count") + 1).into();
-        let leave = |item: &mut Value| {
-            remove(item, "parentId");
-            remove(item, "ancestors");
-        };
-        change(unit_key.0.clone(), &|unit| {
-            count(unit);
-            unit["name"] = "new name".into();
-            unit["visibility"] = "private".into();
-        });
-        if self.position == Position::Extra {
-            (1..100).for_each(|n| change(format!("DEPARTMENT#d{n}{number}"), &leave));
-            change(unit_key.0, &|unit| {
-                remove(unit, "departmentIds");
-                unit["numDepartments"] = 0.into();
-            });
-            return items;
-        }
-        change(format!("DEPARTMENT#d{number}"), &leave);
-        change(format!("DEPARTMENT#e{number}"), &|item| {
-            item["parentId"] = self.unit.as_str().into();
-            item["ancestors"] = json!([self.unit]);
-        });
-        change(format!("UNIT#V{number}"), &|other| {
-            count(other);
-            remove(other, "departmentIds");
-            other["numDepartments"] = 0.into();
-        });
-        change(unit_key.0.clone(), &|unit| {
-            unit["departmentIds"] = json!({ "set": [format!("e{number}")] });
-            unit["monitors"] = json!({ "n": username("n") });
-        });
-        items.remove(&(unit_key.0.clone(), "MONITOR#m".into())).expect("it was there before");
-        let monitor = json!({
-            "pk": unit_key.0, "sk": "MONITOR#n", "unitId": self.unit, "monitorId": "n",
-            "username": username("n"), "_updatedAt": time,
-        });
-        items.insert((unit_key.0, "MONITOR#n".into()), monitor);
-        items
-    }
-
-    /// Another update of the unit, which leaves it as it is but for the version.
-    fn competitor(&self, world: &World) -> Meanwhile {
-        let request = world
-            .client
-            .update_item()
-            .table_name(&world.tables.livechat)
-            .key("pk", AttributeValue::S(format!("UNIT#{}", self.unit)))
-            .key("sk", AttributeValue::S("UNIT".into()))
-            .update_expression("SET version = version + :one")
-            .expression_attribute_values(":one", AttributeValue::N("1".into()));
-        Arc::new(move || {
-            let request = request.clone();
-            async move { drop(request.send().await.expect("the unit is updated")) }.boxed()
-        })
-    }
-}
-
 /// What became of an update.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
@@ -205,7 +107,7 @@ pub async fn run(drills: impl IntoIterator<Item = Drill>) -> Vec<Outcome> {
 /// can be repeated.
 async fn update_through(world: &World, drill: &Drill, number: usize) -> Outcome {
     let Drill { position, faults, for_ever, remaining } = drill.clone();
-    let case = Case::new(world, position, number).await;
+    let case = Case::new(world, position == Position::Extra, number).await;
     let hits = AtomicUsize::new(0);
     let competitor = case.competitor(world);
     let armed = Arc::new(AtomicBool::new(false));
@@ -249,44 +151,16 @@ async fn update_through(world: &World, drill: &Drill, number: usize) -> Outcome 
     }
     assert!(bodies.values().all(|bodies| bodies.len() == 1), "one token, two transactions: {bodies:?}");
 
-    // All or nothing, under the answer's time.
     if position == Position::AfterRefused && faulty.writes() > 0 {
-        let unit = before.get_mut(&(format!("UNIT#{}", case.unit), "UNIT".into())).expect("the unit");
-        unit["version"] = 8.into();
+        case.count_update(&mut before);
     }
     let after = world.items().await;
-    let is_stored = after != before;
-    if is_stored {
-        let time = match response.status_code {
-            200 => updated_at(&response),
-            _ => after[&(format!("UNIT#{}", case.unit), "UNIT".into())]["_updatedAt"]
-                .as_str()
-                .expect("a time")
-                .to_owned(),
-        };
-        let asked = case.asked(&before, &time);
-        for (key, item) in &asked {
-            assert_eq!(Some(item), after.get(key), "half done: {key:?}");
-        }
-        assert_eq!(asked.len(), after.len(), "half done");
-    }
-
-    // The client repeats what was not answered with 200, and it works: nothing is broken or locked.
-    if response.status_code != 200 {
-        let again = invoke(&function, &case.event, Some(Duration::from_secs(30))).await;
-        assert_eq!(again.status_code, 200, "again: {}", again.body);
-        let repeated = if is_stored { after } else { case.asked(&before, &updated_at(&again)) };
-        let unit = (format!("UNIT#{}", case.unit), "UNIT".to_owned());
-        let mut now = world.items().await;
-        if is_stored {
-            // Asked again for what is: the version and the time move.
-            let version = repeated[&unit]["version"].as_u64().expect("a count");
-            let now = now.get_mut(&unit).expect("the unit");
-            assert_eq!(now["version"], version + 1);
-            now["version"] = version.into();
-            now["_updatedAt"] = repeated[&unit]["_updatedAt"].clone();
-        }
-        assert!(now == repeated, "the repetition is not what was asked");
+    let is_stored = case.is_stored(&before, &after);
+    if response.status_code == 200 {
+        assert!(is_stored, "answered, and not stored");
+        assert_eq!(case.time(&after), updated_at(&response));
+    } else {
+        case.repeat(world, &function, if is_stored { after } else { before }, is_stored).await;
     }
     Outcome { response, is_stored }
 }

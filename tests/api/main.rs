@@ -2,12 +2,15 @@
 //! DynamoDB engine. `DYNAMODB_ENDPOINT` points the tests at another engine than the embedded one.
 
 mod authentication;
+mod case;
 mod contention;
+mod death;
 mod drill;
 mod events;
 mod faults;
 mod faulty;
 mod input;
+mod killed;
 mod limits;
 mod logs;
 mod matrix;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::world::endpoint;
@@ -48,7 +49,7 @@ pub fn by_path() -> &'static str {
                     let all = [Pass, ResetBefore, ResetAfter, Hang, HangAfter, Cut, Empty, Drip, Slow];
                     all.into_iter().find(|wire| path == format!("/{wire:?}")).expect("a fault's name")
                 };
-                sender.send(proxy(named).await).expect("a test waits");
+                sender.send(proxy(named).await.url).expect("a test waits");
                 std::future::pending::<()>().await;
             });
         });
@@ -77,31 +78,48 @@ pub fn unreachable() -> SocketAddr {
     listener.local_addr().expect("it is bound")
 }
 
-/// Starts a proxy before the tests' DynamoDB, and returns its URL. `decide` is given each request's path.
-pub async fn proxy(decide: impl Fn(&str) -> Wire + Send + Sync + 'static) -> String {
+/// A proxy before the tests' DynamoDB.
+pub struct Proxy {
+    pub url: String,
+    /// How many requests have come as far as they come before their fault.
+    pub halted: watch::Receiver<usize>,
+}
+
+struct Proxied {
+    decide: Box<dyn Fn(&str) -> Wire + Send + Sync>,
+    halted: watch::Sender<usize>,
+}
+
+/// Starts a proxy. `decide` is given each request's path.
+pub async fn proxy(decide: impl Fn(&str) -> Wire + Send + Sync + 'static) -> Proxy {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let url = format!("http://{}", listener.local_addr().expect("it is bound"));
-    let decide = Arc::new(decide);
+    let proxied = Arc::new(Proxied { decide: Box::new(decide), halted: watch::Sender::default() });
+    let halted = proxied.halted.subscribe();
     tokio::spawn(async move {
         loop {
             let (client, _) = listener.accept().await.expect("it listens");
-            let decide = decide.clone();
+            let proxied = proxied.clone();
             // Who breaks connections on purpose meets broken ones.
-            tokio::spawn(async move { serve(client, &*decide).await.ok() });
+            tokio::spawn(async move { serve(client, &proxied).await.ok() });
         }
     });
-    url
+    Proxy { url, halted }
 }
 
 /// Serves one request, and closes.
-async fn serve(mut client: TcpStream, decide: &(dyn Fn(&str) -> Wire + Send + Sync)) -> io::Result<()> {
+async fn serve(mut client: TcpStream, proxied: &Proxied) -> io::Result<()> {
     let (head, body) = read_request(&mut client).await?;
     let mut line = head.split(' ');
     let (method, path) = (line.next().unwrap_or_default(), line.next().unwrap_or_default());
-    let wire = decide(path);
+    let wire = (proxied.decide)(path);
+    let halted = || proxied.halted.send_modify(|halted| *halted += 1);
     match wire {
         Wire::ResetBefore => return client.set_zero_linger(),
-        Wire::Hang => return hang(client).await,
+        Wire::Hang => {
+            halted();
+            return hang(client).await;
+        }
         _ => {}
     }
 
@@ -117,14 +135,20 @@ async fn serve(mut client: TcpStream, decide: &(dyn Fn(&str) -> Wire + Send + Sy
 
     match wire {
         Wire::ResetAfter => return client.set_zero_linger(),
-        Wire::HangAfter => return hang(client).await,
+        Wire::HangAfter => {
+            halted();
+            return hang(client).await;
+        }
         Wire::Cut => reply.truncate(end + (reply.len() - end) / 2),
         Wire::Empty => {
             let head = String::from_utf8_lossy(&reply[..end]);
             assert!(head.contains("content-length:"), "{head}");
             reply = head.replace("content-length:", "content-length: 0\r\nx-content-length:").into_bytes();
         }
-        Wire::Slow => sleep(Duration::from_millis(300)).await,
+        Wire::Slow => {
+            halted();
+            sleep(Duration::from_millis(300)).await;
+        }
         Wire::Drip => {
             client.write_all(&reply[..end]).await?;
             for byte in &reply[end..] {
