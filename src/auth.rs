@@ -14,6 +14,7 @@ use crate::store::Items;
 
 /// A token's hash and the user who shows it. The token itself is gone once this is made, so nothing
 /// further in can log or store it.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     user: UserId,
     hashed_token: String,
@@ -95,12 +96,14 @@ impl From<Corrupt> for Error {
     }
 }
 
-/// The hashes of tokens that have authenticated in this execution environment. They decide only when
-/// the unit is read, beside the caller's items or after them; every request is judged on what it reads.
+/// The tokens that have authenticated in this execution environment, each with its user: shown by another
+/// one, a token must cost what an unknown one does, or the time would tell that it is somebody's. They decide
+/// only when the unit is read, beside the caller's items or after them; every request is judged on what it
+/// reads.
 ///
 /// This is a `std::sync::Mutex` and not a Tokio mutex because it is never held across an await point.
 #[derive(Default)]
-pub(crate) struct SeenTokens(Mutex<VecDeque<String>>);
+pub(crate) struct SeenTokens(Mutex<VecDeque<Credentials>>);
 
 impl SeenTokens {
     /// An execution environment serves one request at a time and lives for hours; few callers are
@@ -108,23 +111,23 @@ impl SeenTokens {
     const CAPACITY: usize = 256;
 
     pub(crate) fn contains(&self, credentials: &Credentials) -> bool {
-        self.lock().contains(&credentials.hashed_token)
+        self.lock().contains(credentials)
     }
 
     pub(crate) fn remember(&self, credentials: &Credentials) {
-        let mut hashes = self.lock();
-        if !hashes.contains(&credentials.hashed_token) {
-            hashes.truncate(Self::CAPACITY - 1);
-            hashes.push_front(credentials.hashed_token.clone());
+        let mut seen = self.lock();
+        if !seen.contains(credentials) {
+            seen.truncate(Self::CAPACITY - 1);
+            seen.push_front(credentials.clone());
         }
     }
 
     /// A token that no longer authenticates must not go on making us read what its bearer lists.
     pub(crate) fn forget(&self, credentials: &Credentials) {
-        self.lock().retain(|hash| *hash != credentials.hashed_token);
+        self.lock().retain(|seen| seen != credentials);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<String>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Credentials>> {
         // A panic while it was held can't have left half a change that matters.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

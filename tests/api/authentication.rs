@@ -2,10 +2,16 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use futures_util::future::{BoxFuture, FutureExt};
+use livechat_units::{Function, hashed_token};
 use serde_json::{Value, json};
+use tracing::level_filters::LevelFilter;
 
+use crate::faulty::Faulty;
+use crate::logs;
 use crate::world::{
     ADMIN, INTERNAL, NOT_LOGGED_IN, TOKEN, World, assert_refused, assert_success, body, event, invoke, world,
+    world_through,
 };
 
 const DEACTIVATED: &str = r#"{"success":false,"error":"unauthorized"}"#;
@@ -101,39 +107,185 @@ async fn a_token_expires_when_its_time_is_not_after_now() {
 }
 
 #[tokio::test]
-async fn what_changes_counts_from_the_next_request_on() {
+async fn what_is_gone_is_gone_from_the_next_request_on() {
+    const TOKEN: &str = "a-token-of-the-manager-of-some-length";
+    const PERMISSION: (&str, &str) = ("PERMISSION#manage-livechat-units", "PERMISSION");
+    const USER: (&str, &str) = ("USER#manager", "USER");
+    type Change = for<'w> fn(&'w World) -> BoxFuture<'w, ()>;
+    let cases: [(&str, Change, u16, &str); 10] = [
+        ("the token", |world| world.delete_token(TOKEN).boxed(), 401, NOT_LOGGED_IN),
+        (
+            "its time",
+            |world| {
+                async { world.token(TOKEN, "manager", json!({ "expiresAt": now().await })).await }.boxed()
+            },
+            401,
+            NOT_LOGGED_IN,
+        ),
+        ("its user, for another", |world| world.token(TOKEN, ADMIN, json!({})).boxed(), 401, NOT_LOGGED_IN),
+        ("the user", |world| world.delete(USER.0, USER.1).boxed(), 401, NOT_LOGGED_IN),
+        (
+            "being active",
+            |world| world.change(USER.0, USER.1, json!({ "active": false })).boxed(),
+            403,
+            DEACTIVATED,
+        ),
+        ("the role", |world| world.user("manager", &["user"]).boxed(), 403, NOT_PERMITTED),
+        ("all roles", |world| world.user("manager", &[]).boxed(), 403, NOT_PERMITTED),
+        (
+            "the role's permission",
+            |world| {
+                world.change(PERMISSION.0, PERMISSION.1, json!({ "roles": { "set": ["admin"] } })).boxed()
+            },
+            403,
+            NOT_PERMITTED,
+        ),
+        (
+            "all roles' permission",
+            |world| world.change(PERMISSION.0, PERMISSION.1, json!({ "roles": null })).boxed(),
+            403,
+            NOT_PERMITTED,
+        ),
+        ("the permission", |world| world.delete(PERMISSION.0, PERMISSION.1).boxed(), 403, NOT_PERMITTED),
+    ];
+    for (what, change, status, body) in cases {
+        let faulty = Faulty::new(|_| None);
+        world_through(faulty.sdk(), async |world| {
+            world.unit("U", &[], &[]).await;
+            world.user("manager", &["livechat-manager"]).await;
+            world.token(TOKEN, "manager", json!({})).await;
+            let event = event_of(TOKEN, "manager");
+            let other = world.another_function();
+            for function in [&world.function, &other] {
+                assert_success(&invoke(function, &event, None).await, "U", 0, 0);
+            }
+            change(world).await;
+            let before = world.items().await;
+            let refused = async |function: &Function| {
+                let reads = faulty.keys_read().len();
+                assert_refused(&invoke(function, &event, None).await, status, body);
+                faulty.keys_read().split_off(reads)
+            };
+            // Environments that have seen the token read the unit at once, once, and judge all the same.
+            assert_eq!(refused(&world.function).await, [3, 1], "{what}");
+            assert_eq!(refused(&other).await, [3, 1], "{what}");
+            assert_eq!(refused(&world.function).await, [3], "{what}");
+            assert_eq!(refused(&world.another_function()).await, [3], "{what}");
+            assert!(before == world.items().await, "{what}: it changed something");
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_back_counts_again() {
     world(async |world| {
         world.unit("U", &[], &[]).await;
         world.user("manager", &["livechat-manager"]).await;
         world.token("t", "manager", json!({})).await;
         let event = event_of("t", "manager");
         assert_success(&world.send(&event).await, "U", 0, 0);
-
         world.change("USER#manager", "USER", json!({ "active": false })).await;
         assert_both_refused(world, &event, 403, DEACTIVATED).await;
         world.change("USER#manager", "USER", json!({ "active": true })).await;
         assert_success(&world.send(&event).await, "U", 0, 0);
+    })
+    .await;
+}
 
-        world.change("USER#manager", "USER", json!({ "roles": { "set": ["user"] } })).await;
-        assert_both_refused(world, &event, 403, NOT_PERMITTED).await;
-        world.change("USER#manager", "USER", json!({ "roles": null })).await;
-        assert_both_refused(world, &event, 403, NOT_PERMITTED).await;
-        world.user("manager", &["livechat-manager"]).await;
-        assert_success(&world.send(&event).await, "U", 0, 0);
+#[tokio::test]
+async fn nothing_tells_anothers_token_from_an_unknown_one() {
+    const OTHERS: &str = "a-token-of-another-user-of-this-length";
+    const UNKNOWN: &str = "no-token-of-anybody-at-all-of-that-length";
+    let departments: Vec<String> = (0..150).map(|n| format!("d{n}")).collect();
+    let departments: Vec<&str> = departments.iter().map(String::as_str).collect();
+    let bodies = [body(&["m"], &departments), body(&[], &[]), "{".into(), "x".repeat(2_000_000)];
+    let faulty = Faulty::new(|_| None);
+    world_through(faulty.sdk(), async |world| {
+        world.unit("U", &[], &[]).await;
+        world.user("other", &["admin"]).await;
+        world.token(OTHERS, "other", json!({})).await;
+        logs::secret(UNKNOWN);
+        // To an environment that knows the token well, and to one that does not.
+        let knows = world.another_function();
+        assert_success(&invoke(&knows, &event_of(OTHERS, "other"), None).await, "U", 0, 0);
+        let is_new = world.another_function();
+        for function in [&knows, &is_new] {
+            for body in &bodies {
+                for user in [ADMIN, "nobody"] {
+                    let mut seen = Vec::new();
+                    for token in [OTHERS, UNKNOWN] {
+                        let mut event = event_of(token, user);
+                        event["body"] = body.as_str().into();
+                        let sent = faulty.sent().len();
+                        let mut response = None;
+                        let lines = logs::logged(LevelFilter::TRACE, async {
+                            response = Some(invoke(function, &event, None).await);
+                        })
+                        .await;
+                        let response = response.expect("it was invoked");
+                        assert_refused(&response, 401, NOT_LOGGED_IN);
+                        // The work that it takes, and so the time: the same items but for the hash.
+                        let sent = &faulty.sent()[sent..];
+                        let keys: Vec<usize> = sent.iter().map(|sent| sent.keys().len()).collect();
+                        assert_eq!(keys, [3], "three items, whatever the body");
+                        let sent = sent[0].body.replace(&hashed_token(token), "the hash");
+                        let sent: Value = serde_json::from_str(&sent).expect("DynamoDB speaks JSON");
+                        let lines: Vec<Value> = lines.into_iter().map(without_times).collect();
+                        seen.push((response, sent, lines));
+                    }
+                    assert_eq!(seen[0], seen[1]);
+                }
+            }
+        }
+        // And the rightful user's next request is as fast as before.
+        let reads = faulty.keys_read().len();
+        assert_success(&invoke(&knows, &event_of(OTHERS, "other"), None).await, "U", 0, 0);
+        let sent = faulty.sent();
+        let reads = &sent.iter().filter(|sent| !sent.is_write).collect::<Vec<_>>()[reads..];
+        assert_eq!(reads.len(), 2);
+    })
+    .await;
+}
 
-        let permission = world.item("PERMISSION#manage-livechat-units", "PERMISSION").await;
-        world.change("PERMISSION#manage-livechat-units", "PERMISSION", json!({ "roles": null })).await;
-        assert_both_refused(world, &event, 403, NOT_PERMITTED).await;
-        world.delete("PERMISSION#manage-livechat-units", "PERMISSION").await;
-        assert_both_refused(world, &event, 403, NOT_PERMITTED).await;
-        world.put(permission).await;
-        assert_success(&world.send(&event).await, "U", 0, 0);
+fn without_times(mut line: Value) -> Value {
+    for name in ["timestamp", "ms"] {
+        line.as_object_mut().expect("an object").remove(name);
+    }
+    line
+}
 
-        world.delete("USER#manager", "USER").await;
-        assert_both_refused(world, &event, 401, NOT_LOGGED_IN).await;
-        world.user("manager", &["livechat-manager"]).await;
-        world.delete_token("t").await;
-        assert_both_refused(world, &event, 401, NOT_LOGGED_IN).await;
+#[tokio::test]
+async fn a_stranger_costs_three_items_at_most() {
+    const EXPIRED: &str = "an-expired-token-of-some-length";
+    let faulty = Faulty::new(|_| None);
+    world_through(faulty.sdk(), async |world| {
+        world.unit("U", &[], &[]).await;
+        world.token(EXPIRED, ADMIN, json!({ "expiresAt": 1 })).await;
+        world.token("a-token-of-a-user-who-is-gone", "gone", json!({})).await;
+        let ids: Vec<String> = (0..5_000).map(|n| format!("id{n}")).collect();
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let bodies = [body(&ids, &ids), body(&[], &[]), "{".into(), String::new(), "x".repeat(2_000_000)];
+        let mut requests = vec![
+            (event_of("unknown", ADMIN), 3),
+            (event_of(TOKEN, "nobody"), 3),
+            (event_of(EXPIRED, ADMIN), 3),
+            (event_of("a-token-of-a-user-who-is-gone", "gone"), 3),
+            (event_of("", ADMIN), 0),
+            (event_of(TOKEN, ""), 0),
+            (event_of(&format!("{TOKEN},{TOKEN}"), ADMIN), 0),
+        ];
+        requests.push((event("U", ""), 0));
+        requests[7].0["headers"] = json!({});
+        for (event, items) in &mut requests {
+            for body in &bodies {
+                event["body"] = body.as_str().into();
+                let reads = faulty.keys_read().len();
+                assert_refused(&world.invoke(event).await, 401, NOT_LOGGED_IN);
+                assert_eq!(faulty.keys_read()[reads..].iter().sum::<usize>(), *items, "{event}");
+            }
+        }
+        assert_eq!(faulty.writes(), 0);
     })
     .await;
 }

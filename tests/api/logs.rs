@@ -68,7 +68,7 @@ pub fn tells_a_token(text: &str) -> bool {
 }
 
 /// What is logged on this thread meanwhile, from this level up.
-async fn logged(level: LevelFilter, provoke: impl Future<Output = ()>) -> Vec<Value> {
+pub async fn logged(level: LevelFilter, provoke: impl Future<Output = ()>) -> Vec<Value> {
     LINES.set(Some(String::new()));
     provoke.await;
     let lines = LINES.take().expect("set above");
