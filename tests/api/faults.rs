@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use serde_json::{Value, json};
 
 use crate::faulty::{Fault, Faulty, canceled};
@@ -77,6 +78,35 @@ async fn a_reply_without_a_body_does_not_say_that_nothing_exists() {
         })
         .await;
     }
+}
+
+/// Credentials that never come.
+#[derive(Debug)]
+struct NoCredentials;
+
+impl ProvideCredentials for NoCredentials {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(std::future::pending())
+    }
+}
+
+#[tokio::test]
+async fn credentials_that_never_come_are_answered_in_time() {
+    let provider = SharedCredentialsProvider::new(NoCredentials);
+    let faulty = Faulty::new(|_| None);
+    let with_faulty = faulty.sdk();
+    let sdk = |sdk| with_faulty(sdk).into_builder().credentials_provider(provider).build();
+    world_through(sdk, async |world| {
+        let started = Instant::now();
+        let response = invoke(&world.function, &event("U", ""), Some(Duration::from_secs(4))).await;
+        assert_refused(&response, 503, UNAVAILABLE);
+        assert!(started.elapsed() < Duration::from_secs(4), "too late");
+        assert_eq!(faulty.keys_read(), Vec::<usize>::new());
+    })
+    .await;
 }
 
 #[tokio::test]

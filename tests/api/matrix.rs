@@ -227,6 +227,21 @@ async fn every_fault_after_a_lost_reply_and_after_a_conflict() {
     }
 }
 
+#[tokio::test]
+async fn unprocessed_keys_some_then_all_then_never_ending() {
+    let reads = Position::ALL.into_iter().filter(|(position, _)| !position.is_write());
+    let cases: Vec<_> = reads.flat_map(|(position, _)| [(position, true), (position, false)]).collect();
+    let drills = cases.iter().map(|&(position, for_ever)| Drill {
+        position,
+        faults: vec![Fault::SomeUnprocessed, Fault::AllUnprocessed],
+        for_ever,
+        remaining: if for_ever { SHORT } else { LONG },
+    });
+    for ((position, for_ever), outcome) in cases.iter().zip(&run(drills).await) {
+        assert_eq!(told(outcome), if *for_ever { "503" } else { "200" }, "{position:?}");
+    }
+}
+
 /// The matrix in Markdown.
 fn print(rows: &[Row], table: &BTreeMap<(&str, &str), Vec<String>>) -> String {
     let mut text = String::from("| |");
