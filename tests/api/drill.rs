@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use livechat_units::{Function, Response};
+use tokio::time::sleep;
 
 use crate::case::Case;
 use crate::faulty::{Fault, Faulty, Sent};
+use crate::wire::{LATE, Wire};
 use crate::world::{World, event, invoke, updated_at, world};
 
 /// The requests of an update.
@@ -153,6 +155,10 @@ async fn update_through(world: &World, drill: &Drill, number: usize) -> Outcome 
 
     if position == Position::AfterRefused && faulty.writes() > 0 {
         case.count_update(&mut before);
+    }
+    // Whatever was sent has arrived.
+    if drill.faults.iter().any(|fault| matches!(fault, Fault::Wire(Wire::Late))) {
+        sleep(LATE + Duration::from_millis(500)).await;
     }
     let after = world.items().await;
     let is_stored = case.is_stored(&before, &after);

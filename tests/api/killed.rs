@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -15,7 +15,7 @@ use unitctl::runtime_api::{Answer, Environment};
 use crate::case::Case;
 use crate::logs;
 use crate::wire::{Proxy, Wire, proxy};
-use crate::world::{TOKEN, World, assert_invariants, endpoint, world};
+use crate::world::{TOKEN, UNAVAILABLE, World, assert_invariants, body, endpoint, event, world};
 
 const TIME: Duration = Duration::from_secs(30);
 
@@ -147,6 +147,23 @@ async fn stopped_while_a_request_is_under_way_and_others_go_on() {
                 process.kill().await;
             }
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn it_answers_before_lambda_ends_it() {
+    world(async |world| {
+        let proxy = proxy(|_| Wire::Hang).await;
+        let mut process = Process::start(world, &proxy.url).await;
+        let event = event("U", &body(&[], &[]));
+        // The template's timeout, and a short one.
+        for timeout in [Duration::from_secs(15), Duration::from_secs(2)] {
+            let answer = process.environment.invoke(event.to_string(), timeout).await.expect("in time");
+            let answer: Value = serde_json::from_slice(&answer.response().expect("no error")).expect("JSON");
+            assert_eq!((&answer["statusCode"], &answer["body"]), (&json!(503), &json!(UNAVAILABLE)));
+        }
+        process.kill().await;
     })
     .await;
 }

@@ -40,7 +40,7 @@ pub enum Effect {
 fn row(of: Option<bool>, name: &'static str, fault: Fault, effect: Effect) -> Row {
     let loses_reply = matches!(
         fault,
-        Fault::Wire(Wire::ResetAfter | Wire::HangAfter | Wire::Cut | Wire::Empty | Wire::Drip)
+        Fault::Wire(Wire::ResetAfter | Wire::HangAfter | Wire::Cut | Wire::Empty | Wire::Drip | Wire::Late)
     );
     Row { name, fault, effect, of, loses_reply }
 }
@@ -65,6 +65,7 @@ pub fn rows() -> Vec<Row> {
         wire("hang before DynamoDB has the request", Wire::Hang, Passes),
         wire("hang, the reply lost", Wire::HangAfter, Passes),
         wire("slow drip of the reply", Wire::Drip, Passes),
+        wire("request under way for 1.5 s", Wire::Late, Passes),
         wire("reply 300 ms late", Wire::Slow, None),
         wire("hang beyond the deadline", Wire::Hang, Ends),
         named("InternalServerError", Passes),

@@ -12,6 +12,9 @@ use tokio::time::sleep;
 
 use crate::world::endpoint;
 
+/// Longer than one try may take.
+pub const LATE: Duration = Duration::from_millis(1500);
+
 /// What becomes of a request and its reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wire {
@@ -33,6 +36,8 @@ pub enum Wire {
     Drip,
     /// The reply comes late, but in time.
     Slow,
+    /// The request reaches DynamoDB when its sender has given up.
+    Late,
 }
 
 /// Where faults of single requests are to be had: the path is the fault's name.
@@ -46,7 +51,7 @@ pub fn by_path() -> &'static str {
             runtime.expect("a runtime starts").block_on(async {
                 let named = |path: &str| {
                     use Wire::*;
-                    let all = [Pass, ResetBefore, ResetAfter, Hang, HangAfter, Cut, Empty, Drip, Slow];
+                    let all = [Pass, ResetBefore, ResetAfter, Hang, HangAfter, Cut, Empty, Drip, Slow, Late];
                     all.into_iter().find(|wire| path == format!("/{wire:?}")).expect("a fault's name")
                 };
                 sender.send(proxy(named).await.url).expect("a test waits");
@@ -120,6 +125,7 @@ async fn serve(mut client: TcpStream, proxied: &Proxied) -> io::Result<()> {
             halted();
             return hang(client).await;
         }
+        Wire::Late => sleep(LATE).await,
         _ => {}
     }
 
