@@ -7,6 +7,7 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use serde_json::{Value, json};
 
 use crate::faulty::{Fault, Faulty, canceled};
+use crate::wire::Wire;
 use crate::world::{UNAVAILABLE, World, assert_refused, assert_success, body, event, invoke, world_through};
 
 /// Invokes the function on an execution environment that has so much time, and sees that this was enough.
@@ -78,6 +79,17 @@ async fn a_reply_without_a_body_does_not_say_that_nothing_exists() {
         })
         .await;
     }
+}
+
+#[tokio::test]
+async fn a_hang_costs_a_second_and_not_the_update() {
+    let faulty = Faulty::new(|_| Some(Fault::Wire(Wire::Hang)));
+    update_through(&faulty, Duration::from_millis(3_800), async |_, response| {
+        assert_refused(&response, 503, UNAVAILABLE);
+        // 2.8 seconds are enough to begin three tries of a second.
+        assert!(faulty.sent().len() >= 3, "{} tries", faulty.sent().len());
+    })
+    .await;
 }
 
 /// Credentials that never come.
