@@ -150,9 +150,10 @@ async fn every_fault_at_every_request() {
     let drills = cells.iter().map(|(row, position, times)| Drill {
         position: *position,
         faults: vec![row.fault.clone(); (*times).min(2)],
-        for_ever: *times == usize::MAX,
+        for_ever: *times == usize::MAX || row.effect == Effect::Ends,
         remaining: match row.effect {
-            Effect::Ends => Duration::from_millis(1300),
+            // Before one try is given up.
+            Effect::Ends => Duration::from_millis(1900),
             Effect::Passes if *times == usize::MAX => SHORT,
             _ => LONG,
         },
@@ -204,9 +205,10 @@ async fn every_fault_after_a_lost_reply_and_after_a_conflict() {
     let drills = cases.iter().map(|(first, _, row, for_ever)| Drill {
         position: Position::Transaction,
         faults: vec![(*first).clone(), row.fault.clone()],
-        for_ever: *for_ever,
+        for_ever: *for_ever || row.effect == Effect::Ends,
         remaining: match row.effect {
-            Effect::Ends => Duration::from_millis(1300),
+            // Before one try is given up.
+            Effect::Ends => Duration::from_millis(1900),
             Effect::Passes if *for_ever => SHORT,
             _ => LONG,
         },
