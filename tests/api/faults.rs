@@ -158,3 +158,15 @@ async fn strangers_cost_three_items_and_known_callers_two_reads_at_once() {
     })
     .await;
 }
+
+/// The two answers that only a fault brings about, for the test of the document that describes them.
+pub async fn busy_and_unavailable() -> [livechat_units::Response; 2] {
+    let answer = async |fault: Fault| {
+        let faulty = Faulty::new(move |of, _| (of == "TransactWriteItems").then(|| fault.clone()));
+        let mut answer = None;
+        update_through(&faulty, Duration::from_millis(1400), async |_, response| answer = Some(response))
+            .await;
+        answer.expect("it was invoked")
+    };
+    [answer(canceled(&["TransactionConflict"])).await, answer(throttled()).await]
+}

@@ -15,6 +15,7 @@ mod limits;
 mod logs;
 mod matrix;
 mod meaning;
+mod openapi;
 mod process;
 mod wire;
 mod world;

@@ -15,7 +15,7 @@ use unitctl::target::Data;
 use unitctl::{engine, sample};
 use uuid::Uuid;
 
-use crate::logs;
+use crate::{logs, openapi};
 
 pub const TOKEN: &str = sample::TOKEN;
 pub const ADMIN: &str = sample::USER;
@@ -212,6 +212,7 @@ pub async fn invoke(function: &Function, event: &Value, remaining: Option<Durati
     }
     let response = function.handle(LambdaEvent::new(payload, context)).await;
     assert!(!logs::tells_a_token(&response.body), "{}", response.body);
+    openapi::assert_documented(&response);
     response
 }
 

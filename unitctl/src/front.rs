@@ -12,6 +12,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use lambda_http::{Context, LambdaEvent};
@@ -29,6 +30,9 @@ const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
 /// The function's timeout in the template.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
+/// What describes the endpoint; the front's own, since the function has just the one route.
+const OPENAPI: &str = include_str!("../../docs/openapi.yaml");
+
 /// The path of the one route, up to its parameter.
 const ROUTE: &str = "/api/v1/livechat/units/";
 
@@ -41,7 +45,9 @@ pub async fn serve(
     function: Function,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
-    let app = Router::new().fallback(invoke).with_state(Arc::new(function));
+    let openapi = ([(header::CONTENT_TYPE, "application/yaml")], OPENAPI);
+    let app = Router::new().route("/openapi.yaml", get(openapi)).fallback(invoke);
+    let app = app.with_state(Arc::new(function));
     let app = app.into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, app).with_graceful_shutdown(shutdown).await?;
     Ok(())

@@ -137,6 +137,8 @@ The endpoint is at {api_url}. Update the sample unit:
     -H 'Content-Type: application/json' \\
     -d '{body}'
 
+{api_url}/openapi.yaml describes it.
+
 DynamoDB is at {dynamodb_url}, with the tables {tokens} and {livechat}. Look at the unit's item:
 
   curl -s {dynamodb_url} \\

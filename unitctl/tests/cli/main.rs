@@ -3,6 +3,7 @@
 mod check;
 mod help;
 mod import;
+mod local;
 mod migrating;
 mod stack;
 mod throttled;
