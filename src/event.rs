@@ -70,6 +70,10 @@ impl Call {
     /// # Errors
     /// The path is not the endpoint's, the method is not POST, or the event is not API Gateway's.
     pub fn parse(event: &RawValue) -> Result<Self, Error> {
+        // Of a list, the fields would be read in the order in which they are declared.
+        if !event.get().starts_with('{') {
+            return Err(Error::Internal("not an API Gateway event: no object".into()));
+        }
         let event: Event = serde_json::from_str(event.get()).map_err(|error| {
             // Not the error itself: it may quote the event, which holds a token.
             let (line, column) = (error.line(), error.column());

@@ -9,6 +9,7 @@ mod drill;
 mod events;
 mod faults;
 mod faulty;
+mod hostile;
 mod input;
 mod killed;
 mod limits;
