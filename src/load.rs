@@ -55,11 +55,15 @@ impl Loaded {
 
     /// A refused transaction is also the re-read: it gives the items whose conditions failed.
     ///
-    /// What was known of items that the body does not list is dropped. It was read before the unit was, as
-    /// we know it now, and a list and its members are only comparable when read in that order.
+    /// A list and its members are only comparable when the list was read last. So if the unit or a department
+    /// that the body lists is not as it was known, what was known of items that the body does not list is
+    /// dropped. Otherwise it is kept: two of those items that take turns in refusing would have no end.
     pub(crate) fn correct(&mut self, plan: &Plan, refused: Vec<(usize, Option<Item>)>, update: &Update) {
-        self.others.clear();
-        self.departments.retain(|id, _| update.departments.iter().flatten().any(|listed| listed == id));
+        let is_unlisted = |place: usize| plan.actions.get(place).is_some_and(Action::is_unlisted);
+        if !refused.iter().all(|(place, _)| is_unlisted(*place)) {
+            self.others.clear();
+            self.departments.retain(|id, _| update.departments.iter().flatten().any(|listed| listed == id));
+        }
         for (place, item) in refused {
             if let Some(key) = plan.actions.get(place).map(Action::key) {
                 self.learn(key, item, update);

@@ -139,6 +139,17 @@ impl Action {
             | Self::CheckNotInUnit { id, .. } => Key::Department(id.clone()),
         }
     }
+
+    /// Whether it is about an item other than the unit, its monitors, and the departments that the body lists.
+    pub(crate) fn is_unlisted(&self) -> bool {
+        matches!(
+            self,
+            Self::ShrinkUnit { .. }
+                | Self::CheckUnitLacks { .. }
+                | Self::LeaveDepartment { .. }
+                | Self::CheckNotInUnit { .. }
+        )
+    }
 }
 
 /// Plans the update.
@@ -380,5 +391,7 @@ fn found<T>(found: &Found<T>) -> Result<Option<&T>, Error> {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod model;
 #[cfg(test)]
 mod tests;

@@ -1,239 +1,16 @@
-//! Properties of plans, on a model of the two tables that evaluates conditions and applies actions.
+//! Properties of plans, on the model.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 
+use super::model::*;
 use super::*;
-use crate::item::Item;
 
 const UNITS: usize = 4;
 const DEPARTMENTS: usize = 8;
 const USERS: usize = 6;
-
-/// What is stored, as far as plans read and write it.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Model {
-    units: BTreeMap<String, UnitModel>,
-    /// Parent and ancestors of each department.
-    departments: BTreeMap<String, (Option<String>, Option<Vec<String>>)>,
-    /// Username, active and role of each user.
-    users: BTreeMap<String, (String, bool, bool)>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq)]
-struct UnitModel {
-    version: Option<u64>,
-    ancestors: Vec<String>,
-    monitors: BTreeMap<String, String>,
-    rows: BTreeMap<String, String>,
-    num_monitors: usize,
-    departments: BTreeSet<String>,
-    num_departments: usize,
-}
-
-impl Model {
-    fn ancestors_within(&self, unit: &str) -> Vec<String> {
-        std::iter::once(unit.to_owned()).chain(self.units[unit].ancestors.clone()).collect()
-    }
-
-    fn assert_invariants(&self) {
-        for (id, unit) in &self.units {
-            assert_eq!(unit.monitors, unit.rows, "monitors of {id}");
-            assert_eq!(unit.num_monitors, unit.monitors.len(), "numMonitors of {id}");
-            assert_eq!(unit.num_departments, unit.departments.len(), "numDepartments of {id}");
-            let members: BTreeSet<String> = self
-                .departments
-                .iter()
-                .filter(|(_, d)| d.0.as_ref() == Some(id))
-                .map(|(id, _)| id.clone())
-                .collect();
-            assert_eq!(unit.departments, members, "departments of {id}");
-            for member in members {
-                assert_eq!(self.departments[&member].1, Some(self.ancestors_within(id)), "of {member}");
-            }
-        }
-    }
-
-    /// The item as DynamoDB would return it.
-    fn item(&self, key: &Key) -> Option<Item> {
-        let string = |text: &String| AttributeValue::S(text.clone());
-        let list = |texts: &[String]| AttributeValue::L(texts.iter().map(string).collect());
-        let mut item = key.attributes();
-        match key {
-            Key::Unit(id) => {
-                let unit = self.units.get(id.as_str())?;
-                if let Some(version) = unit.version {
-                    item.insert("version".into(), AttributeValue::N(version.to_string()));
-                }
-                let monitors = unit.monitors.iter().map(|(id, name)| (id.clone(), string(name))).collect();
-                item.insert("monitors".into(), AttributeValue::M(monitors));
-                if !unit.departments.is_empty() {
-                    let ids = unit.departments.iter().cloned().collect();
-                    item.insert("departmentIds".into(), AttributeValue::Ss(ids));
-                }
-                item.insert("ancestors".into(), list(&unit.ancestors));
-            }
-            Key::Department(id) => {
-                let (parent, ancestors) = self.departments.get(id.as_str())?;
-                parent.iter().for_each(|parent| drop(item.insert("parentId".into(), string(parent))));
-                ancestors.iter().for_each(|above| drop(item.insert("ancestors".into(), list(above))));
-            }
-            Key::User(id) => {
-                let (username, active, is_monitor) = self.users.get(id.as_str())?;
-                item.insert("username".into(), string(username));
-                item.insert("active".into(), AttributeValue::Bool(*active));
-                if *is_monitor {
-                    item.insert("roles".into(), AttributeValue::Ss(vec![MONITOR_ROLE.into()]));
-                }
-            }
-            Key::Token(_) | Key::Permission(_) | Key::Monitor(..) => return None,
-        }
-        Some(item)
-    }
-
-    /// All of the plan, or what each failed condition found.
-    fn apply(&self, plan: &Plan) -> Result<Self, Vec<(usize, Option<Item>)>> {
-        let keys: BTreeSet<String> =
-            plan.actions.iter().map(|action| format!("{:?}", action.key())).collect();
-        assert_eq!(keys.len(), plan.actions.len(), "an item is touched twice");
-        assert!(plan.actions.len() <= MAX_ACTIONS);
-
-        let refused: Vec<_> = plan
-            .actions
-            .iter()
-            .enumerate()
-            .filter(|(_, action)| !self.holds(action))
-            .map(|(place, action)| (place, self.item(&action.key())))
-            .collect();
-        if !refused.is_empty() {
-            return Err(refused);
-        }
-        let mut next = self.clone();
-        plan.actions.iter().for_each(|action| next.write(action));
-        Ok(next)
-    }
-
-    fn holds(&self, action: &Action) -> bool {
-        let parent =
-            |id: &DepartmentId| self.departments.get(id.as_str()).map(|department| department.0.as_deref());
-        let lists = |unit: &UnitId, id: &DepartmentId| {
-            self.units.get(unit.as_str()).is_some_and(|unit| unit.departments.contains(id.as_str()))
-        };
-        match action {
-            Action::UpdateUnit { id, version, .. } => {
-                self.units.get(id.as_str()).is_some_and(|unit| unit.version == *version)
-            }
-            Action::PutMonitor { .. } | Action::DeleteMonitor { .. } => true,
-            Action::JoinDepartment { id, from, .. } => parent(id) == Some(from.as_deref()),
-            Action::LeaveDepartment { id, unit } | Action::CheckInUnit { id, unit } => {
-                parent(id) == Some(Some(unit.as_str()))
-            }
-            Action::CheckNotInUnit { id, unit } => parent(id) != Some(Some(unit.as_str())),
-            Action::ShrinkUnit { id, loses, lacks } => {
-                loses.iter().all(|lost| lists(id, lost)) && !lacks.iter().any(|lacked| lists(id, lacked))
-            }
-            Action::CheckUnitLacks { id, departments } => {
-                !departments.iter().any(|department| lists(id, department))
-            }
-        }
-    }
-
-    fn write(&mut self, action: &Action) {
-        let before = self.clone();
-        match action {
-            Action::UpdateUnit { id, monitors, departments, num_monitors, num_departments, .. } => {
-                let unit = self.units.get_mut(id.as_str()).expect("its condition holds");
-                unit.version = Some(unit.version.unwrap_or(0) + 1);
-                monitors.iter().for_each(|monitors| unit.monitors = monitors.clone());
-                departments.iter().for_each(|departments| unit.departments = departments.clone());
-                (unit.num_monitors, unit.num_departments) = (*num_monitors, *num_departments);
-            }
-            Action::PutMonitor { unit, monitor, username } => {
-                let rows = &mut self.units.get_mut(unit.as_str()).expect("it is there").rows;
-                rows.insert(monitor.to_string(), username.clone());
-            }
-            Action::DeleteMonitor { unit, monitor } => {
-                self.units.get_mut(unit.as_str()).expect("it is there").rows.remove(monitor.as_str());
-            }
-            Action::JoinDepartment { id, unit, ancestors, .. } => {
-                let department = (Some(unit.to_string()), Some(ancestors.clone()));
-                self.departments.insert(id.to_string(), department);
-            }
-            Action::LeaveDepartment { id, .. } => {
-                self.departments.insert(id.to_string(), (None, None));
-            }
-            Action::ShrinkUnit { id, loses, .. } => {
-                let unit = self.units.get_mut(id.as_str()).expect("its condition holds");
-                unit.version = Some(unit.version.unwrap_or(0) + 1);
-                unit.num_departments -= loses.len();
-                loses.iter().for_each(|lost| assert!(unit.departments.remove(lost.as_str())));
-            }
-            Action::CheckInUnit { .. } | Action::CheckNotInUnit { .. } | Action::CheckUnitLacks { .. } => {
-                return;
-            }
-        }
-        assert_ne!(*self, before, "{action:?} changes nothing");
-    }
-}
-
-fn caller() -> Caller {
-    let id = UserId::parse("caller").expect("an id");
-    Caller { id, is_restricted: false, item: Item::new() }
-}
-
-/// Loads every key from one of these states: a read of many items is no snapshot.
-fn load(update: &Update, from: &mut dyn FnMut(&Key) -> Option<Item>) -> Loaded {
-    let keys = crate::load::keys(update, &caller().id);
-    let items = keys.iter().filter_map(|key| Some((key.partition(), from(key)?))).collect::<HashMap<_, _>>();
-    Loaded::new(update, &caller(), crate::store::Items::from(items))
-}
-
-/// Goes through plans as the function does, other updates coming between the tries.
-fn run(model: &mut Model, update: &Update, mut loaded: Loaded, between: &[Update]) -> Result<Plan, Error> {
-    let mut between = between.iter();
-    for _ in 0..40 {
-        match plan(&caller(), update, &loaded)? {
-            Next::Read(keys) => {
-                let items = keys.iter().filter_map(|key| Some((key.partition(), model.item(key)?)));
-                let items = crate::store::Items::from(items.collect::<HashMap<_, _>>());
-                loaded.add(keys, items, update);
-            }
-            Next::Write(plan) => {
-                if let Some(other) = between.next() {
-                    commit(model, other);
-                }
-                match model.apply(&plan) {
-                    Ok(next) => {
-                        *model = next;
-                        return Ok(plan);
-                    }
-                    Err(refused) => loaded.correct(&plan, refused, update),
-                }
-            }
-        }
-    }
-    panic!("the plans never come to an end");
-}
-
-/// An update that nothing disturbs.
-fn commit(model: &mut Model, update: &Update) {
-    let loaded = load(update, &mut |key| model.item(key));
-    let _row_9_or_10 = run(model, update, loaded, &[]);
-}
-
-fn assert_is_as_asked(model: &Model, update: &Update) {
-    let unit = &model.units[update.unit.as_str()];
-    let listed: BTreeSet<String> = update.departments.iter().flatten().map(ToString::to_string).collect();
-    assert_eq!(unit.departments, listed);
-    let eligible = update.monitors.iter().filter_map(|id| {
-        let (username, active, is_monitor) = model.users.get(id.as_str())?;
-        (*active && *is_monitor).then(|| (id.to_string(), username.clone()))
-    });
-    assert_eq!(unit.monitors, eligible.collect());
-}
 
 /// 1 + changed monitors + changed departments + units that lose some, counted from the outcome.
 fn changes(before: &Model, after: &Model, unit: &str) -> usize {
@@ -324,9 +101,9 @@ proptest! {
     #[test]
     fn an_undisturbed_plan_does_what_was_asked_and_no_more(model in models(), update in updates()) {
         let update = only_existing(update, &model);
-        let loaded = load(&update, &mut |key| model.item(key));
+        let loaded = load(&caller(), &update, &mut |key| model.item(key));
         let mut after = model.clone();
-        let plan = run(&mut after, &update, loaded, &[]).expect("unit and departments exist");
+        let plan = run(&caller(), &mut after, &update, loaded, &[]).expect("unit and departments exist");
         after.assert_invariants();
         assert_is_as_asked(&after, &update);
         prop_assert_eq!(plan.actions.len(), changes(&model, &after, update.unit.as_str()));
@@ -335,8 +112,8 @@ proptest! {
 
         // Asked again, it moves the version and nothing else.
         let mut again = after.clone();
-        let loaded = load(&update, &mut |key| again.item(key));
-        let plan = run(&mut again, &update, loaded, &[]).expect("as before");
+        let loaded = load(&caller(), &update, &mut |key| again.item(key));
+        let plan = run(&caller(), &mut again, &update, loaded, &[]).expect("as before");
         prop_assert_eq!(plan.actions.len(), 1);
     }
 
@@ -357,10 +134,10 @@ proptest! {
         }
         // Each item comes from any moment of the history.
         let mut picks = picks.iter().cycle();
-        let loaded = load(&update, &mut |key| picks.next().and_then(|pick| pick.get(&history).item(key)));
+        let loaded = load(&caller(), &update, &mut |key| picks.next().and_then(|pick| pick.get(&history).item(key)));
         let mut now = history.pop().expect("it starts with one");
         let between: Vec<_> = between.into_iter().map(|other| only_existing(other, &now)).collect();
-        run(&mut now, &update, loaded, &between).expect("unit and departments exist");
+        run(&caller(), &mut now, &update, loaded, &between).expect("unit and departments exist");
         now.assert_invariants();
         assert_is_as_asked(&now, &update);
     }
@@ -384,13 +161,50 @@ proptest! {
             }
         }
         let update = only_existing(update, &model);
-        let loaded = load(&update, &mut |key| model.item(key));
-        run(&mut model, &update, loaded, &[]).expect("unit and departments exist");
+        let loaded = load(&caller(), &update, &mut |key| model.item(key));
+        run(&caller(), &mut model, &update, loaded, &[]).expect("unit and departments exist");
         assert_is_as_asked(&model, &update);
         let unit = &model.units[update.unit.as_str()];
         prop_assert_eq!(unit.num_departments, unit.departments.len());
         for id in &unit.departments {
             prop_assert_eq!(model.departments[id].0.as_deref(), Some(update.unit.as_str()));
         }
+    }
+}
+
+/// Departments that say they are in units that don't list them, and departments that the unit lists and that are
+/// gone: each takes a refusal to find out, and none may be forgotten over the next.
+#[test]
+fn what_a_refusal_told_is_kept_over_the_next() {
+    let names = |prefix: &str| (0..3).map(|n| format!("{prefix}{n}")).collect::<Vec<_>>();
+    let mut model = Model::default();
+    let listed = names("gone").into_iter().collect::<BTreeSet<_>>();
+    let unit = UnitModel { num_departments: 3, departments: listed, ..UnitModel::default() };
+    model.units.insert("u".into(), unit);
+    for (department, unit) in names("d").into_iter().zip(names("other")) {
+        model.departments.insert(department, (Some(unit.clone()), None));
+        model.units.insert(unit, UnitModel::default());
+    }
+    let update = Update {
+        unit: UnitId::parse("u").expect("an id"),
+        name: "name".into(),
+        visibility: Visibility::Public,
+        listed_monitors: 0,
+        monitors: Vec::new(),
+        departments: names("d").into_iter().filter_map(DepartmentId::parse).map(Ok).collect(),
+    };
+    let unlisted = [Key::Unit(UnitId::parse("other0").expect("an id"))];
+    let unlisted = unlisted.into_iter().chain(DepartmentId::parse("gone0").map(Key::Department));
+    for known in unlisted {
+        let mut loaded = load(&caller(), &update, &mut |key| model.item(key));
+        let item = model.item(&known).map(|item| (known.partition(), item));
+        loaded.add(
+            vec![known],
+            crate::store::Items::from(item.into_iter().collect::<HashMap<_, _>>()),
+            &update,
+        );
+        let mut after = model.clone();
+        run(&caller(), &mut after, &update, loaded, &[]).expect("unit and departments exist");
+        assert_is_as_asked(&after, &update);
     }
 }
