@@ -31,8 +31,8 @@ pub struct Call {
 
 /// A body that is not decoded yet: a caller must be known before we spend time on it.
 pub struct Body {
-    text: String,
-    is_base64: bool,
+    pub(crate) text: String,
+    pub(crate) is_base64: bool,
 }
 
 /// What is read of an event. Every field may be absent or null: an odd event gets an answer too.

@@ -7,6 +7,8 @@ mod auth;
 mod budget;
 mod error;
 mod event;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod id;
 pub mod item;
 mod json;
