@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use serde_json::{Value, json};
 
-use crate::faulty::{Fault, Faulty, canceled};
+use crate::faulty::{Fault, Faulty, canceled, exception};
 use crate::wire::Wire;
 use crate::world::{UNAVAILABLE, World, assert_refused, assert_success, body, event, invoke, world_through};
 
@@ -162,11 +162,14 @@ async fn strangers_cost_three_items_and_known_callers_two_reads_at_once() {
 /// The two answers that only a fault brings about, for the test of the document that describes them.
 pub async fn busy_and_unavailable() -> [livechat_units::Response; 2] {
     let answer = async |fault: Fault| {
-        let faulty = Faulty::new(move |of, _| (of == "TransactWriteItems").then(|| fault.clone()));
+        let faulty = Faulty::new(move |sent| sent.is_write.then(|| fault.clone()));
         let mut answer = None;
         update_through(&faulty, Duration::from_millis(1400), async |_, response| answer = Some(response))
             .await;
         answer.expect("it was invoked")
     };
-    [answer(canceled(&["TransactionConflict"])).await, answer(throttled()).await]
+    [
+        answer(canceled(&["TransactionConflict"])).await,
+        answer(exception("ProvisionedThroughputExceededException")).await,
+    ]
 }
