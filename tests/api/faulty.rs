@@ -43,6 +43,14 @@ pub enum Fault {
     After(Meanwhile),
 }
 
+impl Fault {
+    /// Whether DynamoDB carries the request out, and its reply is not read.
+    pub fn loses_reply(&self) -> bool {
+        use Wire::*;
+        matches!(self, Self::Wire(ResetAfter | HangAfter | Cut | Empty | Drip | Late))
+    }
+}
+
 pub type Meanwhile = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// A request as the SDK sends it.
