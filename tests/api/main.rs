@@ -16,6 +16,7 @@ mod limits;
 mod logs;
 mod matrix;
 mod meaning;
+mod model;
 mod openapi;
 mod process;
 mod wire;

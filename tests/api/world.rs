@@ -57,7 +57,8 @@ pub async fn documented_world(test: impl AsyncFnOnce(&World)) {
 }
 
 impl World {
-    async fn new(through: impl FnOnce(SdkConfig) -> SdkConfig) -> Self {
+    /// Empty tables.
+    pub async fn new(through: impl FnOnce(SdkConfig) -> SdkConfig) -> Self {
         logs::watch();
         let direct = engine::sdk_config(endpoint());
         let client = Client::new(&direct);
@@ -167,11 +168,20 @@ impl World {
 
     /// Everything in the livechat table.
     pub async fn items(&self) -> Items {
-        let pages = self.client.scan().table_name(&self.tables.livechat).consistent_read(true);
+        self.scan(&self.tables.livechat, |item| (text(item, "pk"), text(item, "sk"))).await
+    }
+
+    /// Everything in the tokens table.
+    pub async fn tokens(&self) -> Items {
+        self.scan(&self.tables.tokens, |item| (text(item, "hashedToken"), String::new())).await
+    }
+
+    async fn scan(&self, table: &str, key: impl Fn(&Value) -> (String, String)) -> Items {
+        let pages = self.client.scan().table_name(table).consistent_read(true);
         let items = pages.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
         let items = items.expect("the table is read").into_iter().map(|item| {
             let item = json_of(&AttributeValue::M(item));
-            ((text(&item, "pk"), text(&item, "sk")), item)
+            (key(&item), item)
         });
         items.collect()
     }
@@ -307,7 +317,7 @@ pub fn department(id: &str, unit: Option<&str>) -> Value {
     item
 }
 
-fn merge(item: &mut Value, change: Value) {
+pub fn merge(item: &mut Value, change: Value) {
     let (Value::Object(item), Value::Object(change)) = (item, change) else { panic!("both are objects") };
     for (name, value) in change {
         if value.is_null() {
@@ -374,6 +384,11 @@ fn assert_written(before: &Items, after: &Items, response: &Response) {
 
 /// The four invariants of the design, over everything stored.
 pub fn assert_invariants(items: &Items) {
+    assert_eq!(broken_invariant(items), None);
+}
+
+/// What is wrong by the invariants of the design, if anything is.
+pub fn broken_invariant(items: &Items) -> Option<String> {
     let mut lists: BTreeMap<String, String> = BTreeMap::new();
     for ((pk, sk), unit) in items {
         let Some(id) = pk.strip_prefix("UNIT#").filter(|_| sk == "UNIT") else { continue };
@@ -389,8 +404,12 @@ pub fn assert_invariants(items: &Items) {
                 (text(row, "monitorId"), row["username"].clone())
             })
             .collect();
-        assert_eq!(monitors, rows, "the monitors of {id}");
-        assert_eq!(unit["numMonitors"], monitors.len(), "numMonitors of {id}");
+        if monitors != rows {
+            return Some(format!("{id} has the monitors {monitors:?} and the items {rows:?}"));
+        }
+        if unit["numMonitors"] != monitors.len() {
+            return Some(format!("{id} has {} monitors: {monitors:?}", unit["numMonitors"]));
+        }
         // 2: the count of departments, the set and the departments are one.
         let listed = set(unit, "departmentIds");
         let members: BTreeSet<String> = items
@@ -398,18 +417,27 @@ pub fn assert_invariants(items: &Items) {
             .filter(|((_, sk), item)| sk == "DEPARTMENT" && item.get("parentId") == Some(&id.into()))
             .map(|((pk, _), _)| pk["DEPARTMENT#".len()..].to_owned())
             .collect();
-        assert_eq!(listed, members, "the departments of {id}");
-        assert_eq!(unit["numDepartments"], listed.len(), "numDepartments of {id}");
+        if listed != members {
+            return Some(format!("{id} lists {listed:?}, and {members:?} are in it"));
+        }
+        if unit["numDepartments"] != listed.len() {
+            return Some(format!("{id} has {} departments: {listed:?}", unit["numDepartments"]));
+        }
         // 3: a department is in one unit's list, with that unit's ancestors.
         let above = unit.get("ancestors").and_then(Value::as_array).cloned().unwrap_or_default();
         let ancestors: Vec<Value> = std::iter::once(id.into()).chain(above).collect();
         for department in listed {
-            assert_eq!(lists.insert(department.clone(), id.into()), None, "{department} is in two lists");
             let item = &items[&(format!("DEPARTMENT#{department}"), "DEPARTMENT".into())];
-            assert_eq!(item["ancestors"], Value::from(ancestors.clone()), "of {department}");
+            if item["ancestors"] != Value::from(ancestors.clone()) {
+                return Some(format!("{department} has the ancestors {}", item["ancestors"]));
+            }
+            if let Some(other) = lists.insert(department.clone(), id.into()) {
+                return Some(format!("{department} is in the lists of {other} and {id}"));
+            }
         }
     }
     // 4, that versions count the commits, is checked where the commits are made.
+    None
 }
 
 /// The engine's endpoint. One embedded engine serves all tests, on a thread of its own, since each test's

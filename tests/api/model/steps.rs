@@ -1,0 +1,452 @@
+//! What can happen: requests, and what others do to the stored items behind the function's back.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+use serde_json::{Value, json};
+
+use super::reference::{
+    Stored, department_key, monitor_key, now, permission_key, put_set, token_key, unit_key, user_key,
+};
+use crate::world::{department, set, unit_item, username};
+
+/// An id, shown as it is: a failing case is read by people.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Id(pub &'static str);
+
+/// The last of each kind does not exist at first.
+const UNITS: [Id; 4] = [Id("U0"), Id("U1"), Id("U2"), Id("U3")];
+const DEPARTMENTS: [Id; 6] = [Id("D0"), Id("D1"), Id("D2"), Id("D3"), Id("D4"), Id("D5")];
+const USERS: [Id; 8] =
+    [Id("Admin"), Id("Manager"), Id("Lead"), Id("M0"), Id("M1"), Id("M2"), Id("Agent"), Id("Ghost")];
+const ROLES: [Id; 5] =
+    [Id("admin"), Id("livechat-manager"), Id("livechat-monitor"), Id("unit-editor"), Id("livechat-agent")];
+
+/// Who sends a request: a user, with their own token or another's.
+#[derive(Clone, Copy)]
+pub struct Caller {
+    pub user: Id,
+    pub token: Id,
+}
+
+/// The unit's new name, and its visibility with it.
+#[derive(Clone, Copy, Debug)]
+pub enum Name {
+    N0,
+    N1,
+}
+
+/// A body that rows 7 and 8 of the contract refuse.
+#[derive(Clone, Copy, Debug)]
+pub enum Broken {
+    NoJson,
+    NoData,
+    NoMonitors,
+    DepartmentsWithoutIds,
+}
+
+#[derive(Clone)]
+pub enum Sent {
+    Members { name: Name, monitors: Vec<Id>, departments: Vec<Id> },
+    Broken(Broken),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Expiry {
+    AnHourAgo,
+    InAnHour,
+}
+
+#[derive(Clone, Debug)]
+pub enum Step {
+    Update {
+        by: Caller,
+        unit: Id,
+        name: Name,
+        monitors: Vec<Id>,
+        departments: Vec<Id>,
+    },
+    SendBroken {
+        by: Caller,
+        unit: Id,
+        body: Broken,
+    },
+    /// The requests after this go to another execution environment.
+    NewEnvironment,
+
+    // The rest happens behind the function's back, and some of it breaks the invariants on purpose.
+    /// The unit's item only; its monitors' items and its departments stay.
+    DeleteUnit(Id),
+    /// The unit's item anew, empty and without a version.
+    PutUnit(Id),
+    SetUnitAncestors {
+        unit: Id,
+        ancestors: Vec<&'static str>,
+    },
+    List {
+        unit: Id,
+        department: Id,
+    },
+    Unlist {
+        unit: Id,
+        department: Id,
+    },
+    DeleteMonitorItem {
+        unit: Id,
+        monitor: Id,
+    },
+    DeleteDepartment(Id),
+    /// The department's item only, anew if there is none.
+    SetDepartmentParent {
+        department: Id,
+        parent: Option<Id>,
+    },
+    DeleteUser(Id),
+    PutUser {
+        user: Id,
+        roles: Vec<Id>,
+        active: Option<bool>,
+    },
+    SetActive {
+        user: Id,
+        active: bool,
+    },
+    Rename {
+        user: Id,
+        username: &'static str,
+    },
+    RemoveUsername(Id),
+    DeleteToken(Id),
+    PutToken {
+        of: Id,
+        user: Id,
+        expires: Option<Expiry>,
+    },
+    DeletePermission,
+    PutPermission {
+        roles: Vec<Id>,
+    },
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.token == self.user {
+            write!(f, "{:?}", self.user)
+        } else {
+            write!(f, "{:?} with the token of {:?}", self.user, self.token)
+        }
+    }
+}
+
+impl Id {
+    /// The token of the user with this id.
+    pub fn as_token(self) -> String {
+        format!("0123456789-token-of-{}", self.0)
+    }
+}
+
+impl Name {
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::N0 => "Support",
+            Self::N1 => "\"Größe\" \\ 2",
+        }
+    }
+
+    pub fn visibility(self) -> &'static str {
+        match self {
+            Self::N0 => "public",
+            Self::N1 => "private",
+        }
+    }
+}
+
+impl Broken {
+    fn body(self) -> &'static str {
+        match self {
+            Self::NoJson => "{",
+            Self::NoData => r#"{"unitMonitors":[],"unitDepartments":[]}"#,
+            Self::NoMonitors => r#"{"unitData":{"name":"n","visibility":"public"},"unitDepartments":[]}"#,
+            Self::DepartmentsWithoutIds => {
+                r#"{"unitData":{"name":"n","visibility":"public"},"unitMonitors":[],"unitDepartments":[{}]}"#
+            }
+        }
+    }
+
+    pub fn answer(self) -> &'static str {
+        match self {
+            Self::NoJson => {
+                r#"{"success":false,"error":"Invalid JSON: EOF while parsing an object at line 1 column 1 [error-invalid-json]","errorType":"error-invalid-json"}"#
+            }
+            Self::NoData => r#"{"success":false,"error":"Match error: Expected object, got undefined"}"#,
+            Self::NoMonitors => r#"{"success":false,"error":"Match error: Expected array, got undefined"}"#,
+            Self::DepartmentsWithoutIds => {
+                r#"{"success":false,"error":"Match error: Missing key 'departmentId' in field [0]"}"#
+            }
+        }
+    }
+}
+
+impl Sent {
+    pub fn body(&self) -> String {
+        let (name, monitors, departments) = match self {
+            Self::Broken(broken) => return broken.body().into(),
+            Self::Members { name, monitors, departments } => (name, monitors, departments),
+        };
+        let monitors = monitors.iter().map(|id| json!({ "monitorId": id.0, "username": "as.sent" }));
+        let departments = departments.iter().map(|id| json!({ "departmentId": id.0 }));
+        json!({
+            "unitData": { "name": name.text(), "visibility": name.visibility() },
+            "unitMonitors": monitors.collect::<Value>(),
+            "unitDepartments": departments.collect::<Value>(),
+        })
+        .to_string()
+    }
+}
+
+/// What is stored when a sequence begins; the invariants hold.
+pub fn at_first() -> Stored {
+    let mut stored = Stored::default();
+    for (id, monitors, departments, other) in [
+        ("U0", &["M0", "Lead"][..], &["D0", "D1"][..], json!({ "description": "stays" })),
+        ("U1", &["M1"], &["D2"], json!({ "ancestors": ["Top"], "enabled": true })),
+        ("U2", &[], &[], json!({ "version": null })),
+    ] {
+        let mut item = unit_item(id, monitors, departments);
+        crate::world::merge(&mut item, other);
+        let above = item.get("ancestors").cloned().unwrap_or(json!([]));
+        stored.livechat.insert(unit_key(id), item);
+        for monitor in monitors {
+            let (pk, sk) = monitor_key(id, monitor);
+            let item = json!({
+                "pk": pk, "sk": sk, "unitId": id, "monitorId": monitor, "username": username(monitor),
+                "_updatedAt": "2020-01-01T00:00:00.000Z",
+            });
+            stored.livechat.insert((pk, sk), item);
+        }
+        for department in departments {
+            put_department(&mut stored, department, Some((id, &above)));
+        }
+    }
+    for id in ["D3", "D4"] {
+        put_department(&mut stored, id, None);
+    }
+    for (user, roles) in [
+        ("Admin", &["admin"][..]),
+        ("Manager", &["livechat-manager", "livechat-monitor"]),
+        ("Lead", &["livechat-monitor", "unit-editor"]),
+        ("M0", &["livechat-monitor"]),
+        ("M1", &["livechat-monitor"]),
+        ("M2", &["livechat-monitor"]),
+        ("Agent", &["livechat-agent"]),
+    ] {
+        put_user(&mut stored, Id(user), roles, None);
+        put_token(&mut stored, Id(user), Id(user), None);
+    }
+    put_permission(&mut stored, &["admin", "livechat-manager", "unit-editor"]);
+    stored
+}
+
+fn put_department(stored: &mut Stored, id: &str, parent: Option<(&str, &Value)>) {
+    let mut item = stored.livechat.remove(&department_key(id)).unwrap_or_else(|| department(id, None));
+    let attributes = item.as_object_mut().expect("an item");
+    attributes.remove("parentId");
+    attributes.remove("ancestors");
+    if let Some((parent, above)) = parent {
+        item["parentId"] = parent.into();
+        let above = above.as_array().expect("a list").iter().cloned();
+        item["ancestors"] = std::iter::once(parent.into()).chain(above).collect();
+    }
+    stored.livechat.insert(department_key(id), item);
+}
+
+fn put_user(stored: &mut Stored, user: Id, roles: &[&str], active: Option<bool>) {
+    let (pk, sk) = user_key(user.0);
+    let mut item = json!({ "pk": pk, "sk": sk, "username": username(user.0) });
+    put_set(&mut item, "roles", &roles.iter().map(ToString::to_string).collect());
+    if let Some(active) = active {
+        item["active"] = active.into();
+    }
+    stored.livechat.insert((pk, sk), item);
+}
+
+fn put_token(stored: &mut Stored, of: Id, user: Id, expires: Option<Expiry>) {
+    let key = token_key(&of.as_token());
+    let mut item = json!({ "hashedToken": key.0, "userId": user.0 });
+    match expires {
+        Some(Expiry::AnHourAgo) => item["expiresAt"] = (now() - 3600).into(),
+        Some(Expiry::InAnHour) => item["expiresAt"] = (now() + 3600).into(),
+        None => {}
+    }
+    stored.tokens.insert(key, item);
+}
+
+fn put_permission(stored: &mut Stored, roles: &[&str]) {
+    let (pk, sk) = permission_key();
+    let mut item = json!({ "pk": pk, "sk": sk });
+    put_set(&mut item, "roles", &roles.iter().map(ToString::to_string).collect());
+    stored.livechat.insert((pk, sk), item);
+}
+
+/// Changes a unit's list and its count, and nothing else.
+fn relist(stored: &mut Stored, unit: Id, change: impl FnOnce(&mut BTreeSet<String>)) {
+    if let Some(item) = stored.livechat.get_mut(&unit_key(unit.0)) {
+        let mut listed = set(item, "departmentIds");
+        change(&mut listed);
+        put_set(item, "departmentIds", &listed);
+        item["numDepartments"] = listed.len().into();
+    }
+}
+
+impl Step {
+    /// The request that it is, if it is one.
+    pub fn request(&self) -> Option<(Caller, Id, Sent)> {
+        match self {
+            Self::Update { by, unit, name, monitors, departments } => {
+                let (monitors, departments) = (monitors.clone(), departments.clone());
+                Some((*by, *unit, Sent::Members { name: *name, monitors, departments }))
+            }
+            Self::SendBroken { by, unit, body } => Some((*by, *unit, Sent::Broken(*body))),
+            _ => None,
+        }
+    }
+
+    /// Changes what is stored, if it is a step of that kind.
+    pub fn happen(&self, stored: &mut Stored) {
+        match self {
+            Self::Update { .. } | Self::SendBroken { .. } | Self::NewEnvironment => {}
+            Self::DeleteUnit(id) => _ = stored.livechat.remove(&unit_key(id.0)),
+            Self::PutUnit(id) => {
+                let mut item = unit_item(id.0, &[], &[]);
+                item.as_object_mut().expect("an item").remove("version");
+                stored.livechat.insert(unit_key(id.0), item);
+            }
+            Self::SetUnitAncestors { unit, ancestors } => {
+                if let Some(item) = stored.livechat.get_mut(&unit_key(unit.0)) {
+                    item["ancestors"] = json!(ancestors);
+                }
+            }
+            Self::List { unit, department } => {
+                relist(stored, *unit, |listed| _ = listed.insert(department.0.into()));
+            }
+            Self::Unlist { unit, department } => {
+                relist(stored, *unit, |listed| _ = listed.remove(department.0));
+            }
+            Self::DeleteMonitorItem { unit, monitor } => {
+                stored.livechat.remove(&monitor_key(unit.0, monitor.0));
+            }
+            Self::DeleteDepartment(id) => _ = stored.livechat.remove(&department_key(id.0)),
+            Self::SetDepartmentParent { department, parent } => {
+                let parent = parent.map(|parent| {
+                    let item = stored.livechat.get(&unit_key(parent.0));
+                    (parent.0, item.and_then(|unit| unit.get("ancestors").cloned()).unwrap_or(json!([])))
+                });
+                let parent = parent.as_ref().map(|(id, above)| (*id, above));
+                put_department(stored, department.0, parent);
+            }
+            Self::DeleteUser(id) => _ = stored.livechat.remove(&user_key(id.0)),
+            Self::PutUser { user, roles, active } => {
+                put_user(stored, *user, &roles.iter().map(|id| id.0).collect::<Vec<_>>(), *active);
+            }
+            Self::SetActive { user, active } => {
+                if let Some(item) = stored.livechat.get_mut(&user_key(user.0)) {
+                    item["active"] = (*active).into();
+                }
+            }
+            Self::Rename { user, username } => {
+                if let Some(item) = stored.livechat.get_mut(&user_key(user.0)) {
+                    item["username"] = (*username).into();
+                }
+            }
+            Self::RemoveUsername(user) => {
+                if let Some(item) = stored.livechat.get_mut(&user_key(user.0)) {
+                    item.as_object_mut().expect("an item").remove("username");
+                }
+            }
+            Self::DeleteToken(of) => _ = stored.tokens.remove(&token_key(&of.as_token())),
+            Self::PutToken { of, user, expires } => put_token(stored, *of, *user, *expires),
+            Self::DeletePermission => _ = stored.livechat.remove(&permission_key()),
+            Self::PutPermission { roles } => {
+                put_permission(stored, &roles.iter().map(|id| id.0).collect::<Vec<_>>());
+            }
+        }
+    }
+}
+
+/// Any sequence. Every step makes sense after every other, so every part of one is a sequence, too, and a
+/// failing one shrinks freely.
+pub fn sequences() -> impl Strategy<Value = Vec<Step>> {
+    vec(prop_oneof![7 => request(), 1 => Just(Step::NewEnvironment), 6 => behind_the_back()], 1..16)
+}
+
+fn request() -> impl Strategy<Value = Step> {
+    let own = |user: Id| Caller { user, token: user };
+    let caller = prop_oneof![
+        10 => Just(own(USERS[0])),
+        3 => Just(own(USERS[1])),
+        5 => Just(own(USERS[2])),
+        1 => select(&USERS[..]).prop_map(own),
+        1 => (select(&USERS[..]), select(&USERS[..])).prop_map(|(user, token)| Caller { user, token }),
+    ]
+    .boxed();
+    let unit = prop_oneof![8 => select(&UNITS[..3]), 1 => Just(UNITS[3])].boxed();
+    let department = prop_oneof![30 => select(&DEPARTMENTS[..5]), 1 => Just(DEPARTMENTS[5])];
+    let broken =
+        select(&[Broken::NoJson, Broken::NoData, Broken::NoMonitors, Broken::DepartmentsWithoutIds][..]);
+    let update = (
+        caller.clone(),
+        unit.clone(),
+        select(&[Name::N0, Name::N1][..]),
+        vec(select(&USERS[..]), 0..5),
+        vec(department, 0..5),
+    );
+    prop_oneof![
+        15 => update.prop_map(|(by, unit, name, monitors, departments)| {
+            Step::Update { by, unit, name, monitors, departments }
+        }),
+        1 => (caller, unit, broken).prop_map(|(by, unit, body)| Step::SendBroken { by, unit, body }),
+    ]
+}
+
+fn behind_the_back() -> impl Strategy<Value = Step> {
+    let unit = || select(&UNITS[..]);
+    let department = || select(&DEPARTMENTS[..]);
+    let user = || select(&USERS[..]);
+    let roles = || vec(select(&ROLES[..]), 0..4);
+    let expiry = select(&[Expiry::AnHourAgo, Expiry::InAnHour][..]);
+    let ancestors = vec(select(&["Top", "Middle"][..]), 0..3);
+    prop_oneof![
+        1 => unit().prop_map(Step::DeleteUnit),
+        2 => unit().prop_map(Step::PutUnit),
+        1 => (unit(), ancestors).prop_map(|(unit, ancestors)| Step::SetUnitAncestors { unit, ancestors }),
+        1 => (unit(), department()).prop_map(|(unit, department)| Step::List { unit, department }),
+        1 => (unit(), department()).prop_map(|(unit, department)| Step::Unlist { unit, department }),
+        1 => (unit(), user()).prop_map(|(unit, monitor)| Step::DeleteMonitorItem { unit, monitor }),
+        1 => department().prop_map(Step::DeleteDepartment),
+        3 => (department(), option::of(unit())).prop_map(|(department, parent)| {
+            Step::SetDepartmentParent { department, parent }
+        }),
+        1 => user().prop_map(Step::DeleteUser),
+        4 => (user(), roles(), option::of(any::<bool>()))
+            .prop_map(|(user, roles, active)| Step::PutUser { user, roles, active }),
+        2 => (user(), any::<bool>()).prop_map(|(user, active)| Step::SetActive { user, active }),
+        2 => (user(), select(&["new.name", "älter"][..]))
+            .prop_map(|(user, username)| Step::Rename { user, username }),
+        1 => user().prop_map(Step::RemoveUsername),
+        1 => user().prop_map(Step::DeleteToken),
+        3 => (user(), user(), option::of(expiry))
+            .prop_map(|(of, user, expires)| Step::PutToken { of, user, expires }),
+        1 => Just(Step::DeletePermission),
+        2 => roles().prop_map(|roles| Step::PutPermission { roles }),
+    ]
+}
