@@ -19,5 +19,6 @@ mod meaning;
 mod model;
 mod openapi;
 mod process;
+mod torn_reads;
 mod wire;
 mod world;

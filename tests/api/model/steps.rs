@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::reference::{
     Stored, department_key, monitor_key, now, permission_key, put_set, token_key, unit_key, user_key,
 };
-use crate::world::{department, set, unit_item, username};
+use crate::world::{department, event, merge, set, unit_item, username};
 
 /// An id, shown as it is: a failing case is read by people.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -223,7 +223,7 @@ pub fn at_first() -> Stored {
         ("U2", &[], &[], json!({ "version": null })),
     ] {
         let mut item = unit_item(id, monitors, departments);
-        crate::world::merge(&mut item, other);
+        merge(&mut item, other);
         let above = item.get("ancestors").cloned().unwrap_or(json!([]));
         stored.livechat.insert(unit_key(id), item);
         for monitor in monitors {
@@ -321,6 +321,15 @@ impl Step {
         }
     }
 
+    /// The event of the request, if it is one.
+    pub fn event(&self) -> Option<Value> {
+        let (caller, unit, sent) = self.request()?;
+        let mut event = event(unit.0, &sent.body());
+        event["headers"]["x-auth-token"] = caller.token.as_token().into();
+        event["headers"]["x-user-id"] = caller.user.0.into();
+        Some(event)
+    }
+
     /// Changes what is stored, if it is a step of that kind.
     pub fn happen(&self, stored: &mut Stored) {
         match self {
@@ -392,30 +401,43 @@ pub fn sequences() -> impl Strategy<Value = Vec<Step>> {
 fn request() -> impl Strategy<Value = Step> {
     let own = |user: Id| Caller { user, token: user };
     let caller = prop_oneof![
-        10 => Just(own(USERS[0])),
-        3 => Just(own(USERS[1])),
-        5 => Just(own(USERS[2])),
+        18 => allowed_caller(),
         1 => select(&USERS[..]).prop_map(own),
         1 => (select(&USERS[..]), select(&USERS[..])).prop_map(|(user, token)| Caller { user, token }),
-    ]
-    .boxed();
-    let unit = prop_oneof![8 => select(&UNITS[..3]), 1 => Just(UNITS[3])].boxed();
-    let department = prop_oneof![30 => select(&DEPARTMENTS[..5]), 1 => Just(DEPARTMENTS[5])];
+    ];
     let broken =
         select(&[Broken::NoJson, Broken::NoData, Broken::NoMonitors, Broken::DepartmentsWithoutIds][..]);
-    let update = (
-        caller.clone(),
-        unit.clone(),
-        select(&[Name::N0, Name::N1][..]),
-        vec(select(&USERS[..]), 0..5),
-        vec(department, 0..5),
-    );
+    let unit = || prop_oneof![8 => select(&UNITS[..3]), 1 => Just(UNITS[3])];
+    let caller = caller.boxed();
     prop_oneof![
-        15 => update.prop_map(|(by, unit, name, monitors, departments)| {
-            Step::Update { by, unit, name, monitors, departments }
-        }),
-        1 => (caller, unit, broken).prop_map(|(by, unit, body)| Step::SendBroken { by, unit, body }),
+        15 => update(caller.clone(), unit(), prop_oneof![30 => existing_department(), 1 => Just(DEPARTMENTS[5])]),
+        1 => (caller, unit(), broken).prop_map(|(by, unit, body)| Step::SendBroken { by, unit, body }),
     ]
+}
+
+/// Updates by those who may, of what is there at first.
+pub fn updates() -> impl Strategy<Value = Step> {
+    update(allowed_caller(), select(&UNITS[..3]), existing_department())
+}
+
+fn allowed_caller() -> impl Strategy<Value = Caller> {
+    let user = prop_oneof![10 => Just(USERS[0]), 3 => Just(USERS[1]), 5 => Just(USERS[2])];
+    user.prop_map(|user| Caller { user, token: user })
+}
+
+fn existing_department() -> impl Strategy<Value = Id> {
+    select(&DEPARTMENTS[..5])
+}
+
+fn update(
+    by: impl Strategy<Value = Caller>,
+    unit: impl Strategy<Value = Id>,
+    department: impl Strategy<Value = Id>,
+) -> impl Strategy<Value = Step> {
+    let name = select(&[Name::N0, Name::N1][..]);
+    (by, unit, name, vec(select(&USERS[..]), 0..5), vec(department, 0..5)).prop_map(
+        |(by, unit, name, monitors, departments)| Step::Update { by, unit, name, monitors, departments },
+    )
 }
 
 fn behind_the_back() -> impl Strategy<Value = Step> {
