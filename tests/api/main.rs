@@ -13,6 +13,7 @@ mod hostile;
 mod input;
 mod killed;
 mod limits;
+mod linearizability;
 mod logs;
 mod matrix;
 mod meaning;

@@ -337,7 +337,7 @@ pub fn set(item: &Value, name: &str) -> BTreeSet<String> {
     members.into_iter().flatten().map(|member| member.as_str().expect("of strings").to_owned()).collect()
 }
 
-fn json_of(value: &AttributeValue) -> Value {
+pub fn json_of(value: &AttributeValue) -> Value {
     match value {
         AttributeValue::S(text) => text.clone().into(),
         AttributeValue::N(number) => serde_json::from_str(number).expect("a number"),
