@@ -420,6 +420,17 @@ pub fn updates() -> impl Strategy<Value = Step> {
     update(allowed_caller(), select(&UNITS[..3]), existing_department())
 }
 
+/// Units and departments that disagree.
+pub fn disagreements() -> impl Strategy<Value = Step> {
+    let unit = || select(&UNITS[..3]);
+    prop_oneof![
+        (unit(), existing_department()).prop_map(|(unit, department)| Step::List { unit, department }),
+        (unit(), existing_department()).prop_map(|(unit, department)| Step::Unlist { unit, department }),
+        (existing_department(), option::of(unit()))
+            .prop_map(|(department, parent)| Step::SetDepartmentParent { department, parent }),
+    ]
+}
+
 fn allowed_caller() -> impl Strategy<Value = Caller> {
     let user = prop_oneof![10 => Just(USERS[0]), 3 => Just(USERS[1]), 5 => Just(USERS[2])];
     user.prop_map(|user| Caller { user, token: user })
