@@ -15,6 +15,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
+use futures_util::lock::Mutex as AsyncMutex;
 use livechat_units::{Function, Response};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -36,8 +37,15 @@ struct Key {
 /// Keys that are read at once, and the updates that are committed before the next are.
 type Part = (Vec<Key>, Vec<Step>);
 
-/// Parts the keys of the read with this number.
-type Tearing = dyn Fn(usize, Vec<Key>) -> Vec<Part> + Send + Sync;
+/// A request to DynamoDB by its number, counted from 0, among those of its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    Read(usize),
+    Write(usize),
+}
+
+/// Parts the keys of a read. A write has none and is not torn, but updates can come before it, too.
+type Tearing = dyn Fn(Call, Vec<Key>) -> Vec<Part> + Send + Sync;
 
 /// An HTTP client under one execution environment, which tears its reads.
 #[derive(Clone)]
@@ -47,6 +55,9 @@ struct Torn {
     others: Arc<Function>,
     tearing: Arc<Mutex<Option<Arc<Tearing>>>>,
     reads: Arc<AtomicUsize>,
+    writes: Arc<AtomicUsize>,
+    /// Held by the other update that is under way: their order is known only if they don't overlap.
+    turn: Arc<AsyncMutex<()>>,
     /// The other updates that have begun.
     begun: Arc<AtomicUsize>,
     answered: Arc<Mutex<Vec<(Step, Response)>>>,
@@ -76,68 +87,88 @@ impl HttpConnector for TornConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let target = request.headers().get("x-amz-target").unwrap_or_default();
         let tearing = self.0.tearing.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match tearing {
-            Some(tearing) if target.ends_with(".BatchGetItem") => {
-                let number = self.0.reads.fetch_add(1, Ordering::Relaxed);
-                HttpConnectorFuture::new(read(self.0.clone(), self.1.clone(), request, tearing, number))
-            }
-            _ => self.1.call(request),
+        let Some(tearing) = tearing else { return self.1.call(request) };
+        let (torn, connector) = (self.0.clone(), self.1.clone());
+        if target.ends_with(".BatchGetItem") {
+            let number = Call::Read(torn.reads.fetch_add(1, Ordering::Relaxed));
+            HttpConnectorFuture::new(torn.read(connector, request, tearing, number))
+        } else {
+            let number = Call::Write(torn.writes.fetch_add(1, Ordering::Relaxed));
+            HttpConnectorFuture::new(async move {
+                for (_, updates) in tearing(number, Vec::new()) {
+                    torn.update(updates).await;
+                }
+                connector.call(request).await
+            })
         }
     }
 }
 
-/// Reads part by part, with the other updates between.
-async fn read(
-    torn: Torn,
-    connector: SharedHttpConnector,
-    request: HttpRequest,
-    tearing: Arc<Tearing>,
-    number: usize,
-) -> Result<HttpResponse, ConnectorError> {
-    let body = request.body().bytes().expect("the SDK sends JSON at once");
-    let asked: Value = serde_json::from_slice(body).expect("it is JSON");
-    let tables = asked["RequestItems"].as_object().expect("a read has tables");
-    let keys = tables.iter().flat_map(|(table, of_table)| {
-        let keys = of_table["Keys"].as_array().expect("a table has keys");
-        keys.iter().map(|key| Key { table: table.clone(), key: key.clone() })
-    });
-    let mut found = json!({ "Responses": {}, "UnprocessedKeys": {} });
-    for (keys, updates) in tearing(number, keys.collect()) {
-        if !keys.is_empty() {
-            let mut items = json!({});
-            for Key { table, key } in keys {
-                if items.get(&table).is_none() {
-                    items[&table] = asked["RequestItems"][&table].clone();
-                    items[&table]["Keys"] = json!([]);
+impl Torn {
+    /// Reads part by part, with the other updates between.
+    async fn read(
+        self,
+        connector: SharedHttpConnector,
+        request: HttpRequest,
+        tearing: Arc<Tearing>,
+        number: Call,
+    ) -> Result<HttpResponse, ConnectorError> {
+        let body = request.body().bytes().expect("the SDK sends JSON at once");
+        let asked: Value = serde_json::from_slice(body).expect("it is JSON");
+        let tables = asked["RequestItems"].as_object().expect("a read has tables");
+        let keys = tables.iter().flat_map(|(table, of_table)| {
+            let keys = of_table["Keys"].as_array().expect("a table has keys");
+            keys.iter().map(|key| Key { table: table.clone(), key: key.clone() })
+        });
+        let mut found = json!({ "Responses": {}, "UnprocessedKeys": {} });
+        for (keys, updates) in tearing(number, keys.collect()) {
+            if !keys.is_empty() {
+                let mut part = request.try_clone().expect("its body is in memory");
+                let body = part_of(&asked, keys).to_string();
+                part.headers_mut().insert("content-length", body.len().to_string());
+                *part.body_mut() = SdkBody::from(body);
+                let response = connector.call(part).await?;
+                assert!(response.status().is_success(), "the engine refuses a part of a read");
+                let body = ByteStream::new(response.into_body()).collect().await;
+                let body = body.expect("the engine answers").into_bytes();
+                let body: Value = serde_json::from_slice(&body).expect("in JSON");
+                for (table, items) in body["Responses"].as_object().expect("there are responses") {
+                    let place = &mut found["Responses"][table];
+                    let known = place.as_array().into_iter().flatten().cloned();
+                    *place = known.chain(items.as_array().expect("a list").iter().cloned()).collect();
                 }
-                items[&table]["Keys"].as_array_mut().expect("a list").push(key);
             }
-            let part = json!({ "RequestItems": items }).to_string();
-            let mut request = request.try_clone().expect("its body is in memory");
-            request.headers_mut().insert("content-length", part.len().to_string());
-            *request.body_mut() = SdkBody::from(part);
-            let response = connector.call(request).await?;
-            assert!(response.status().is_success(), "the engine refuses a part of a read");
-            let body = ByteStream::new(response.into_body());
-            let body = body.collect().await.expect("the engine answers").into_bytes();
-            let body: Value = serde_json::from_slice(&body).expect("in JSON");
-            for (table, items) in body["Responses"].as_object().expect("there are responses") {
-                let place = &mut found["Responses"][table];
-                let known = place.as_array().into_iter().flatten().cloned();
-                *place = known.chain(items.as_array().expect("a list").iter().cloned()).collect();
-            }
+            self.update(updates).await;
         }
+        let status = StatusCode::try_from(200).expect("a status");
+        let mut response = HttpResponse::new(status, SdkBody::from(found.to_string()));
+        response.headers_mut().insert("content-type", "application/x-amz-json-1.0");
+        Ok(response)
+    }
+
+    /// Commits other updates.
+    async fn update(&self, updates: Vec<Step>) {
+        let _turn = self.turn.lock().await;
         for update in updates {
-            torn.begun.fetch_add(1, Ordering::Relaxed);
-            let response = invoke(&torn.others, &update.event().expect("an update"), None).await;
-            let mut answered = torn.answered.lock().unwrap_or_else(PoisonError::into_inner);
+            self.begun.fetch_add(1, Ordering::Relaxed);
+            let response = invoke(&self.others, &update.event().expect("an update"), None).await;
+            let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
             answered.push((update, response));
         }
     }
-    let status = StatusCode::try_from(200).expect("a status");
-    let mut response = HttpResponse::new(status, SdkBody::from(found.to_string()));
-    response.headers_mut().insert("content-type", "application/x-amz-json-1.0");
-    Ok(response)
+}
+
+/// The same read of these keys only.
+fn part_of(asked: &Value, keys: Vec<Key>) -> Value {
+    let mut items = json!({});
+    for Key { table, key } in keys {
+        if items.get(&table).is_none() {
+            items[&table] = asked["RequestItems"][&table].clone();
+            items[&table]["Keys"] = json!([]);
+        }
+        items[&table]["Keys"].as_array_mut().expect("a list").push(key);
+    }
+    json!({ "RequestItems": items })
 }
 
 /// One row of cases, in the same tables.
@@ -169,6 +200,8 @@ impl Cases {
             others: self.others.clone(),
             tearing: Arc::default(),
             reads: Arc::default(),
+            writes: Arc::default(),
+            turn: Arc::default(),
             begun: Arc::default(),
             answered: Arc::default(),
         };
@@ -239,6 +272,7 @@ fn interleaved() -> Vec<Vec<Step>> {
         vec![admin("U0", &["M0", "M2"], &["D0", "D1", "D2", "D3"])],
         vec![admin("U1", &["M1"], &["D2"])],
         vec![admin("U1", &["M1"], &[])],
+        vec![admin("U1", &["M1"], &["D2", "D3"])],
         vec![admin("U1", &["Lead"], &["D0", "D2"])],
         vec![admin("U1", &[], &["D1", "D3"])],
         vec![admin("U2", &[], &["D2", "D3"])],
@@ -270,8 +304,8 @@ async fn updates_between_any_two_items_of_a_read() {
                 let chosen = names.iter().enumerate().filter(|(n, _)| choice & 1 << n != 0);
                 let first: Vec<String> = chosen.map(|(_, name)| name.clone()).collect();
                 let (is_first, updates) = (first.clone(), updates.clone());
-                let tearing = move |read: usize, keys: Vec<Key>| {
-                    if read != 1 {
+                let tearing = move |call: Call, keys: Vec<Key>| {
+                    if call != Call::Read(1) {
                         return vec![(keys, Vec::new())];
                     }
                     let (first, rest): (Vec<_>, Vec<_>) = keys
@@ -295,8 +329,8 @@ async fn updates_between_what_is_read_of_the_caller() {
     for updates in interleaved() {
         for at in 0..=3 {
             let updates = updates.clone();
-            let tearing = move |read: usize, mut keys: Vec<Key>| {
-                if read != 0 {
+            let tearing = move |call: Call, mut keys: Vec<Key>| {
+                if call != Call::Read(0) {
                     return vec![(keys, Vec::new())];
                 }
                 let rest = keys.split_off(at);
@@ -306,6 +340,42 @@ async fn updates_between_what_is_read_of_the_caller() {
             ran.unwrap_or_else(|wrong| panic!("{torn:?}, at {at}: {wrong}"));
         }
     }
+}
+
+/// A refused write is a read, too: here other updates come between it and the next.
+#[tokio::test]
+async fn updates_before_each_write_of_data_that_disagrees() {
+    let cases = Cases::new().await;
+    let (d2, d3, u1) = (Id("D2"), Id("D3"), Id("U1"));
+    let mut between = 0;
+    for disagreement in [
+        Step::Unlist { unit: u1, department: d2 },
+        Step::SetDepartmentParent { department: d3, parent: Some(u1) },
+        Step::SetDepartmentParent { department: d2, parent: None },
+        Step::List { unit: Id("U0"), department: d3 },
+    ] {
+        let mut before = at_first();
+        disagreement.happen(&mut before);
+        for torn in
+            [update("Admin", "U0", &["M0"], &["D1", "D2", "D3"]), update("Lead", "U0", &["M0"], &["D0"])]
+        {
+            for updates in interleaved() {
+                for number in 0..3 {
+                    let others = updates.clone();
+                    let tearing = move |call: Call, keys: Vec<Key>| {
+                        let others = if call == Call::Write(number) { others.clone() } else { Vec::new() };
+                        vec![(keys, others)]
+                    };
+                    let ran = cases.run(&before, &torn, false, Arc::new(tearing)).await;
+                    between += ran.unwrap_or_else(|wrong| {
+                        panic!("{disagreement:?}, {torn:?}, {updates:?} before write {number}: {wrong}")
+                    });
+                }
+            }
+        }
+    }
+    println!("{between} updates between");
+    assert!(between > 0, "nothing came between");
 }
 
 /// A unit whose list is so long and so wrong that the items are read before the plan is believed.
@@ -325,8 +395,8 @@ async fn updates_between_what_is_read_of_a_list_that_is_wrong() {
         for (read, at) in [(2, 0), (2, 1), (2, 50), (2, 99), (2, 100), (3, 0), (3, 1)] {
             for is_reversed in [false, true] {
                 let others = updates.clone();
-                let tearing = move |number: usize, mut keys: Vec<Key>| {
-                    if number != read {
+                let tearing = move |call: Call, mut keys: Vec<Key>| {
+                    if call != Call::Read(read) {
                         return vec![(keys, Vec::new())];
                     }
                     if is_reversed {
@@ -345,12 +415,19 @@ async fn updates_between_what_is_read_of_a_list_that_is_wrong() {
     assert!(reads_torn > 0, "nothing was torn");
 }
 
-/// An update between two items: of which read, after how many of its items, and what it is.
+/// An update that comes between: in which request, after how many of its items, and what it is.
 #[derive(Clone, Debug)]
 struct Between {
-    read: usize,
+    call: Call,
     after: usize,
     update: Step,
+}
+
+fn between() -> impl Strategy<Value = Between> {
+    let read = (0..3_usize, 0..9_usize).prop_map(|(number, after)| (Call::Read(number), after));
+    let write = (0..3_usize).prop_map(|number| (Call::Write(number), 0));
+    let between = (prop_oneof![2 => read, 1 => write], updates());
+    between.prop_map(|((call, after), update)| Between { call, after, update })
 }
 
 #[test]
@@ -358,19 +435,17 @@ fn updates_between_any_items_of_any_reads() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime starts");
     let cases = runtime.block_on(Cases::new());
-    let between = (0..3_usize, 0..9_usize, updates());
-    let between = between.prop_map(|(read, after, update)| Between { read, after, update });
     let strategy =
-        (vec(disagreements(), 0..3), updates(), any::<bool>(), vec(any::<u8>(), 9), vec(between, 1..6));
+        (vec(disagreements(), 0..3), updates(), any::<bool>(), vec(any::<u8>(), 9), vec(between(), 1..6));
     let config = Config { cases: 400, failure_persistence: None, ..Config::default() };
     let run = TestRunner::new(config).run(&strategy, |(disagreements, torn, is_known, order, between)| {
         let mut before = at_first();
         disagreements.iter().for_each(|step| step.happen(&mut before));
-        let tearing = move |read: usize, keys: Vec<Key>| {
+        let tearing = move |call: Call, keys: Vec<Key>| {
             let mut keys: Vec<_> = keys.into_iter().enumerate().collect();
             keys.sort_by_key(|(n, _)| order[n % order.len()]);
             let after = |n: usize| {
-                let here = between.iter().filter(|between| (between.read, between.after) == (read, n));
+                let here = between.iter().filter(|between| (between.call, between.after) == (call, n));
                 here.map(|between| between.update.clone()).collect::<Vec<_>>()
             };
             let parts = keys.into_iter().enumerate().map(|(n, (_, key))| (vec![key], after(n + 1)));
