@@ -1,6 +1,7 @@
 //! Random sequences of requests and of what others do meanwhile, on the function and on a plain model of
 //! the contract: every answer and everything stored must agree. `MODEL_SEQUENCES` is how many are tried.
 
+pub mod random;
 pub mod reference;
 pub mod steps;
 pub mod tables;
@@ -12,11 +13,11 @@ use std::thread;
 
 use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
 
-use crate::world::{broken_invariant, invoke};
-use steps::{Step, at_first, sequences};
+use crate::world::{broken_invariant, cases, invoke};
+use random::sequences;
+use steps::{Step, at_first};
 use tables::{ModelTables, difference};
 
-/// As many as the normal test run has time for.
 const SEQUENCES: u32 = 2_000;
 
 /// Sequences are tried side by side, each row of them in tables of its own.
@@ -29,7 +30,7 @@ const HELD: &str = "the invariants held before";
 
 #[test]
 fn the_function_and_the_model_agree() {
-    let sequences = std::env::var("MODEL_SEQUENCES").map_or(SEQUENCES, |n| n.parse().expect("a number"));
+    let sequences = cases("MODEL_SEQUENCES", SEQUENCES);
     let seen = Mutex::new(Seen::new());
     let failure = thread::scope(|scope| {
         let rows: Vec<_> =

@@ -1,175 +1,22 @@
 //! BatchGetItem is no snapshot: other updates may be committed between any two of its items. Here they are,
 //! and what comes of it must be what some order of all the updates gives, as the model of the contract says.
 
-use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+mod torn;
 
-use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
-    SharedHttpConnector,
-};
-use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
-use aws_smithy_runtime_api::client::result::ConnectorError;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
-use aws_smithy_runtime_api::http::StatusCode;
-use aws_smithy_types::body::SdkBody;
-use aws_smithy_types::byte_stream::ByteStream;
-use futures_util::lock::Mutex as AsyncMutex;
-use livechat_units::{Function, Response};
+use std::sync::Arc;
+
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use livechat_units::Function;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use serde_json::{Value, json};
 
+use crate::model::random::{disagreements, updates};
 use crate::model::reference::{Stored, put_set, unit_key};
-use crate::model::steps::{Broken, Caller, Id, Name, Step, at_first, disagreements, updates};
+use crate::model::steps::{Broken, Caller, Id, Name, Step, at_first};
 use crate::model::tables::{ModelTables, difference};
-use crate::world::{broken_invariant, invoke, set};
-
-/// A key of a read, as the request has it, and its table.
-#[derive(Clone)]
-struct Key {
-    table: String,
-    key: Value,
-}
-
-/// Keys that are read at once, and the updates that are committed before the next are.
-type Part = (Vec<Key>, Vec<Step>);
-
-/// A request to DynamoDB by its number, counted from 0, among those of its kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Call {
-    Read(usize),
-    Write(usize),
-}
-
-/// Parts the keys of a read. A write has none and is not torn, but updates can come before it, too.
-type Tearing = dyn Fn(Call, Vec<Key>) -> Vec<Part> + Send + Sync;
-
-/// An HTTP client under one execution environment, which tears its reads.
-#[derive(Clone)]
-struct Torn {
-    inner: SharedHttpClient,
-    /// Another execution environment, which is left alone.
-    others: Arc<Function>,
-    tearing: Arc<Mutex<Option<Arc<Tearing>>>>,
-    reads: Arc<AtomicUsize>,
-    writes: Arc<AtomicUsize>,
-    /// Held by the other update that is under way: their order is known only if they don't overlap.
-    turn: Arc<AsyncMutex<()>>,
-    /// The other updates that have begun.
-    begun: Arc<AtomicUsize>,
-    answered: Arc<Mutex<Vec<(Step, Response)>>>,
-}
-
-#[derive(Debug)]
-struct TornConnector(Torn, SharedHttpConnector);
-
-impl fmt::Debug for Torn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Torn")
-    }
-}
-
-impl HttpClient for Torn {
-    fn http_connector(
-        &self,
-        settings: &HttpConnectorSettings,
-        components: &RuntimeComponents,
-    ) -> SharedHttpConnector {
-        let inner = self.inner.http_connector(settings, components);
-        SharedHttpConnector::new(TornConnector(self.clone(), inner))
-    }
-}
-
-impl HttpConnector for TornConnector {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let target = request.headers().get("x-amz-target").unwrap_or_default();
-        let tearing = self.0.tearing.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(tearing) = tearing else { return self.1.call(request) };
-        let (torn, connector) = (self.0.clone(), self.1.clone());
-        if target.ends_with(".BatchGetItem") {
-            let number = Call::Read(torn.reads.fetch_add(1, Ordering::Relaxed));
-            HttpConnectorFuture::new(torn.read(connector, request, tearing, number))
-        } else {
-            let number = Call::Write(torn.writes.fetch_add(1, Ordering::Relaxed));
-            HttpConnectorFuture::new(async move {
-                for (_, updates) in tearing(number, Vec::new()) {
-                    torn.update(updates).await;
-                }
-                connector.call(request).await
-            })
-        }
-    }
-}
-
-impl Torn {
-    /// Reads part by part, with the other updates between.
-    async fn read(
-        self,
-        connector: SharedHttpConnector,
-        request: HttpRequest,
-        tearing: Arc<Tearing>,
-        number: Call,
-    ) -> Result<HttpResponse, ConnectorError> {
-        let body = request.body().bytes().expect("the SDK sends JSON at once");
-        let asked: Value = serde_json::from_slice(body).expect("it is JSON");
-        let tables = asked["RequestItems"].as_object().expect("a read has tables");
-        let keys = tables.iter().flat_map(|(table, of_table)| {
-            let keys = of_table["Keys"].as_array().expect("a table has keys");
-            keys.iter().map(|key| Key { table: table.clone(), key: key.clone() })
-        });
-        let mut found = json!({ "Responses": {}, "UnprocessedKeys": {} });
-        for (keys, updates) in tearing(number, keys.collect()) {
-            if !keys.is_empty() {
-                let mut part = request.try_clone().expect("its body is in memory");
-                let body = part_of(&asked, keys).to_string();
-                part.headers_mut().insert("content-length", body.len().to_string());
-                *part.body_mut() = SdkBody::from(body);
-                let response = connector.call(part).await?;
-                assert!(response.status().is_success(), "the engine refuses a part of a read");
-                let body = ByteStream::new(response.into_body()).collect().await;
-                let body = body.expect("the engine answers").into_bytes();
-                let body: Value = serde_json::from_slice(&body).expect("in JSON");
-                for (table, items) in body["Responses"].as_object().expect("there are responses") {
-                    let place = &mut found["Responses"][table];
-                    let known = place.as_array().into_iter().flatten().cloned();
-                    *place = known.chain(items.as_array().expect("a list").iter().cloned()).collect();
-                }
-            }
-            self.update(updates).await;
-        }
-        let status = StatusCode::try_from(200).expect("a status");
-        let mut response = HttpResponse::new(status, SdkBody::from(found.to_string()));
-        response.headers_mut().insert("content-type", "application/x-amz-json-1.0");
-        Ok(response)
-    }
-
-    /// Commits other updates.
-    async fn update(&self, updates: Vec<Step>) {
-        let _turn = self.turn.lock().await;
-        for update in updates {
-            self.begun.fetch_add(1, Ordering::Relaxed);
-            let response = invoke(&self.others, &update.event().expect("an update"), None).await;
-            let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
-            answered.push((update, response));
-        }
-    }
-}
-
-/// The same read of these keys only.
-fn part_of(asked: &Value, keys: Vec<Key>) -> Value {
-    let mut items = json!({});
-    for Key { table, key } in keys {
-        if items.get(&table).is_none() {
-            items[&table] = asked["RequestItems"][&table].clone();
-            items[&table]["Keys"] = json!([]);
-        }
-        items[&table]["Keys"].as_array_mut().expect("a list").push(key);
-    }
-    json!({ "RequestItems": items })
-}
+use crate::world::{broken_invariant, cases, invoke, set};
+use torn::{Call, Key, Tearing, Torn};
 
 /// One row of cases, in the same tables.
 struct Cases {
@@ -195,16 +42,7 @@ impl Cases {
         tearing: Arc<Tearing>,
     ) -> Result<usize, String> {
         self.tables.hold(before).await;
-        let torn = Torn {
-            inner: self.http.clone(),
-            others: self.others.clone(),
-            tearing: Arc::default(),
-            reads: Arc::default(),
-            writes: Arc::default(),
-            turn: Arc::default(),
-            begun: Arc::default(),
-            answered: Arc::default(),
-        };
+        let torn = Torn::new(self.http.clone(), self.others.clone());
         let sdk = self.tables.world.sdk.to_builder().http_client(torn.clone()).build();
         let function = Function::new(&sdk, self.tables.world.tables.clone());
         if is_known {
@@ -212,15 +50,12 @@ impl Cases {
             let first = Step::SendBroken { by, unit, body: Broken::NoJson };
             invoke(&function, &first.event().expect("a request"), None).await;
         }
-        *torn.tearing.lock().expect("nobody panics") = Some(tearing);
+        torn.tear(tearing);
         let response = invoke(&function, &update.event().expect("an update"), None).await;
 
-        let others = torn.answered.lock().expect("nobody panics").clone();
         let items = self.tables.items().await;
-        if others.len() < torn.begun.load(Ordering::Relaxed) {
-            // A machine so busy that the read was cut off, and another update with it.
-            return Ok(0);
-        }
+        // On a machine so busy that a read was cut off, and another update with it, nothing can be told.
+        let Some(others) = torn.others() else { return Ok(0) };
         let held = broken_invariant(&before.livechat).is_none();
         if held && let Some(broken) = broken_invariant(&items) {
             return Err(format!("{broken}, after {others:?} and {response:?}"));
@@ -434,10 +269,10 @@ fn between() -> impl Strategy<Value = Between> {
 fn updates_between_any_items_of_any_reads() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime starts");
-    let cases = runtime.block_on(Cases::new());
+    let torn_reads = runtime.block_on(Cases::new());
     let strategy =
         (vec(disagreements(), 0..3), updates(), any::<bool>(), vec(any::<u8>(), 9), vec(between(), 1..6));
-    let config = Config { cases: 400, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: cases("TORN_READS", 400), failure_persistence: None, ..Config::default() };
     let run = TestRunner::new(config).run(&strategy, |(disagreements, torn, is_known, order, between)| {
         let mut before = at_first();
         disagreements.iter().for_each(|step| step.happen(&mut before));
@@ -451,7 +286,7 @@ fn updates_between_any_items_of_any_reads() {
             let parts = keys.into_iter().enumerate().map(|(n, (_, key))| (vec![key], after(n + 1)));
             std::iter::once((Vec::new(), after(0))).chain(parts).collect()
         };
-        let ran = runtime.block_on(cases.run(&before, &torn, is_known, Arc::new(tearing)));
+        let ran = runtime.block_on(torn_reads.run(&before, &torn, is_known, Arc::new(tearing)));
         ran.map(|_| ()).map_err(TestCaseError::fail)
     });
     run.unwrap_or_else(|error| panic!("{error}"));

@@ -211,6 +211,11 @@ impl World {
     }
 }
 
+/// How many random cases a test tries: as many as a normal run has time for, or what this variable says.
+pub fn cases(variable: &str, normally: u32) -> u32 {
+    std::env::var(variable).map_or(normally, |cases| cases.parse().expect("it is a number"))
+}
+
 /// Gives an event to a function as Lambda does, with this much time left.
 pub async fn invoke(function: &Function, event: &Value, remaining: Option<Duration>) -> Response {
     let payload = serde_json::value::to_raw_value(event).expect("an event is JSON");
