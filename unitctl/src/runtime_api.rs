@@ -166,7 +166,8 @@ impl Shared {
 async fn next(State(shared): State<Arc<Shared>>) -> Response {
     shared.progress.send_modify(|now| now.idle_since = Some(Instant::now()));
     let Some(event) = shared.events.lock().await.recv().await else {
-        return StatusCode::GONE.into_response();
+        // The handle is gone: as on Lambda, who waits for an event that never comes is not told.
+        return std::future::pending().await;
     };
     shared.progress.send_modify(|now| now.idle_since = None);
     let deadline = event.deadline.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
@@ -204,8 +205,9 @@ async fn init_error(State(shared): State<Arc<Shared>>, body: Bytes) -> StatusCod
 /// A process that runs a function's binary, with the Runtime API that it is on. It is killed when this is
 /// dropped.
 pub struct Environment {
-    api: RuntimeApi,
+    // Before the Runtime API, whose end it need not see.
     process: Child,
+    api: RuntimeApi,
 }
 
 impl Environment {
@@ -236,7 +238,7 @@ impl Environment {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("starting {}", binary.display()))?;
-        Ok(Self { api, process })
+        Ok(Self { process, api })
     }
 
     /// As [`Environment::start`], for the function itself, on the tables that a DynamoDB has.

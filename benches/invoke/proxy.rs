@@ -1,0 +1,168 @@
+//! The way to DynamoDB as it is on AWS, and more: a proxy before the engine that speaks TLS with a certificate
+//! made on the fly, adds delay, and keeps what passes through.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, Request, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::serve::Listener;
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
+use tokio_rustls::server::TlsStream;
+
+/// The proxy, for as long as the process runs.
+pub struct Proxy {
+    pub endpoint: String,
+    /// Its certificate, which is also the authority that a client has to trust.
+    pub certificate: String,
+    shared: Arc<Shared>,
+}
+
+/// A request that passed, and what came back.
+pub struct Call {
+    pub operation: String,
+    pub request: Bytes,
+    pub response: Bytes,
+}
+
+struct Shared {
+    engine: String,
+    client: Client<HttpConnector, Full<Bytes>>,
+    delay_us: AtomicU64,
+    /// What the delays really were, and how many: a timer is late.
+    delayed_us: AtomicU64,
+    delays: AtomicU64,
+    keeps: AtomicBool,
+    calls: Mutex<Vec<Call>>,
+}
+
+impl Proxy {
+    /// Starts a proxy before the engine at this address.
+    pub async fn start(engine: &str) -> Result<Self> {
+        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()])?;
+        let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der());
+        let mut config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![cert.der().clone()], key.into())?;
+        // DynamoDB speaks no HTTP/2.
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let endpoint = format!("https://localhost:{}", listener.local_addr()?.port());
+        let shared = Arc::new(Shared {
+            engine: engine.to_owned(),
+            client: Client::builder(TokioExecutor::new()).build_http(),
+            delay_us: AtomicU64::default(),
+            delayed_us: AtomicU64::default(),
+            delays: AtomicU64::default(),
+            keeps: AtomicBool::default(),
+            calls: Mutex::default(),
+        });
+        let app = Router::new().fallback(forward).with_state(shared.clone());
+        let listener = TlsListener { listener, acceptor: TlsAcceptor::from(Arc::new(config)) };
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Ok(Self { endpoint, certificate: cert.pem(), shared })
+    }
+
+    /// Delays every call by this much from now on.
+    pub fn delay(&self, delay: Duration) {
+        self.shared.delay_us.store(delay.as_micros() as u64, Ordering::Relaxed);
+        self.shared.delayed_us.store(0, Ordering::Relaxed);
+        self.shared.delays.store(0, Ordering::Relaxed);
+    }
+
+    /// The mean of the delays since the last call of [`Proxy::delay`], in ms.
+    pub fn mean_delay_ms(&self) -> f64 {
+        let delays = self.shared.delays.load(Ordering::Relaxed).max(1);
+        self.shared.delayed_us.load(Ordering::Relaxed) as f64 / delays as f64 / 1e3
+    }
+
+    /// Keeps the calls that pass while `work` goes on.
+    pub async fn keep<T>(&self, work: impl Future<Output = Result<T>>) -> Result<(T, Vec<Call>)> {
+        self.shared.keeps.store(true, Ordering::Relaxed);
+        let done = work.await;
+        self.shared.keeps.store(false, Ordering::Relaxed);
+        let calls = std::mem::take(&mut *self.shared.calls.lock().expect("nobody panics"));
+        Ok((done?, calls))
+    }
+}
+
+impl Call {
+    /// The capacity units that it consumed.
+    pub fn units(&self) -> Result<f64> {
+        let response: Value = serde_json::from_slice(&self.response)?;
+        let capacity = &response["ConsumedCapacity"];
+        let tables = capacity.as_array().context("no capacity is told")?;
+        Ok(tables.iter().filter_map(|table| table["CapacityUnits"].as_f64()).sum())
+    }
+}
+
+async fn forward(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
+    match forwarded(&shared, headers, body).await {
+        Ok(response) => response,
+        Err(error) => (StatusCode::BAD_GATEWAY, format!("{error:#}")).into_response(),
+    }
+}
+
+async fn forwarded(shared: &Shared, mut headers: HeaderMap, body: Bytes) -> Result<Response> {
+    let delay = shared.delay_us.load(Ordering::Relaxed);
+    if delay > 0 {
+        let start = Instant::now();
+        tokio::time::sleep(Duration::from_micros(delay)).await;
+        shared.delayed_us.fetch_add(start.elapsed().as_micros() as u64, Ordering::Relaxed);
+        shared.delays.fetch_add(1, Ordering::Relaxed);
+    }
+    let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
+    let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
+    headers.remove(header::HOST);
+    let mut request = Request::post(&shared.engine).body(Full::new(body.clone()))?;
+    *request.headers_mut() = headers;
+    let (mut parts, response) = shared.client.request(request).await?.into_parts();
+    let response = response.collect().await?.to_bytes();
+    if shared.keeps.load(Ordering::Relaxed) {
+        let call = Call { operation, request: body, response: response.clone() };
+        shared.calls.lock().expect("nobody panics").push(call);
+    }
+    parts.headers.remove(header::TRANSFER_ENCODING);
+    Ok(Response::from_parts(parts, Body::from(response)))
+}
+
+struct TlsListener {
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+impl Listener for TlsListener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let Ok((stream, address)) = self.listener.accept().await else { continue };
+            let _late = stream.set_nodelay(true);
+            // Clients of the benchmark's own shake hands at once; nobody else is to be waited for.
+            if let Ok(stream) = self.acceptor.accept(stream).await {
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
