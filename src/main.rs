@@ -15,6 +15,7 @@ async fn main() -> Result<(), Error> {
     let function = Function::new(&aws_config::load_from_env().await, tables);
     // Lambda sets the name; the runtime below does not start without it.
     let function = &function.with_metrics(env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default());
+    function.connect().await;
     let handler = async |event| Ok::<_, Infallible>(function.handle(event).await);
     lambda_runtime::run(service_fn(handler)).await
 }

@@ -12,7 +12,7 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
-    CancellationReason, ConsumedCapacity, KeysAndAttributes, ReturnConsumedCapacity,
+    AttributeValue, CancellationReason, ConsumedCapacity, KeysAndAttributes, ReturnConsumedCapacity,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use uuid::Uuid;
@@ -28,6 +28,9 @@ const MAX_KEYS: usize = 100;
 
 /// Most BatchGetItems at once: a body can list tens of thousands of ids.
 const MAX_READS_AT_ONCE: usize = 16;
+
+/// Longest wait for the first connection. It takes some ten ms, unless DynamoDB is away.
+const LONGEST_CONNECT: Duration = Duration::from_millis(300);
 
 /// The attributes that are read of the livechat table's items, of whatever kind. Departments may carry
 /// much that this function does not know and need not fetch.
@@ -50,7 +53,7 @@ pub struct Store {
 }
 
 /// The items that were found, by partition key.
-pub(crate) struct Items(HashMap<String, Item>);
+pub struct Items(HashMap<String, Item>);
 
 /// How a transaction that did not fail has ended.
 pub(crate) enum Commit {
@@ -90,6 +93,24 @@ impl Store {
             .timeout_config(timeouts)
             .build();
         Self { client: Client::from_conf(config), tables }
+    }
+
+    /// Sends a first request, so that what it takes once, credentials, a connection and its TLS handshake, is
+    /// there when the first update comes. The request reads a token that can't be: the cheapest that the
+    /// function's role allows, half a read unit.
+    ///
+    /// Whether it succeeds does not matter: the updates send theirs anyway, with their own tries.
+    pub(crate) async fn connect(&self) {
+        // Too short for a hash.
+        let key = HashMap::from([("hashedToken".to_owned(), AttributeValue::S("-".to_owned()))]);
+        let Ok(keys) = KeysAndAttributes::builder().keys(key).build() else { return };
+        let call = self.client.batch_get_item().request_items(&self.tables.tokens, keys).send();
+        let failure = match tokio::time::timeout(LONGEST_CONNECT, call).await {
+            Ok(Ok(_)) => return,
+            Ok(Err(error)) => failure(error),
+            Err(elapsed) => internal(elapsed),
+        };
+        tracing::debug!(cause = failure.cause_chain(), "no connection yet");
     }
 
     /// Reads the items of these distinct keys, strongly consistent.
