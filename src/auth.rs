@@ -61,7 +61,7 @@ impl Credentials {
     ///
     /// # Errors
     /// Not logged in, deactivated or not permitted, the first that applies.
-    pub(crate) fn judge(&self, mut items: Items, now_epoch_seconds: f64) -> Result<Caller, Error> {
+    pub fn judge(&self, mut items: Items, now_epoch_seconds: f64) -> Result<Caller, Error> {
         let [token_key, user_key, permission_key] = self.keys();
 
         let token = items.take(&token_key).ok_or(Error::NotLoggedIn)?;

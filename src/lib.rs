@@ -52,6 +52,17 @@ pub use store::Tables;
 use store::{Commit, Items, Store};
 use update::Update;
 
+/// The steps that do no I/O, for `benches/plan.rs` alone.
+#[doc(hidden)]
+pub mod steps {
+    pub use crate::event::Call;
+    pub use crate::load::Loaded;
+    pub use crate::plan::{Next, plan};
+    pub use crate::store::Items;
+    pub use crate::transaction::item as action_item;
+    pub use crate::update::Update;
+}
+
 /// The function as one execution environment holds it, for all its invocations.
 pub struct Function {
     store: Store,

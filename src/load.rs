@@ -35,7 +35,7 @@ pub(crate) fn keys(update: &Update, caller: &UserId) -> Vec<Key> {
 
 impl Loaded {
     /// What the items read by [`keys`] say.
-    pub(crate) fn new(update: &Update, caller: &Caller, mut items: Items) -> Self {
+    pub fn new(update: &Update, caller: &Caller, mut items: Items) -> Self {
         let mut loaded = Self::default();
         for key in keys(update, &caller.id) {
             let item = items.take(&key);
