@@ -7,6 +7,7 @@ use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::StalledStreamProtectionConfig;
 use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
@@ -90,6 +91,9 @@ impl Store {
             .build();
         let config = aws_sdk_dynamodb::config::Builder::from(sdk)
             .retry_config(RetryConfig::disabled())
+            // A body that stalls is cut off with its attempt, after a second; the SDK's own watch over its
+            // throughput would need five, and takes a timer and a lock for every call.
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .timeout_config(timeouts)
             .build();
         Self { client: Client::from_conf(config), tables }
