@@ -3,6 +3,10 @@
 use std::convert::Infallible;
 use std::env;
 
+use aws_config::environment::{EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider};
+use aws_config::meta::region::ProvideRegion;
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_dynamodb::config::SharedCredentialsProvider;
 use lambda_http::lambda_runtime;
 use lambda_http::{Error, service_fn};
 use livechat_units::{Function, Tables, telemetry};
@@ -12,10 +16,22 @@ use livechat_units::{Function, Tables, telemetry};
 async fn main() -> Result<(), Error> {
     telemetry::init();
     let tables = Tables::from_env()?;
-    let function = Function::new(&aws_config::load_from_env().await, tables);
+    let function = Function::new(&sdk_config().await, tables);
     // Lambda sets the name; the runtime below does not start without it.
     let function = &function.with_metrics(env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default());
     function.connect().await;
     let handler = async |event| Ok::<_, Infallible>(function.handle(event).await);
     lambda_runtime::run(service_fn(handler)).await
+}
+
+/// Region, credentials and endpoint from where Lambda puts them, its environment variables, and from nowhere
+/// else. `aws_config::load_from_env` can look into files, other services and the instance's metadata as well, and all
+/// of that would be in the artifact and part of it in every init.
+async fn sdk_config() -> SdkConfig {
+    let mut config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .credentials_provider(SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new()))
+        .region(EnvironmentVariableRegionProvider::new().region().await);
+    config.set_endpoint_url(env::var("AWS_ENDPOINT_URL_DYNAMODB").ok().filter(|url| !url.is_empty()));
+    config.build()
 }
