@@ -9,6 +9,10 @@ impl Samples {
         self.0.push(value);
     }
 
+    pub fn extend(&mut self, others: &Self) {
+        self.0.extend(&others.0);
+    }
+
     pub fn median(&self) -> f64 {
         self.quantile(0.5)
     }
