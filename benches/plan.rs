@@ -39,7 +39,7 @@ fn load(bencher: Bencher<'_, '_>, members: usize) {
     let mut call = call(&event_of(members));
     let credentials = call.credentials.take().expect("the event has some");
     let update = update(call);
-    let caller = credentials.judge(caller_items(), 0.0).ok().expect("the caller may");
+    let caller = credentials.judge(caller_items(), 0.0).expect("the caller may");
     bencher
         .with_inputs(|| items_of(members))
         .bench_local_values(|items| Loaded::new(black_box(&update), &caller, items));
@@ -51,7 +51,7 @@ fn planning(bencher: Bencher<'_, '_>, members: usize) {
     let mut call = call(&event_of(members));
     let credentials = call.credentials.take().expect("the event has some");
     let update = update(call);
-    let caller = credentials.judge(caller_items(), 0.0).ok().expect("the caller may");
+    let caller = credentials.judge(caller_items(), 0.0).expect("the caller may");
     let loaded = Loaded::new(&update, &caller, items_of(members));
     bencher.bench_local(|| plan(&caller, black_box(&update), &loaded).ok());
 }
@@ -62,7 +62,7 @@ fn transaction(bencher: Bencher<'_, '_>, members: usize) {
     let mut call = call(&event_of(members));
     let credentials = call.credentials.take().expect("the event has some");
     let update = update(call);
-    let caller = credentials.judge(caller_items(), 0.0).ok().expect("the caller may");
+    let caller = credentials.judge(caller_items(), 0.0).expect("the caller may");
     let loaded = Loaded::new(&update, &caller, items_of(members));
     let Ok(Next::Write(plan)) = plan(&caller, &update, &loaded) else { panic!("there is nothing to read") };
     bencher.bench_local(|| {
@@ -73,11 +73,11 @@ fn transaction(bencher: Bencher<'_, '_>, members: usize) {
 }
 
 fn call(event: &RawValue) -> Call {
-    Call::parse(event).ok().expect("it is an event")
+    Call::parse(event).expect("it is an event")
 }
 
 fn update(call: Call) -> Update {
-    Update::parse(call.unit, call.body).ok().expect("the body matches")
+    Update::parse(call.unit, call.body).expect("the body matches")
 }
 
 fn event_of(members: usize) -> Box<RawValue> {
