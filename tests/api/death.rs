@@ -134,7 +134,8 @@ async fn frozen_at_any_await_point_while_others_go_on() {
             match unit["name"].as_str() {
                 Some("new name") => assert_eq!((monitors, departments), (&json!(1), &json!(1)), "{what}"),
                 Some("other name") => assert_eq!((monitors, departments), (&json!(0), &json!(0)), "{what}"),
-                _ => panic!("{unit}"),
+                // This machine was so busy that the time was over before anything happened.
+                _ => assert_eq!((response.status_code, others, commits), (503, 0, 0), "{what}"),
             }
             if response.status_code == 200 {
                 assert_eq!(commits, 1 + others, "{what}");
