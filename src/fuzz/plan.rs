@@ -193,6 +193,14 @@ impl Case {
         } else if between.is_empty() {
             assert!(after == before, "{result:?} changed something");
         }
+        if result.is_ok() && is_quiet {
+            for id in update.departments.iter().flatten() {
+                let others = after.units.iter().filter(|(unit, _)| *unit != update.unit.as_str());
+                let (from, _) = &before.departments[id.as_str()];
+                let mut still = others.filter(|(_, other)| other.departments.contains(id.as_str()));
+                assert!(still.all(|(other, _)| Some(other) != from.as_ref()), "{id} was left in {from:?}");
+            }
+        }
         if corrupt.is_none() && is_quiet {
             assert_is_expected(&result, &before, &caller, &update, is_sound);
         } else if let Err(error) = &result {
