@@ -25,7 +25,9 @@ use serde_json::Value;
 use crate::model::reference::{Stored, department_key, unit_key};
 use crate::model::steps::{Id, Name, Step, at_first};
 use crate::model::tables::ModelTables;
-use crate::world::{BUSY, Items, UNAVAILABLE, UNIT_NOT_FOUND, broken_invariant, cases, invoke, json_of, set};
+use crate::world::{
+    BUSY, Items, UNAVAILABLE, UNIT_NOT_FOUND, broken_invariant, cases, invoke, json_of, set, text,
+};
 use history::{ADMIN, Event, LEAD, Outcome, Request, Unit, Units, is_linearizable, list};
 
 /// Most of the time is pauses between tries, so that many histories side by side cost little more.
@@ -116,6 +118,7 @@ fn unit_of(item: &Value) -> Unit {
         version: item["version"].as_u64().expect("a count"),
         monitors: monitors.keys().cloned().collect(),
         departments: set(item, "departmentIds"),
+        updated_at: Some(text(item, "_updatedAt")),
     };
     assert_eq!(item["numMonitors"], unit.monitors.len(), "of {item}");
     assert_eq!(item["numDepartments"], unit.departments.len(), "of {item}");
@@ -173,7 +176,7 @@ impl Browser {
                 let body: Value = serde_json::from_str(body).expect("it is JSON");
                 assert_eq!(body["numMonitors"], monitors.len());
                 assert_eq!(body["numDepartments"], departments.len());
-                Outcome::Updated
+                Outcome::Updated(text(&body, "_updatedAt"))
             }
             (400, UNIT_NOT_FOUND) => Outcome::NotFound,
             (503, BUSY) => Outcome::Busy,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::model::steps::{Caller, Id, Name, Step};
 
-/// The search for an order takes some hundred states; this is where it has gone wrong.
+/// The search for an order takes some dozen states, and seldom thousands; here it has gone wrong.
 const MOST_STATES: usize = 1_000_000;
 
 /// What there is to see of a unit.
@@ -13,6 +13,8 @@ pub struct Unit {
     pub version: u64,
     pub monitors: BTreeSet<String>,
     pub departments: BTreeSet<String>,
+    /// `None` if the update that has written it last did not get to tell its time.
+    pub updated_at: Option<String>,
 }
 
 /// All units by id; a department's parent is the unit that lists it.
@@ -29,7 +31,8 @@ pub enum Request {
 
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    Updated,
+    /// At this time.
+    Updated(String),
     NotFound,
     /// Nothing is stored.
     Busy,
@@ -52,12 +55,19 @@ pub struct Event {
 impl Outcome {
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Updated => "updated",
+            Self::Updated(_) => "updated",
             Self::NotFound => "not found",
             Self::Busy => "busy",
             Self::Unavailable => "unavailable",
             Self::Unit(_) | Self::Parent(_) | Self::All(_) => "read",
         }
+    }
+}
+
+impl Unit {
+    fn is(&self, seen: &Self) -> bool {
+        (self.version, &self.monitors, &self.departments) == (seen.version, &seen.monitors, &seen.departments)
+            && (self.updated_at.is_none() || self.updated_at == seen.updated_at)
     }
 }
 
@@ -67,39 +77,42 @@ impl Event {
         let is = |may: bool| if may { vec![units.clone()] } else { Vec::new() };
         match (&self.request, &self.outcome) {
             (Request::Update(step), outcome) => {
-                let updated = updated(units, step);
+                let time = if let Outcome::Updated(time) = outcome { Some(time) } else { None };
+                let updated = updated(units, step, time);
                 match outcome {
-                    Outcome::Updated => updated.into_iter().collect(),
+                    Outcome::Updated(_) => updated.into_iter().collect(),
                     Outcome::NotFound => is(updated.is_none()),
                     Outcome::Busy => is(true),
                     Outcome::Unavailable => updated.into_iter().chain([units.clone()]).collect(),
                     _ => Vec::new(),
                 }
             }
-            (Request::ReadUnit(id), Outcome::Unit(seen)) => is(units[*id] == *seen),
+            (Request::ReadUnit(id), Outcome::Unit(seen)) => is(units[*id].is(seen)),
             (Request::ReadDepartment(id), Outcome::Parent(seen)) => {
                 let parent = units.iter().find(|(_, unit)| unit.departments.contains(*id));
                 is(parent.map(|(id, _)| id) == seen.as_ref())
             }
-            (Request::ReadAll, Outcome::All(seen)) => is(units == seen),
+            (Request::ReadAll, Outcome::All(seen)) => is(seen.iter().all(|(id, seen)| units[id].is(seen))),
             _ => Vec::new(),
         }
     }
 
-    /// Whether this has seen a version that is over: versions only grow.
+    /// Whether this has seen what can't be any more: versions only grow, and each is of one state.
     fn is_too_late(&self, units: &Units) -> bool {
+        let is_over = |id: &str, seen: &Unit| {
+            let unit = &units[id];
+            seen.version < unit.version || (seen.version == unit.version && !unit.is(seen))
+        };
         match (&self.request, &self.outcome) {
-            (Request::ReadUnit(id), Outcome::Unit(seen)) => seen.version < units[*id].version,
-            (Request::ReadAll, Outcome::All(seen)) => {
-                seen.iter().any(|(id, seen)| seen.version < units[id].version)
-            }
+            (Request::ReadUnit(id), Outcome::Unit(seen)) => is_over(id, seen),
+            (Request::ReadAll, Outcome::All(seen)) => seen.iter().any(|(id, seen)| is_over(id, seen)),
             _ => false,
         }
     }
 }
 
 /// The sequential specification: the units after the update, or `None` if the caller does not see the unit.
-fn updated(units: &Units, step: &Step) -> Option<Units> {
+fn updated(units: &Units, step: &Step, time: Option<&String>) -> Option<Units> {
     let Step::Update { by, unit: Id(id), monitors, departments, .. } = step else { return None };
     if by.user == LEAD.user && !units[*id].monitors.contains(LEAD.user.0) {
         return None;
@@ -109,12 +122,16 @@ fn updated(units: &Units, step: &Step) -> Option<Units> {
     for (other, unit) in &mut units {
         let had = unit.departments.len();
         unit.departments.retain(|department| other == id || !departments.contains(department));
-        unit.version += u64::from(unit.departments.len() < had);
+        if unit.departments.len() < had {
+            unit.version += 1;
+            unit.updated_at = time.cloned();
+        }
     }
     let unit = units.get_mut(*id)?;
     unit.version += 1;
     unit.monitors = monitors.iter().map(|id| id.0.to_owned()).collect();
     unit.departments = departments;
+    unit.updated_at = time.cloned();
     Some(units)
 }
 
@@ -177,23 +194,25 @@ fn the_checker_knows_the_order_of_time() {
     let event = |request, outcome, started, ended| Event { request, outcome, started, ended };
     let seen = |version, departments: &[&str]| {
         let departments = departments.iter().map(ToString::to_string).collect();
-        Outcome::Unit(Unit { version, monitors: BTreeSet::new(), departments })
+        let updated_at = (version > 0).then(|| "now".to_owned());
+        Outcome::Unit(Unit { version, monitors: BTreeSet::new(), departments, updated_at })
     };
     let read = || Request::ReadUnit("U2");
+    let updated = Outcome::Updated("now".to_owned());
 
     // A read meanwhile may see either, one after it only the update.
     for (version, departments) in [(0, &[][..]), (1, &["D3"])] {
         let events =
-            [event(update(&["D3"]), Outcome::Updated, 0, 3), event(read(), seen(version, departments), 1, 2)];
+            [event(update(&["D3"]), updated.clone(), 0, 3), event(read(), seen(version, departments), 1, 2)];
         assert!(is_linearizable(&at_first, &events));
         let events =
-            [event(update(&["D3"]), Outcome::Updated, 0, 1), event(read(), seen(version, departments), 2, 3)];
+            [event(update(&["D3"]), updated.clone(), 0, 1), event(read(), seen(version, departments), 2, 3)];
         assert_eq!(is_linearizable(&at_first, &events), version == 1);
     }
     // Two reads that disagree on the order.
     let events = [
-        event(update(&["D3"]), Outcome::Updated, 0, 9),
-        event(update(&[]), Outcome::Updated, 1, 8),
+        event(update(&["D3"]), updated.clone(), 0, 9),
+        event(update(&[]), updated.clone(), 1, 8),
         event(read(), seen(1, &["D3"]), 2, 3),
         event(read(), seen(1, &[]), 4, 5),
     ];
@@ -201,12 +220,12 @@ fn the_checker_knows_the_order_of_time() {
     // A lost update, and a stored one that is said to be refused.
     let twice = |outcome: Outcome| {
         [
-            event(update(&["D3"]), Outcome::Updated, 0, 1),
+            event(update(&["D3"]), updated.clone(), 0, 1),
             event(update(&["D2"]), outcome, 2, 3),
             event(read(), seen(1, &["D2"]), 4, 5),
         ]
     };
-    for outcome in [Outcome::Updated, Outcome::Busy, Outcome::NotFound] {
+    for outcome in [updated.clone(), Outcome::Busy, Outcome::NotFound] {
         assert!(!is_linearizable(&at_first, &twice(outcome)));
     }
     // What may be stored may be seen late, and not at all.
@@ -221,7 +240,7 @@ fn the_checker_knows_the_order_of_time() {
     }
     // A department is in one unit at a time, and the other unit's version tells that it lost it.
     let events = [
-        event(update(&["D0"]), Outcome::Updated, 0, 1),
+        event(update(&["D0"]), updated.clone(), 0, 1),
         event(Request::ReadDepartment("D0"), Outcome::Parent(Some("U0".into())), 2, 3),
     ];
     assert!(!is_linearizable(&at_first, &events));
