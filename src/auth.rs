@@ -66,9 +66,11 @@ impl Credentials {
 
         let token = items.take(&token_key).ok_or(Error::NotLoggedIn)?;
         let token = Token::parse(&token_key, token)?;
+        if token.user_id.as_deref() != Some(self.user.as_str()) {
+            return Err(Error::NotLoggedIn);
+        }
         // Compared here since DynamoDB's TTL deletes days late.
-        let is_expired = token.expires_at.is_some_and(|expiry| expiry <= now_epoch_seconds);
-        if token.user_id.as_deref() != Some(self.user.as_str()) || is_expired {
+        if token.expires_at?.is_some_and(|expiry| expiry <= now_epoch_seconds) {
             return Err(Error::NotLoggedIn);
         }
 

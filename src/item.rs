@@ -82,8 +82,9 @@ impl std::error::Error for Corrupt {}
 pub struct Token {
     /// Whose it is.
     pub user_id: Option<String>,
-    /// Epoch seconds; absent for personal access tokens, which don't expire.
-    pub expires_at: Option<f64>,
+    /// Epoch seconds; absent for personal access tokens, which don't expire. Corrupt or not is for its owner
+    /// only to learn.
+    pub expires_at: Result<Option<f64>, Corrupt>,
 }
 
 /// A user of Rocket.Chat's.
@@ -140,7 +141,7 @@ impl Token {
     /// An attribute has another type than the design gives it.
     pub fn parse(key: &Key, item: Item) -> Result<Self, Corrupt> {
         let mut item = Reader::new(key, item);
-        Ok(Self { user_id: item.string("userId")?, expires_at: item.number("expiresAt")? })
+        Ok(Self { user_id: item.string("userId")?, expires_at: item.number("expiresAt") })
     }
 }
 

@@ -332,6 +332,8 @@ async fn a_corrupt_item_is_our_fault_when_its_turn_comes() {
         // Of a token only this can be wrong: userId is the key of an index, and DynamoDB holds it to its type.
         world.token("corrupt-expiry", ADMIN, json!({ "expiresAt": "tomorrow" })).await;
         assert_both_refused(world, &event_of("corrupt-expiry", ADMIN), 500, INTERNAL).await;
+        // It is no turn of another user's.
+        assert_both_refused(world, &event_of("corrupt-expiry", "u"), 401, NOT_LOGGED_IN).await;
         world.token("t", "u", json!({})).await;
         for change in [json!({ "active": "yes" }), json!({ "roles": ["admin"] }), json!({ "roles": "admin" })]
         {
