@@ -79,10 +79,10 @@ fn read(mut stream: impl AsyncRead + Unpin + Send + 'static) -> JoinHandle<Strin
     })
 }
 
-/// A proxy that does this to the request of this number.
+/// A proxy that does this to the request of this number, not counting the one by which init connects.
 async fn proxy_with(fault: Wire, at: usize) -> Proxy {
     let number = Arc::new(AtomicUsize::new(0));
-    proxy(move |_| if number.fetch_add(1, Ordering::Relaxed) == at { fault } else { Wire::Pass }).await
+    proxy(move |_| if number.fetch_add(1, Ordering::Relaxed) == at + 1 { fault } else { Wire::Pass }).await
 }
 
 /// The requests of two updates: caller, unit, transaction; caller and unit at once, transaction.
