@@ -282,7 +282,7 @@ impl Bench {
             let calls = calls_of_floor * ours / raw;
             rows.push(Row {
                 what: format!("sequential round trips, {name}"),
-                unit: "ms a ms of delay",
+                unit: "slope",
                 floor: Some(raw.into()),
                 ours: ours.into(),
                 result: format!("{calls:.2}"),
@@ -372,7 +372,7 @@ impl Bench {
                 unit: "units",
                 floor: Some(floor.into()),
                 ours: spent.write_units.into(),
-                result: format!("{:.1} KB read", spent.bytes_read / 1e3),
+                result: format!("{} units, {:.1} KB read", spent.read_units, spent.bytes_read / 1e3),
                 goal: "2 a KB of changed items",
                 met: Some(spent.write_units == floor),
             });
