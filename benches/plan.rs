@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use divan::{Bencher, black_box};
 use livechat_units::item::Item;
-use livechat_units::steps::{Call, Items, Loaded, Next, Update, action_item, plan};
+use livechat_units::steps::{Call, Caller, Items, Loaded, Next, Update, action_item, plan};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use unitctl::sample::{self, attribute};
@@ -36,10 +36,7 @@ fn body(bencher: Bencher<'_, '_>, members: usize) {
 /// The items that were read into what the plan is made of.
 #[divan::bench(args = MEMBERS)]
 fn load(bencher: Bencher<'_, '_>, members: usize) {
-    let mut call = call(&event_of(members));
-    let credentials = call.credentials.take().expect("the event has some");
-    let update = update(call);
-    let caller = credentials.judge(caller_items(), 0.0).expect("the caller may");
+    let (caller, update) = asked(members);
     bencher
         .with_inputs(|| items_of(members))
         .bench_local_values(|items| Loaded::new(black_box(&update), &caller, items));
@@ -48,10 +45,7 @@ fn load(bencher: Bencher<'_, '_>, members: usize) {
 /// What was loaded into the plan.
 #[divan::bench(args = MEMBERS)]
 fn planning(bencher: Bencher<'_, '_>, members: usize) {
-    let mut call = call(&event_of(members));
-    let credentials = call.credentials.take().expect("the event has some");
-    let update = update(call);
-    let caller = credentials.judge(caller_items(), 0.0).expect("the caller may");
+    let (caller, update) = asked(members);
     let loaded = Loaded::new(&update, &caller, items_of(members));
     bencher.bench_local(|| plan(&caller, black_box(&update), &loaded).ok());
 }
@@ -59,10 +53,7 @@ fn planning(bencher: Bencher<'_, '_>, members: usize) {
 /// The plan into the transaction.
 #[divan::bench(args = MEMBERS)]
 fn transaction(bencher: Bencher<'_, '_>, members: usize) {
-    let mut call = call(&event_of(members));
-    let credentials = call.credentials.take().expect("the event has some");
-    let update = update(call);
-    let caller = credentials.judge(caller_items(), 0.0).expect("the caller may");
+    let (caller, update) = asked(members);
     let loaded = Loaded::new(&update, &caller, items_of(members));
     let Ok(Next::Write(plan)) = plan(&caller, &update, &loaded) else { panic!("there is nothing to read") };
     bencher.bench_local(|| {
@@ -70,6 +61,15 @@ fn transaction(bencher: Bencher<'_, '_>, members: usize) {
         let items = actions.map(|action| action_item(action, "livechat", "2021-12-06T14:40:59.478Z"));
         items.collect::<Result<Vec<_>, _>>().ok()
     });
+}
+
+/// Who asks for what.
+fn asked(members: usize) -> (Caller, Update) {
+    let mut call = call(&event_of(members));
+    let credentials = call.credentials.take().expect("the event has some");
+    let update = update(call);
+    let caller = credentials.judge(caller_items(), 0.0).expect("the caller may");
+    (caller, update)
 }
 
 fn call(event: &RawValue) -> Call {

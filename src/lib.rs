@@ -55,6 +55,7 @@ use update::Update;
 /// The steps that do no I/O, for `benches/plan.rs` alone.
 #[doc(hidden)]
 pub mod steps {
+    pub use crate::auth::Caller;
     pub use crate::event::Call;
     pub use crate::load::Loaded;
     pub use crate::plan::{Next, plan};
