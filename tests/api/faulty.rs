@@ -1,23 +1,19 @@
 //! An HTTP client between the SDK and DynamoDB that lets a test decide what becomes of each request.
 
-use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use aws_config::SdkConfig;
-use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
-    SharedHttpConnector,
-};
+use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
+use crate::intercept::{intercepted, plain};
 use crate::wire::{self, Wire};
 
 /// What happens to a request instead of a good reply.
@@ -80,31 +76,18 @@ type Decide = Arc<dyn Fn(&Sent) -> Option<Fault> + Send + Sync>;
 
 #[derive(Clone)]
 pub struct Faulty {
-    inner: SharedHttpClient,
     decide: Decide,
     log: Arc<Mutex<Vec<Sent>>>,
 }
 
-impl fmt::Debug for Faulty {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Faulty")
-    }
-}
-
-#[derive(Debug)]
-struct FaultyConnector(Faulty, SharedHttpConnector);
-
 impl Faulty {
     pub fn new(decide: impl Fn(&Sent) -> Option<Fault> + Send + Sync + 'static) -> Self {
-        Self {
-            inner: aws_smithy_http_client::Builder::new().build_http(),
-            decide: Arc::new(decide),
-            log: Arc::default(),
-        }
+        Self { decide: Arc::new(decide), log: Arc::default() }
     }
 
     pub fn sdk(&self) -> impl FnOnce(SdkConfig) -> SdkConfig {
-        let client = SharedHttpClient::new(self.clone());
+        let faulty = self.clone();
+        let client = intercepted(plain(), move |request, dynamodb| faulty.call(request, dynamodb));
         move |sdk| sdk.into_builder().http_client(client).build()
     }
 
@@ -123,19 +106,8 @@ impl Faulty {
     }
 }
 
-impl HttpClient for Faulty {
-    fn http_connector(
-        &self,
-        settings: &HttpConnectorSettings,
-        components: &RuntimeComponents,
-    ) -> SharedHttpConnector {
-        let inner = self.inner.http_connector(settings, components);
-        SharedHttpConnector::new(FaultyConnector(self.clone(), inner))
-    }
-}
-
-impl HttpConnector for FaultyConnector {
-    fn call(&self, mut request: HttpRequest) -> HttpConnectorFuture {
+impl Faulty {
+    fn call(&self, mut request: HttpRequest, dynamodb: &SharedHttpConnector) -> HttpConnectorFuture {
         let is_write = match request.headers().get("x-amz-target").unwrap_or_default() {
             "DynamoDB_20120810.BatchGetItem" => false,
             "DynamoDB_20120810.TransactWriteItems" => true,
@@ -143,72 +115,74 @@ impl HttpConnector for FaultyConnector {
         };
         let body = request.body().bytes().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
         let sent = {
-            let mut log = self.0.log.lock().expect("nobody panics with it");
+            let mut log = self.log.lock().expect("nobody panics with it");
             let number = log.iter().filter(|sent| sent.is_write == is_write).count();
             log.push(Sent { number, is_write, body, at: Instant::now() });
             log[log.len() - 1].clone()
         };
-        match (self.0.decide)(&sent) {
-            None => self.1.call(request),
+        match (self.decide)(&sent) {
+            None => dynamodb.call(request),
             Some(Fault::Refused) => {
                 // Nobody listens on port 1 of this machine.
                 request.set_uri("http://127.0.0.1:1/").expect("it is a URI");
-                self.1.call(request)
+                dynamodb.call(request)
             }
             Some(Fault::Unreachable) => {
                 request.set_uri(format!("http://{}/", wire::unreachable())).expect("it is a URI");
-                self.1.call(request)
+                dynamodb.call(request)
             }
             Some(Fault::Wire(wire)) => {
                 request.set_uri(format!("{}/{wire:?}", wire::by_path())).expect("it is a URI");
-                self.1.call(request)
+                dynamodb.call(request)
             }
             Some(Fault::Reply(status, body)) => reply(status, "application/x-amz-json-1.0", body.to_string()),
             Some(Fault::Html(status)) => {
                 reply(status, "text/html", "<html><h1>Bad Gateway</h1></html>".into())
             }
-            Some(Fault::SomeUnprocessed) => self.some_unprocessed(request, &sent),
+            Some(Fault::SomeUnprocessed) => some_unprocessed(request, &sent, dynamodb),
             Some(Fault::AllUnprocessed) => {
                 let reply_body = json!({ "Responses": {}, "UnprocessedKeys": sent.json()["RequestItems"] });
                 reply(200, "application/x-amz-json-1.0", reply_body.to_string())
             }
             Some(Fault::Panic) => panic!("injected"),
             Some(Fault::After(meanwhile)) => {
-                let inner = self.1.clone();
+                let dynamodb = dynamodb.clone();
                 HttpConnectorFuture::new(async move {
                     meanwhile().await;
-                    inner.call(request).await
+                    dynamodb.call(request).await
                 })
             }
         }
     }
 }
 
-impl FaultyConnector {
-    /// DynamoDB is asked for some of the keys only, and the others are put into its reply.
-    fn some_unprocessed(&self, mut request: HttpRequest, sent: &Sent) -> HttpConnectorFuture {
-        let mut asked = sent.json();
-        let mut left = json!({});
-        for (name, table) in asked["RequestItems"].as_object_mut().expect("tables") {
-            let keys = table["Keys"].as_array_mut().expect("a list");
-            let rest = keys.split_off(keys.len().div_ceil(2));
-            if !rest.is_empty() {
-                left[name] = table.clone();
-                left[name]["Keys"] = rest.into();
-            }
+/// DynamoDB is asked for some of the keys only, and the others are put into its reply.
+fn some_unprocessed(
+    mut request: HttpRequest,
+    sent: &Sent,
+    dynamodb: &SharedHttpConnector,
+) -> HttpConnectorFuture {
+    let mut asked = sent.json();
+    let mut left = json!({});
+    for (name, table) in asked["RequestItems"].as_object_mut().expect("tables") {
+        let keys = table["Keys"].as_array_mut().expect("a list");
+        let rest = keys.split_off(keys.len().div_ceil(2));
+        if !rest.is_empty() {
+            left[name] = table.clone();
+            left[name]["Keys"] = rest.into();
         }
-        let body = asked.to_string();
-        request.headers_mut().insert("content-length", body.len().to_string());
-        *request.body_mut() = SdkBody::from(body);
-        let call = self.1.call(request);
-        HttpConnectorFuture::new(async move {
-            let body = ByteStream::new(call.await?.into_body()).collect().await;
-            let body = body.map_err(|error| ConnectorError::io(error.into()))?.into_bytes();
-            let mut body: Value = serde_json::from_slice(&body).expect("DynamoDB answers JSON");
-            body["UnprocessedKeys"] = left;
-            reply(200, "application/x-amz-json-1.0", body.to_string()).await
-        })
     }
+    let body = asked.to_string();
+    request.headers_mut().insert("content-length", body.len().to_string());
+    *request.body_mut() = SdkBody::from(body);
+    let call = dynamodb.call(request);
+    HttpConnectorFuture::new(async move {
+        let body = ByteStream::new(call.await?.into_body()).collect().await;
+        let body = body.map_err(|error| ConnectorError::io(error.into()))?.into_bytes();
+        let mut body: Value = serde_json::from_slice(&body).expect("DynamoDB answers JSON");
+        body["UnprocessedKeys"] = left;
+        reply(200, "application/x-amz-json-1.0", body.to_string()).await
+    })
 }
 
 fn reply(status: u16, content_type: &'static str, body: String) -> HttpConnectorFuture {

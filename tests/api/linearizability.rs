@@ -5,7 +5,6 @@
 mod history;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
@@ -13,15 +12,11 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
-    SharedHttpConnector,
-};
-use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpClient};
 use livechat_units::Function;
 use serde_json::Value;
 
+use crate::intercept::{intercepted, plain};
 use crate::model::reference::{Stored, department_key, unit_key};
 use crate::model::steps::{Id, Name, Step, at_first};
 use crate::model::tables::ModelTables;
@@ -45,47 +40,21 @@ const UNITS: [&str; 3] = ["U0", "U1", "U2"];
 const DEPARTMENTS: [&str; 4] = ["D0", "D1", "D2", "D3"];
 const MONITORS: [&str; 3] = ["Lead", "M0", "M1"];
 
-/// Sleeps a little around each request, so that they overlap although the engine is fast, and counts the
-/// transactions that were refused.
-#[derive(Clone)]
-struct Slow {
-    inner: SharedHttpClient,
-    refused: Arc<AtomicUsize>,
-}
-
-#[derive(Debug)]
-struct SlowConnector(Slow, SharedHttpConnector);
-
-impl fmt::Debug for Slow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Slow")
-    }
-}
-
-impl HttpClient for Slow {
-    fn http_connector(
-        &self,
-        settings: &HttpConnectorSettings,
-        components: &RuntimeComponents,
-    ) -> SharedHttpConnector {
-        let inner = self.inner.http_connector(settings, components);
-        SharedHttpConnector::new(SlowConnector(self.clone(), inner))
-    }
-}
-
-impl HttpConnector for SlowConnector {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let (connector, refused) = (self.1.clone(), self.0.refused.clone());
+/// A client that sleeps a little around each request, so that they overlap although the engine is fast, and
+/// counts the transactions that were refused.
+fn slow(refused: Arc<AtomicUsize>) -> SharedHttpClient {
+    intercepted(plain(), move |request, dynamodb| {
+        let (dynamodb, refused) = (dynamodb.clone(), refused.clone());
         let target = request.headers().get("x-amz-target").unwrap_or_default();
         let is_write = target.ends_with(".TransactWriteItems");
         HttpConnectorFuture::new(async move {
             a_little().await;
-            let response = connector.call(request).await?;
+            let response = dynamodb.call(request).await?;
             a_little().await;
             refused.fetch_add(usize::from(is_write && response.status().as_u16() == 400), Ordering::Relaxed);
             Ok(response)
         })
-    }
+    })
 }
 
 async fn a_little() {
@@ -213,9 +182,7 @@ fn row(histories: u32) -> Seen {
     runtime.expect("a runtime starts").block_on(async {
         let tables = ModelTables::new().await;
         let (refused, clock) = (Arc::<AtomicUsize>::default(), Arc::<AtomicU64>::default());
-        let inner = aws_smithy_http_client::Builder::new().build_http();
-        let slow = Slow { inner, refused: refused.clone() };
-        let sdk = tables.world.sdk.to_builder().http_client(slow).build();
+        let sdk = tables.world.sdk.to_builder().http_client(slow(refused.clone())).build();
         let browser = || Browser {
             function: Function::new(&sdk, tables.world.tables.clone()),
             dynamodb: tables.world.client.clone(),

@@ -11,6 +11,7 @@ mod faults;
 mod faulty;
 mod hostile;
 mod input;
+mod intercept;
 mod killed;
 mod limits;
 mod linearizability;

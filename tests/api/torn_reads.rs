@@ -11,6 +11,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
+use crate::intercept::plain;
 use crate::model::random::{disagreements, updates};
 use crate::model::reference::{Stored, put_set, unit_key};
 use crate::model::steps::{Broken, Caller, Id, Name, Step, at_first};
@@ -29,7 +30,7 @@ impl Cases {
     async fn new() -> Self {
         let tables = ModelTables::new().await;
         let others = Arc::new(tables.world.another_function());
-        Self { http: aws_smithy_http_client::Builder::new().build_http(), others, tables }
+        Self { http: plain(), others, tables }
     }
 
     /// Sends an update whose reads are torn. Returns what is wrong with what comes of it, if anything is, and
@@ -43,7 +44,7 @@ impl Cases {
     ) -> Result<usize, String> {
         self.tables.hold(before).await;
         let torn = Torn::new(self.http.clone(), self.others.clone());
-        let sdk = self.tables.world.sdk.to_builder().http_client(torn.clone()).build();
+        let sdk = self.tables.world.sdk.to_builder().http_client(torn.client()).build();
         let function = Function::new(&sdk, self.tables.world.tables.clone());
         if is_known {
             let (by, unit, _) = update.request().expect("an update");

@@ -1,16 +1,13 @@
 //! An HTTP client between the function and DynamoDB that lets other updates come between.
 
-use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
-    SharedHttpConnector,
+    HttpConnector, HttpConnectorFuture, SharedHttpClient, SharedHttpConnector,
 };
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
@@ -18,6 +15,7 @@ use futures_util::lock::Mutex as AsyncMutex;
 use livechat_units::{Function, Response};
 use serde_json::{Value, json};
 
+use crate::intercept::intercepted;
 use crate::model::steps::Step;
 use crate::world::invoke;
 
@@ -57,47 +55,6 @@ pub struct Torn {
     answered: Arc<Mutex<Vec<(Step, Response)>>>,
 }
 
-#[derive(Debug)]
-struct TornConnector(Torn, SharedHttpConnector);
-
-impl fmt::Debug for Torn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Torn")
-    }
-}
-
-impl HttpClient for Torn {
-    fn http_connector(
-        &self,
-        settings: &HttpConnectorSettings,
-        components: &RuntimeComponents,
-    ) -> SharedHttpConnector {
-        let inner = self.inner.http_connector(settings, components);
-        SharedHttpConnector::new(TornConnector(self.clone(), inner))
-    }
-}
-
-impl HttpConnector for TornConnector {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let target = request.headers().get("x-amz-target").unwrap_or_default();
-        let tearing = self.0.tearing.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(tearing) = tearing else { return self.1.call(request) };
-        let (torn, connector) = (self.0.clone(), self.1.clone());
-        if target.ends_with(".BatchGetItem") {
-            let number = Call::Read(torn.reads.fetch_add(1, Ordering::Relaxed));
-            HttpConnectorFuture::new(torn.read(connector, request, tearing, number))
-        } else {
-            let number = Call::Write(torn.writes.fetch_add(1, Ordering::Relaxed));
-            HttpConnectorFuture::new(async move {
-                for (_, updates) in tearing(number, Vec::new()) {
-                    torn.update(updates).await;
-                }
-                connector.call(request).await
-            })
-        }
-    }
-}
-
 impl Torn {
     pub fn new(inner: SharedHttpClient, others: Arc<Function>) -> Self {
         Self {
@@ -109,6 +66,31 @@ impl Torn {
             turn: Arc::default(),
             begun: Arc::default(),
             answered: Arc::default(),
+        }
+    }
+
+    /// The client.
+    pub fn client(&self) -> SharedHttpClient {
+        let torn = self.clone();
+        intercepted(self.inner.clone(), move |request, connector| torn.call(request, connector))
+    }
+
+    fn call(&self, request: HttpRequest, connector: &SharedHttpConnector) -> HttpConnectorFuture {
+        let target = request.headers().get("x-amz-target").unwrap_or_default();
+        let tearing = self.tearing.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(tearing) = tearing else { return connector.call(request) };
+        let (torn, connector) = (self.clone(), connector.clone());
+        if target.ends_with(".BatchGetItem") {
+            let number = Call::Read(torn.reads.fetch_add(1, Ordering::Relaxed));
+            HttpConnectorFuture::new(torn.read(connector, request, tearing, number))
+        } else {
+            let number = Call::Write(torn.writes.fetch_add(1, Ordering::Relaxed));
+            HttpConnectorFuture::new(async move {
+                for (_, updates) in tearing(number, Vec::new()) {
+                    torn.update(updates).await;
+                }
+                connector.call(request).await
+            })
         }
     }
 
