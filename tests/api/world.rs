@@ -453,17 +453,6 @@ pub fn endpoint() -> &'static str {
         if let Ok(endpoint) = std::env::var("DYNAMODB_ENDPOINT") {
             return endpoint;
         }
-        let (sender, receiver) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-            runtime.expect("a runtime starts").block_on(async {
-                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-                let address = listener.local_addr().expect("it is bound");
-                sender.send(format!("http://{address}")).expect("a test waits");
-                let database = engine::open(None).expect("memory is no file");
-                engine::serve(listener, database, std::future::pending()).await.expect("it serves");
-            });
-        });
-        receiver.recv().expect("the engine starts")
+        engine::serve_in_background().expect("the engine starts")
     })
 }

@@ -10,7 +10,6 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -41,7 +40,7 @@ fn main() -> Result<()> {
     let mut sizes = std::env::args().skip(1).filter_map(|argument| argument.parse::<usize>().ok());
     let users = sizes.next().unwrap_or(USERS);
     let departments = sizes.next().unwrap_or(DEPARTMENTS);
-    let endpoint = serve_engine()?;
+    let endpoint = engine::serve_in_background()?;
     let runtime = tokio::runtime::Runtime::new()?;
     let client = Client::new(&engine::sdk_config(&endpoint));
     let folder = TempDir::new()?;
@@ -87,18 +86,6 @@ fn main() -> Result<()> {
 }
 
 /// An engine on a thread of this process.
-fn serve_engine() -> Result<String> {
-    let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || -> Result<()> {
-        tokio::runtime::Runtime::new()?.block_on(async {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-            sender.send(format!("http://{}", listener.local_addr()?))?;
-            engine::serve(listener, engine::open(None)?, std::future::pending()).await
-        })
-    });
-    Ok(receiver.recv()?)
-}
-
 /// Writes a sound workspace as mongoexport would. Returns how many documents.
 fn write_export(folder: &Path, users: usize, departments: usize) -> Result<usize> {
     let lines = |name: &str, documents: &mut dyn Iterator<Item = Value>| -> Result<usize> {

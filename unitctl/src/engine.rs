@@ -2,6 +2,8 @@
 
 use std::future::Future;
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
 
 use anyhow::{Context, Result};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -40,6 +42,24 @@ pub async fn serve(
     dynoxide::server::serve_with_shutdown(listener, database, shutdown)
         .await
         .map_err(|error| anyhow::anyhow!("serving DynamoDB: {error}"))
+}
+
+/// Serves a database in memory on a thread of its own, as long as the process lives, for tests and benchmarks, whose
+/// own runtimes may end sooner. Returns its endpoint.
+///
+/// # Errors
+/// No thread, runtime or port is to be had.
+pub fn serve_in_background() -> Result<String> {
+    let (sender, receiver) = mpsc::channel();
+    thread::Builder::new().name("dynamodb".into()).spawn(move || -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await?;
+            sender.send(format!("http://{}", listener.local_addr()?))?;
+            serve(listener, open(None)?, std::future::pending()).await
+        })
+    })?;
+    receiver.recv().context("the engine did not start")
 }
 
 /// The SDK's configuration for a local engine, which wants some region and credentials and checks neither.
