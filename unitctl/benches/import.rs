@@ -85,7 +85,6 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// An engine on a thread of this process.
 /// Writes a sound workspace as mongoexport would. Returns how many documents.
 fn write_export(folder: &Path, users: usize, departments: usize) -> Result<usize> {
     let lines = |name: &str, documents: &mut dyn Iterator<Item = Value>| -> Result<usize> {

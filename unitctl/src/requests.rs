@@ -36,8 +36,13 @@ pub async fn read(client: &Client, keys: HashMap<String, Vec<Item>>) -> Result<V
             let mut unread = HashMap::from([(table.clone(), request)]);
             let mut pause = Pause::default();
             while !unread.is_empty() {
-                let output = client.batch_get_item().set_request_items(Some(unread)).send().await;
+                let output = client.batch_get_item().set_request_items(Some(unread.clone())).send().await;
                 let output = output.map_err(|error| Data::failed(&table, error))?;
+                // The SDK takes a reply that lost its body for one that has nothing: no item would seem to exist.
+                if output.responses.is_none() && output.unprocessed_keys.is_none() {
+                    pause.before_next(false).await?;
+                    continue;
+                }
                 let items: Vec<Item> = output.responses.unwrap_or_default().into_values().flatten().collect();
                 unread = output.unprocessed_keys.unwrap_or_default();
                 if !unread.is_empty() {
