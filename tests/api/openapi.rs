@@ -99,7 +99,7 @@ fn documented(response: &Response) -> Result<&'static str, String> {
     status.body(&body)
 }
 
-/// Every response of every test comes by here. Returns the name of its body's schema.
+/// Every response that the function gives in this process comes by here. Returns the name of its body's schema.
 pub fn assert_documented(response: &Response) -> &'static str {
     documented(response).unwrap_or_else(|what| panic!("not as documented, {what}: {response:?}"))
 }
