@@ -20,6 +20,7 @@ mod store;
 pub mod telemetry;
 #[cfg(test)]
 mod template_tests;
+mod tls;
 mod transaction;
 mod update;
 
@@ -50,6 +51,7 @@ use plan::{Next, Plan};
 pub use response::Response;
 pub use store::Tables;
 use store::{Commit, Items, Store};
+pub use tls::http_client;
 use update::Update;
 
 /// The steps that do no I/O, for `benches/plan.rs` alone.

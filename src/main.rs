@@ -6,15 +6,10 @@ use std::env;
 use aws_config::environment::{EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider};
 use aws_config::meta::region::ProvideRegion;
 use aws_config::{BehaviorVersion, SdkConfig};
-use aws_sdk_dynamodb::config::{SharedCredentialsProvider, SharedHttpClient};
-use aws_smithy_http_client::proxy::ProxyConfig;
-use aws_smithy_http_client::tls::Provider;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_http_client::{Builder, ConnectorBuilder};
-use aws_smithy_runtime_api::client::http::{HttpClient, http_client_fn};
+use aws_sdk_dynamodb::config::SharedCredentialsProvider;
 use lambda_http::lambda_runtime;
 use lambda_http::{Error, service_fn};
-use livechat_units::{Function, Tables, telemetry};
+use livechat_units::{Function, Tables, http_client, telemetry};
 
 // One thread: a Lambda function has one invocation at a time, and less than two CPUs below 3 GB.
 #[tokio::main(flavor = "current_thread")]
@@ -40,17 +35,4 @@ async fn sdk_config() -> SdkConfig {
         .http_client(http_client());
     config.set_endpoint_url(env::var("AWS_ENDPOINT_URL_DYNAMODB").ok().filter(|url| !url.is_empty()));
     config.build()
-}
-
-/// The SDK's default HTTP client but for one thing: that one makes a connector, the system's trust roots parsed for it, when
-/// a DynamoDB client is made, to see that it can; drops it; and makes another for the first request.
-fn http_client() -> SharedHttpClient {
-    let client = Builder::new().build_with_connector_fn(|settings, components| {
-        let mut connector = ConnectorBuilder::default().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
-        connector.set_connector_settings(settings.cloned());
-        connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
-        connector.set_proxy_config(Some(ProxyConfig::from_env()));
-        connector.build()
-    });
-    http_client_fn(move |settings, components| client.http_connector(settings, components))
 }

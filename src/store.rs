@@ -22,6 +22,7 @@ use crate::budget::{Budget, Tries};
 use crate::error::Error;
 use crate::item::{Item, Key};
 use crate::plan::Plan;
+use crate::tls;
 use crate::transaction;
 
 /// Most keys of one BatchGetItem.
@@ -108,13 +109,20 @@ impl Store {
         // Too short for a hash.
         let key = HashMap::from([("hashedToken".to_owned(), AttributeValue::S("-".to_owned()))]);
         let Ok(keys) = KeysAndAttributes::builder().keys(key).build() else { return };
-        let call = self.client.batch_get_item().request_items(&self.tables.tokens, keys).send();
-        let failure = match tokio::time::timeout(LONGEST_CONNECT, call).await {
+        let call = self.client.batch_get_item().request_items(&self.tables.tokens, keys);
+        let connected = tokio::time::timeout(LONGEST_CONNECT, async {
+            match call.clone().send().await {
+                // The next one trusts other roots.
+                Err(error) if tls::is_untrusted(&error) => call.send().await,
+                first => first,
+            }
+        });
+        let failure = match connected.await {
             Ok(Ok(_)) => return,
             Ok(Err(error)) => failure(error),
             Err(elapsed) => internal(elapsed),
         };
-        tracing::debug!(cause = failure.cause_chain(), "no connection yet");
+        tracing::warn!(cause = failure.cause_chain(), "no connection to DynamoDB during the init");
     }
 
     /// Reads the items of these distinct keys, strongly consistent.

@@ -46,6 +46,9 @@ use statistics::{Samples, slope};
 /// The function's timeout in the template.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
+/// The roots that the function trusts at first.
+const AMAZON_ROOTS: &str = include_str!("../../src/amazon-roots.pem");
+
 /// Where distributions keep the roots that they trust; the second is Lambda's.
 const SYSTEM_ROOTS: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
 
@@ -69,10 +72,14 @@ enum Kind {
     Function,
     /// The function, with no DynamoDB that it could connect to.
     Alone,
+    /// The function, trusting the system's roots, as it does when Amazon's don't do.
+    Distrustful,
     /// The handler that does nothing.
     Noop,
     /// The function's requests without an SDK.
     Raw,
+    /// The same, with its connection made during the init.
+    RawConnected,
 }
 
 struct Bench {
@@ -82,8 +89,10 @@ struct Bench {
     raw: PathBuf,
     data: Data,
     proxy: Proxy,
-    /// The system's trusted roots and the proxy's, as the function would load them on Lambda.
-    all_roots: PathBuf,
+    /// Amazon's roots and the proxy's in their company: what the function parses on AWS, and one more.
+    amazon_roots: PathBuf,
+    /// The system's roots and the proxy's.
+    system_roots: PathBuf,
     /// The proxy's alone: a floor loads no more than it needs.
     one_root: PathBuf,
 }
@@ -186,14 +195,17 @@ impl Bench {
 
         let folder = target().join("bench");
         fs::create_dir_all(&folder)?;
-        let (all_roots, one_root) = (folder.join("all-roots.pem"), folder.join("one-root.pem"));
+        let [amazon_roots, system_roots, one_root] =
+            ["amazon-roots.pem", "system-roots.pem", "one-root.pem"].map(|file| folder.join(file));
         let system = SYSTEM_ROOTS.iter().find_map(|file| fs::read_to_string(file).ok());
         if system.is_none() {
             println!("No system roots found: loading them is not in the figures.");
         }
-        fs::write(&all_roots, system.unwrap_or_default() + &proxy.certificate)?;
+        fs::write(&amazon_roots, format!("{AMAZON_ROOTS}{}", proxy.certificate))?;
+        fs::write(&system_roots, system.unwrap_or_default() + &proxy.certificate)?;
         fs::write(&one_root, &proxy.certificate)?;
-        Ok(Self { times, function, noop, raw, data: Data { client, tables }, proxy, all_roots, one_root })
+        let data = Data { client, tables };
+        Ok(Self { times, function, noop, raw, data, proxy, amazon_roots, system_roots, one_root })
     }
 
     async fn environment(&self, kind: Kind) -> Result<Environment> {
@@ -202,12 +214,16 @@ impl Bench {
 
     async fn environment_with(&self, kind: Kind, stdout: Stdio) -> Result<Environment> {
         let (binary, roots) = match kind {
-            Kind::Function | Kind::Alone => (&self.function, &self.all_roots),
+            Kind::Function | Kind::Alone => (&self.function, &self.amazon_roots),
+            Kind::Distrustful => (&self.function, &self.system_roots),
             Kind::Noop => (&self.noop, &self.one_root),
-            Kind::Raw => (&self.raw, &self.one_root),
+            Kind::Raw | Kind::RawConnected => (&self.raw, &self.one_root),
         };
         let roots = roots.to_str().context("the target folder's path is not UTF-8")?;
-        let variables = [("SSL_CERT_FILE", roots)];
+        let mut variables = vec![("SSL_CERT_FILE", roots)];
+        if matches!(kind, Kind::RawConnected) {
+            variables.push(("CONNECT", "true"));
+        }
         let tables = &self.data.tables;
         // Nobody listens on port 1 of this machine.
         let endpoint = if matches!(kind, Kind::Alone) { "https://localhost:1" } else { &self.proxy.endpoint };
@@ -216,9 +232,9 @@ impl Bench {
 
     /// Process start to the first poll for an event.
     async fn init(&self, rows: &mut Vec<Row>) -> Result<()> {
-        let mut measured = [Measured::default(), Measured::default(), Measured::default()];
+        let kinds = [Kind::Noop, Kind::Function, Kind::Alone, Kind::RawConnected, Kind::Distrustful];
+        let mut measured = kinds.map(|_| Measured::default());
         for _ in 0..self.times.starts {
-            let kinds = [Kind::Noop, Kind::Function, Kind::Alone];
             for (kind, measured) in kinds.into_iter().zip(&mut measured) {
                 let start = Instant::now();
                 let mut environment = self.environment(kind).await?;
@@ -226,10 +242,15 @@ impl Bench {
                 measured.cpu_ms.push(process::cpu_ms(pid(&mut environment)?).await?);
             }
         }
-        let [noop, ours, alone] = &measured;
-        rows.push(Row::ratio("init: CPU", "ms", &noop.cpu_ms, &ours.cpu_ms, "at most 2.2x", Some(2.2)));
+        let [noop, ours, alone, raw, distrustful] = &measured;
+        let cpu = |what, floor: &Measured, of: &Measured, goal, most| {
+            Row::ratio(what, "ms", &floor.cpu_ms, &of.cpu_ms, goal, most)
+        };
+        rows.push(cpu("init: CPU", noop, ours, "at most 2.2x", Some(2.2)));
         rows.push(Row::ratio("init: time", "ms", &noop.latency_ms, &ours.latency_ms, "", None));
-        rows.push(Row::ratio("init without DynamoDB: CPU", "ms", &noop.cpu_ms, &alone.cpu_ms, "", None));
+        rows.push(cpu("init without a connection: CPU", noop, alone, "at most 2.2x", Some(2.2)));
+        rows.push(cpu("init, the floor connecting as well: CPU", raw, ours, "", None));
+        rows.push(cpu("init with the system's roots: CPU", noop, distrustful, "", None));
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! The binary, as Lambda runs it.
 
+use std::fs::{self, File};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -7,9 +8,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use livechat_units::Tables;
+use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::{Value, json};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 use unitctl::runtime_api::Environment;
 
 use crate::world::{UNAVAILABLE, body, endpoint, event, world};
@@ -17,10 +22,44 @@ use crate::world::{UNAVAILABLE, body, endpoint, event, world};
 const BINARY: &str = env!("CARGO_BIN_EXE_livechat-units");
 
 async fn start(endpoint: &str, tables: &Tables) -> Environment {
+    start_with(endpoint, tables, &[], Stdio::null()).await
+}
+
+async fn start_with(
+    endpoint: &str,
+    tables: &Tables,
+    variables: &[(&str, &str)],
+    stdout: Stdio,
+) -> Environment {
     let binary = Path::new(BINARY);
     let environment =
-        Environment::start_function(binary, endpoint, tables, &[], Stdio::null(), Stdio::inherit());
+        Environment::start_function(binary, endpoint, tables, variables, stdout, Stdio::inherit());
     environment.await.expect("it starts")
+}
+
+/// Puts TLS before the engine, with a certificate that nobody knows. Returns the endpoint, and the certificate
+/// in PEM.
+async fn tls_before_engine() -> (String, String) {
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der());
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.der().clone()], key.into())
+        .expect("it is the certificate's key");
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let port = listener.local_addr().expect("it is bound").port();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            // Who does not trust the certificate goes away.
+            let Ok(mut client) = acceptor.accept(client).await else { continue };
+            let engine = endpoint().trim_start_matches("http://");
+            let mut engine = TcpStream::connect(engine).await.expect("the engine is there");
+            tokio::spawn(async move { copy_bidirectional(&mut client, &mut engine).await });
+        }
+    });
+    (format!("https://localhost:{port}"), cert.pem())
 }
 
 /// Invokes the binary on an update of the unit U, and returns status and body of the answer.
@@ -94,4 +133,28 @@ async fn the_binary_starts_whether_dynamodb_is_there_or_not() {
         let answer = update(&mut environment, Duration::from_millis(1300)).await;
         assert_eq!(answer, (json!(503), json!(UNAVAILABLE)), "{endpoint}");
     }
+}
+
+#[tokio::test]
+async fn the_binary_trusts_the_certificate_that_it_is_told_to_and_no_other() {
+    const DISTRUST: &str =
+        "DynamoDB's certificate is not from Amazon's roots: trusting the system's from now on";
+    world(async |world| {
+        world.unit("U", &["m"], &["d"]).await;
+        let (endpoint, certificate) = tls_before_engine().await;
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let file = folder.join("process-roots.pem");
+        fs::write(&file, certificate).expect("it is written");
+        let told = [("SSL_CERT_FILE", file.to_str().expect("UTF-8"))];
+        for (variables, expected) in [(&told[..], json!(200)), (&[], json!(503))] {
+            let log = folder.join("process-log");
+            let stdout = File::create(&log).expect("it is created");
+            let mut environment = start_with(&endpoint, &world.tables, variables, stdout.into()).await;
+            let (status, body) = update(&mut environment, Duration::from_millis(1500)).await;
+            assert_eq!(status, expected, "{body}");
+            let log = fs::read_to_string(&log).expect("it is read");
+            assert_eq!(log.matches(DISTRUST).count(), usize::from(variables.is_empty()), "{log}");
+        }
+    })
+    .await;
 }
