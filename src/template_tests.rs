@@ -78,6 +78,8 @@ fn every_environment_variable_is_given_and_used() {
     // Lambda's own, and the one for somebody who debugs.
     assert!(used.remove("AWS_LAMBDA_FUNCTION_NAME"));
     assert!(used.remove("AWS_LAMBDA_LOG_LEVEL") && used.remove("RUST_LOG"));
+    // For an endpoint of somebody's own.
+    assert!(used.remove("SSL_CERT_FILE") && used.remove("SSL_CERT_DIR"));
     assert!(!function["LoggingConfig"]["ApplicationLogLevel"].is_null());
     // The SDK's.
     used.insert("AWS_ENDPOINT_URL_DYNAMODB".into());
