@@ -68,7 +68,7 @@ fn asked(members: usize) -> (Caller, Update) {
     let mut call = call(&event_of(members));
     let credentials = call.credentials.take().expect("the event has some");
     let update = update(call);
-    let caller = credentials.judge(caller_items(), 0.0).expect("the caller may");
+    let caller = credentials.judge(&mut caller_items(), 0.0).expect("the caller may");
     (caller, update)
 }
 

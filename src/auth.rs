@@ -57,11 +57,11 @@ impl Credentials {
         &self.user
     }
 
-    /// Judges the items read by [`Self::keys`].
+    /// Judges the items read by [`Self::keys`], which are taken out of what was read.
     ///
     /// # Errors
     /// Not logged in, deactivated or not permitted, the first that applies.
-    pub fn judge(&self, mut items: Items, now_epoch_seconds: f64) -> Result<Caller, Error> {
+    pub fn judge(&self, items: &mut Items, now_epoch_seconds: f64) -> Result<Caller, Error> {
         let [token_key, user_key, permission_key] = self.keys();
 
         let token = items.take(&token_key).ok_or(Error::NotLoggedIn)?;
@@ -100,7 +100,7 @@ impl From<Corrupt> for Error {
 
 /// The tokens that have authenticated in this execution environment, each with its user: shown by another
 /// one, a token must cost what an unknown one does, or the time would tell that it is somebody's. They decide
-/// only when the unit is read, beside the caller's items or after them; every request is judged on what it
+/// only when the unit is read, with the caller's items or after them; every request is judged on what it
 /// reads.
 ///
 /// This is a `std::sync::Mutex` and not a Tokio mutex because it is never held across an await point.

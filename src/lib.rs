@@ -32,7 +32,6 @@ use std::time::Instant;
 
 use aws_config::SdkConfig;
 use futures_util::FutureExt;
-use futures_util::future::join;
 use lambda_http::LambdaEvent;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -206,19 +205,21 @@ impl Function {
         let Call { unit, credentials, body } = call;
         let credentials = credentials.ok_or(Error::NotLoggedIn)?;
 
-        // Authenticate and load. A token that has authenticated here before has both read at once; for any
-        // other, a stranger's perhaps, nothing more is parsed or read until the caller is known.
-        let reading_caller = self.store.read(credentials.keys(), budget);
-        let loading = async {
-            let update = Update::parse(unit, body)?;
-            let items = self.store.read(load::keys(&update, credentials.user()), budget).await?;
-            Ok::<_, Error>((update, items))
-        };
-        let (caller, (update, items)) = if self.seen.contains(&credentials) {
-            let (caller_items, loading) = join(reading_caller, loading).await;
-            (self.authenticate(&credentials, caller_items?, now, told)?, loading?)
+        // Authenticate and load. For a token that has authenticated here before, one read brings all; for any other, a
+        // stranger's perhaps, nothing more is parsed or read until the caller is known.
+        let (caller, update, items) = if self.seen.contains(&credentials) {
+            // What is wrong with the body is told after what is wrong with the caller.
+            let update = Update::parse(unit, body);
+            let more = update.iter().flat_map(|update| load::keys(update, credentials.user()));
+            let mut items = self.store.read(credentials.keys().into_iter().chain(more), budget).await?;
+            let caller = self.authenticate(&credentials, &mut items, now, told)?;
+            (caller, update?, items)
         } else {
-            (self.authenticate(&credentials, reading_caller.await?, now, told)?, loading.await?)
+            let mut items = self.store.read(credentials.keys(), budget).await?;
+            let caller = self.authenticate(&credentials, &mut items, now, told)?;
+            let update = Update::parse(unit, body)?;
+            let items = self.store.read(load::keys(&update, &caller.id), budget).await?;
+            (caller, update, items)
         };
         let mut loaded = Loaded::new(&update, &caller, items);
         told.unit = loaded.unit.is_some().then(|| update.unit.to_string());
@@ -251,7 +252,7 @@ impl Function {
     fn authenticate(
         &self,
         credentials: &Credentials,
-        items: Items,
+        items: &mut Items,
         now: OffsetDateTime,
         told: &mut Told,
     ) -> Result<Caller, Error> {

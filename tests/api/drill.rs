@@ -22,9 +22,8 @@ pub enum Position {
     Caller,
     /// Unit, departments and monitors, after the caller is known.
     Unit,
-    /// Both at once, for a token that was seen before.
-    SeenCaller,
-    SeenUnit,
+    /// All of these, for a token that was seen before.
+    Seen,
     /// Items that a plan with too many changes takes to be as it needs them.
     Extra,
     /// The transaction.
@@ -34,11 +33,10 @@ pub enum Position {
 }
 
 impl Position {
-    pub const ALL: [(Self, &str); 7] = [
+    pub const ALL: [(Self, &str); 6] = [
         (Self::Caller, "caller"),
         (Self::Unit, "unit"),
-        (Self::SeenCaller, "caller, seen token"),
-        (Self::SeenUnit, "unit, seen token"),
+        (Self::Seen, "both, seen token"),
         (Self::Extra, "extra read"),
         (Self::Transaction, "transaction"),
         (Self::AfterRefused, "after a refused one"),
@@ -55,9 +53,10 @@ impl Position {
     fn is_at(self, sent: &Sent) -> bool {
         let is_of_caller = sent.body.contains("PERMISSION#");
         match self {
-            Self::Caller | Self::SeenCaller => is_of_caller,
-            Self::Unit | Self::SeenUnit => !sent.is_write && !is_of_caller,
+            Self::Caller => is_of_caller,
+            Self::Unit => !sent.is_write && !is_of_caller,
             Self::Extra => !sent.is_write && !is_of_caller && !sent.body.contains("UNIT#"),
+            Self::Seen => !sent.is_write,
             Self::Transaction => sent.is_write,
             Self::AfterRefused => sent.is_write && sent.number > 0,
         }
@@ -142,7 +141,7 @@ async fn update_through(world: &World, case: &Case, drill: &Drill) -> Option<Out
     });
     let sdk = faulty.sdk()(world.sdk.clone());
     let function = Function::new(&sdk, world.tables.clone());
-    if matches!(position, Position::SeenCaller | Position::SeenUnit) {
+    if position == Position::Seen {
         assert_eq!(invoke(&function, &event(&case.unit, "{"), None).await.status_code, 400);
     }
     let mut before = world.items().await;
