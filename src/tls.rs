@@ -22,8 +22,8 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 const AMAZON_ROOTS: &[u8] = include_bytes!("amazon-roots.pem");
 
 /// The client for [`Function`](crate::Function)'s SDK configuration. It trusts Amazon's own roots; should
-/// DynamoDB's certificate not be from these any more, it trusts the system's from then on. Of the system's
-/// 150, parsing takes a fifth of an init's CPU time.
+/// DynamoDB's certificate not be from these any more, it trusts the system's from then on. Parsing those, some
+/// 150, would take a fifth of every init's CPU time.
 ///
 /// `SSL_CERT_FILE` and `SSL_CERT_DIR` say instead what is trusted, and then nothing else is.
 pub fn http_client() -> SharedHttpClient {
