@@ -7,6 +7,7 @@ mod auth;
 mod budget;
 mod error;
 mod event;
+mod failure;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod id;
@@ -32,6 +33,7 @@ use std::time::Instant;
 
 use aws_config::SdkConfig;
 use futures_util::FutureExt;
+use futures_util::future::join;
 use lambda_http::LambdaEvent;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -44,6 +46,7 @@ use budget::{Budget, Tries};
 use error::Error;
 use event::Call;
 use id::UserId;
+use item::Key;
 use load::Loaded;
 use metrics::Report;
 use plan::{Next, Plan};
@@ -208,12 +211,17 @@ impl Function {
         // Authenticate and load. For a token that has authenticated here before, one read brings all; for any other, a
         // stranger's perhaps, nothing more is parsed or read until the caller is known.
         let (caller, update, items) = if self.seen.contains(&credentials) {
-            // What is wrong with the body is told after what is wrong with the caller.
+            // What is wrong with the body, or fails with the rest, is told after what is wrong with the caller.
             let update = Update::parse(unit, body);
             let more = update.iter().flat_map(|update| load::keys(update, credentials.user()));
-            let mut items = self.store.read(credentials.keys().into_iter().chain(more), budget).await?;
+            let mut keys: Vec<Key> = credentials.keys().into_iter().chain(more).collect();
+            let rest = keys.split_off(keys.len().min(store::MAX_KEYS));
+            let (items, rest) = join(self.store.read(keys, budget), self.store.read(rest, budget)).await;
+            let mut items = items?;
             let caller = self.authenticate(&credentials, &mut items, now, told)?;
-            (caller, update?, items)
+            let update = update?;
+            items.extend(rest?);
+            (caller, update, items)
         } else {
             let mut items = self.store.read(credentials.keys(), budget).await?;
             let caller = self.authenticate(&credentials, &mut items, now, told)?;

@@ -1,5 +1,7 @@
 //! Rows 3 to 5 of the contract: who may call, judged anew on every request.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_util::future::{BoxFuture, FutureExt};
@@ -7,7 +9,7 @@ use livechat_units::{Function, hashed_token};
 use serde_json::{Value, json};
 use tracing::level_filters::LevelFilter;
 
-use crate::faulty::Faulty;
+use crate::faulty::{Faulty, exception};
 use crate::logs;
 use crate::world::{
     ADMIN, INTERNAL, NOT_LOGGED_IN, TOKEN, World, assert_refused, assert_success, body, event, invoke, world,
@@ -175,6 +177,32 @@ async fn what_is_gone_is_gone_from_the_next_request_on() {
         })
         .await;
     }
+}
+
+/// A token that was seen before has more read with it, and what becomes of that is not for its bearer to learn.
+#[tokio::test]
+async fn a_refusal_comes_before_what_fails_with_the_rest() {
+    let fails = Arc::new(AtomicBool::new(false));
+    let is_failing = fails.clone();
+    let faulty = Faulty::new(move |sent| {
+        let is_rest = !sent.is_write && !sent.body.contains("PERMISSION#");
+        (is_rest && is_failing.load(Ordering::Relaxed)).then(|| exception("AccessDeniedException"))
+    });
+    world_through(faulty.sdk(), async |world| {
+        world.unit("U", &[], &[]).await;
+        world.token("t", ADMIN, json!({})).await;
+        assert_success(&world.send(&event_of("t", ADMIN)).await, "U", 0, 0);
+        world.delete_token("t").await;
+        fails.store(true, Ordering::Relaxed);
+        let departments: Vec<String> = (0..150).map(|n| format!("d{n}")).collect();
+        let departments: Vec<&str> = departments.iter().map(String::as_str).collect();
+        let mut event = event_of("t", ADMIN);
+        event["body"] = body(&[], &departments).into();
+        let reads = faulty.keys_read().len();
+        assert_refused(&world.invoke(&event).await, 401, NOT_LOGGED_IN);
+        assert_eq!(faulty.keys_read()[reads..].iter().sum::<usize>(), 154);
+    })
+    .await;
 }
 
 #[tokio::test]
