@@ -43,7 +43,8 @@ fn client(trusted: TrustStore) -> SharedHttpClient {
         let tls = TlsContext::builder().with_trust_store(trusted.clone()).build();
         let mut connector = ConnectorBuilder::default()
             .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-            .tls_context(tls.unwrap_or_default());
+            // Not the default context, which would trust others.
+            .tls_context(tls.expect("it never fails"));
         connector.set_connector_settings(settings.cloned());
         connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
         connector.set_proxy_config(Some(ProxyConfig::from_env()));
@@ -107,24 +108,40 @@ pub(crate) fn is_untrusted(error: &(dyn StdError + 'static)) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use aws_sdk_dynamodb::Client;
-    use aws_sdk_dynamodb::config::{BehaviorVersion, Config, Credentials, Region};
-    use rcgen::{CertifiedKey, generate_simple_self_signed};
-    use sha2::{Digest, Sha256};
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
-    use tokio_rustls::TlsAcceptor;
-    use tokio_rustls::rustls::ServerConfig;
-    use tokio_rustls::rustls::pki_types::pem::PemObject;
-    use tokio_rustls::rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+#[path = "../tests/api/certificate.rs"]
+mod certificate;
 
+#[cfg(test)]
+mod tests {
+    use std::sync::OnceLock;
+
+    use aws_sdk_dynamodb::Client;
+    use aws_sdk_dynamodb::config::Builder;
+    use sha2::{Digest, Sha256};
+    use tokio::io::copy_bidirectional;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::rustls::pki_types::CertificateDer;
+    use tokio_rustls::rustls::pki_types::pem::PemObject;
+    use unitctl::engine;
+
+    use super::certificate::acceptor;
     use super::*;
 
-    /// A server that answers `{}` to `{}`, and what it is trusted by.
+    /// DynamoDB behind TLS, and what it is trusted by.
     struct Server {
-        certificate: CertifiedKey<rcgen::KeyPair>,
+        acceptor: TlsAcceptor,
+        certificate: String,
         port: u16,
+    }
+
+    fn dynamodb() -> &'static str {
+        static ENDPOINT: OnceLock<String> = OnceLock::new();
+        ENDPOINT.get_or_init(|| engine::serve_in_background().expect("the engine starts"))
+    }
+
+    async fn listen(port: u16) -> TcpListener {
+        TcpListener::bind(("127.0.0.1", port)).await.expect("the port is free")
     }
 
     impl Server {
@@ -136,94 +153,78 @@ mod tests {
 
         /// One that does not listen yet.
         async fn absent() -> Self {
-            let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-            Self { certificate: generate_simple_self_signed(["localhost".to_owned()]).unwrap(), port }
+            let (acceptor, certificate) = acceptor();
+            let port = listen(0).await.local_addr().expect("it is bound").port();
+            Self { acceptor, certificate, port }
         }
 
         async fn listen(&self) {
-            let CertifiedKey { cert, signing_key } = &self.certificate;
-            let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der());
-            let config = ServerConfig::builder()
-                .with_no_client_auth()
-                .with_single_cert(vec![cert.der().clone()], key.into())
-                .unwrap();
-            let acceptor = TlsAcceptor::from(Arc::new(config));
-            let listener = TcpListener::bind(("127.0.0.1", self.port)).await.unwrap();
+            let (listener, acceptor) = (listen(self.port).await, self.acceptor.clone());
             tokio::spawn(async move {
-                loop {
-                    let (stream, _) = listener.accept().await.unwrap();
+                while let Ok((stream, _)) = listener.accept().await {
+                    // Who does not trust the certificate goes away.
                     let Ok(mut stream) = acceptor.accept(stream).await else { continue };
-                    tokio::spawn(async move {
-                        let mut request = Vec::new();
-                        while stream.read_buf(&mut request).await.unwrap_or(0) > 0 {
-                            if request.ends_with(b"{}") {
-                                request.clear();
-                                let response = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
-                                stream.write_all(response).await.unwrap();
-                            }
-                        }
-                    });
+                    let engine = TcpStream::connect(dynamodb().trim_start_matches("http://")).await;
+                    let mut engine = engine.expect("the engine is there");
+                    tokio::spawn(async move { copy_bidirectional(&mut stream, &mut engine).await });
                 }
             });
         }
 
         fn trust(&self) -> TrustStore {
-            TrustStore::empty().with_pem_certificate(self.certificate.cert.pem())
-        }
-
-        /// Whether each of some requests, one after the other, is answered.
-        async fn answers(&self, client: &Client, requests: usize) -> Vec<bool> {
-            let mut answers = Vec::new();
-            for _ in 0..requests {
-                answers.push(client.list_tables().send().await.is_ok());
-            }
-            answers
+            TrustStore::empty().with_pem_certificate(self.certificate.clone())
         }
 
         fn client(&self, http: SharedHttpClient) -> Client {
-            let config = Config::builder()
-                .behavior_version(BehaviorVersion::latest())
-                .region(Region::new("us-east-1"))
-                .credentials_provider(Credentials::for_tests())
-                .endpoint_url(format!("https://localhost:{}", self.port))
-                .retry_config(aws_config::retry::RetryConfig::disabled())
-                .http_client(http);
+            let sdk = engine::sdk_config(&format!("https://localhost:{}", self.port));
+            let retries = aws_config::retry::RetryConfig::disabled();
+            let config = Builder::from(&sdk).retry_config(retries).http_client(http);
             Client::from_conf(config.build())
         }
     }
 
-    async fn nobody() -> TrustStore {
-        Server::absent().await.trust()
+    /// An authority that no server has a certificate from.
+    fn nobody() -> TrustStore {
+        TrustStore::empty().with_pem_certificate(acceptor().1)
+    }
+
+    /// Whether each of some requests, one after the other, is answered.
+    async fn answers(client: &Client, requests: usize) -> Vec<bool> {
+        let mut answers = Vec::new();
+        for _ in 0..requests {
+            answers.push(client.list_tables().send().await.is_ok());
+        }
+        answers
     }
 
     #[tokio::test]
     async fn a_certificate_from_the_first_roots_does() {
         let server = Server::start().await;
-        let client = server.client(first_of(client(server.trust()), client(nobody().await)));
-        assert_eq!(server.answers(&client, 3).await, [true, true, true]);
+        let client = server.client(first_of(client(server.trust()), client(nobody())));
+        assert_eq!(answers(&client, 3).await, [true, true, true]);
     }
 
     #[tokio::test]
     async fn a_certificate_from_other_roots_does_after_the_first_request() {
         let server = Server::start().await;
-        let client = server.client(first_of(client(nobody().await), client(server.trust())));
-        assert_eq!(server.answers(&client, 3).await, [false, true, true]);
+        let client = server.client(first_of(client(nobody()), client(server.trust())));
+        assert_eq!(answers(&client, 3).await, [false, true, true]);
     }
 
     #[tokio::test]
     async fn a_certificate_from_nowhere_never_does() {
         let server = Server::start().await;
-        let client = server.client(first_of(client(nobody().await), client(nobody().await)));
-        assert_eq!(server.answers(&client, 3).await, [false, false, false]);
+        let client = server.client(first_of(client(nobody()), client(nobody())));
+        assert_eq!(answers(&client, 3).await, [false, false, false]);
     }
 
     #[tokio::test]
     async fn an_absent_server_says_nothing_of_its_certificate() {
         let server = Server::absent().await;
-        let client = server.client(first_of(client(server.trust()), client(nobody().await)));
-        assert_eq!(server.answers(&client, 2).await, [false, false]);
+        let client = server.client(first_of(client(server.trust()), client(nobody())));
+        assert_eq!(answers(&client, 2).await, [false, false]);
         server.listen().await;
-        assert_eq!(server.answers(&client, 2).await, [true, true]);
+        assert_eq!(answers(&client, 2).await, [true, true]);
     }
 
     /// The roots are those of the repository, by the hashes of their public keys that it publishes.
@@ -231,8 +232,8 @@ mod tests {
     fn the_roots_are_amazon_trust_services() {
         let roots: Vec<String> = CertificateDer::pem_slice_iter(AMAZON_ROOTS)
             .map(|root| {
-                let root = root.unwrap();
-                let anchor = webpki::anchor_from_trusted_cert(&root).unwrap();
+                let root = root.expect("it is PEM");
+                let anchor = webpki::anchor_from_trusted_cert(&root).expect("it is a certificate");
                 let key = anchor.subject_public_key_info.as_ref();
                 // Without the head of the sequence that it is.
                 let head: &[u8] = match key.len() {

@@ -59,15 +59,15 @@ pub struct Bench {
     pub times: Times,
     pub function: PathBuf,
     pub noop: PathBuf,
-    pub raw: PathBuf,
+    raw: PathBuf,
     pub data: Data,
     pub proxy: Proxy,
     /// Amazon's roots and the proxy's in their company: what the function parses on AWS, and one more.
-    pub amazon_roots: PathBuf,
+    amazon_roots: PathBuf,
     /// The system's roots and the proxy's.
-    pub system_roots: PathBuf,
+    system_roots: PathBuf,
     /// The proxy's alone: a floor loads no more than it needs.
-    pub one_root: PathBuf,
+    one_root: PathBuf,
 }
 
 /// What one update took.
@@ -98,12 +98,11 @@ impl Bench {
         fs::create_dir_all(&folder)?;
         // Copies, so that all files are of one age: of one just written the kernel maps more at a time, and a start has
         // up to a twentieth fewer page faults.
-        let [function, noop, raw] =
-            [(function, "function"), (noop, "noop"), (raw, "raw")].map(|(from, name)| {
-                let to = folder.join(name);
-                fs::copy(from, &to).map(|_| to)
-            });
-        let (function, noop, raw) = (function?, noop?, raw?);
+        let copy = |from: PathBuf, name: &str| {
+            let to = folder.join(name);
+            fs::copy(from, &to).map(|_| to)
+        };
+        let (function, noop, raw) = (copy(function, "function")?, copy(noop, "noop")?, copy(raw, "raw")?);
         let [amazon_roots, system_roots, one_root] =
             ["amazon-roots.pem", "system-roots.pem", "one-root.pem"].map(|file| folder.join(file));
         let system = SYSTEM_ROOTS.iter().find_map(|file| fs::read_to_string(file).ok());

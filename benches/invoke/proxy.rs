@@ -18,13 +18,12 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 use tokio_rustls::server::TlsStream;
+
+use crate::certificate::acceptor;
 
 /// The proxy, for as long as the process runs.
 pub struct Proxy {
@@ -55,13 +54,7 @@ struct Shared {
 impl Proxy {
     /// Starts a proxy before the engine at this address.
     pub async fn start(engine: &str) -> Result<Self> {
-        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()])?;
-        let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der());
-        let mut config = ServerConfig::builder()
-            .with_no_client_auth()
-            .with_single_cert(vec![cert.der().clone()], key.into())?;
-        // DynamoDB speaks no HTTP/2.
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let (acceptor, certificate) = acceptor();
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let endpoint = format!("https://localhost:{}", listener.local_addr()?.port());
         let shared = Arc::new(Shared {
@@ -74,9 +67,9 @@ impl Proxy {
             calls: Mutex::default(),
         });
         let app = Router::new().fallback(forward).with_state(shared.clone());
-        let listener = TlsListener { listener, acceptor: TlsAcceptor::from(Arc::new(config)) };
+        let listener = TlsListener { listener, acceptor };
         tokio::spawn(async move { axum::serve(listener, app).await });
-        Ok(Self { endpoint, certificate: cert.pem(), shared })
+        Ok(Self { endpoint, certificate, shared })
     }
 
     /// Delays every call by this much from now on.

@@ -11,9 +11,8 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::case::Case;
-use crate::world::{
-    Items, UNAVAILABLE, World, assert_invariants, assert_refused, body, event, invoke, world,
-};
+use crate::invariants::assert_invariants;
+use crate::world::{Items, UNAVAILABLE, World, assert_refused, body, event, invoke, world};
 
 /// Polls so many times at most; `None` if it takes more.
 async fn polled<T>(mut future: Pin<&mut impl Future<Output = T>>, times: usize) -> Option<T> {

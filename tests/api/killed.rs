@@ -13,9 +13,10 @@ use tokio::time::sleep;
 use unitctl::runtime_api::{Answer, Environment};
 
 use crate::case::Case;
+use crate::invariants::assert_invariants;
 use crate::logs;
 use crate::wire::{Proxy, Wire, proxy};
-use crate::world::{TOKEN, UNAVAILABLE, World, assert_invariants, body, endpoint, event, world};
+use crate::world::{TOKEN, UNAVAILABLE, World, body, endpoint, event, world};
 
 const TIME: Duration = Duration::from_secs(30);
 

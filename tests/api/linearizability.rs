@@ -17,12 +17,11 @@ use livechat_units::Function;
 use serde_json::Value;
 
 use crate::intercept::{intercepted, plain};
+use crate::invariants::broken_invariant;
 use crate::model::reference::{Stored, department_key, unit_key};
 use crate::model::steps::{Id, Name, Step, at_first};
 use crate::model::tables::ModelTables;
-use crate::world::{
-    BUSY, Items, UNAVAILABLE, UNIT_NOT_FOUND, broken_invariant, cases, invoke, json_of, set, text,
-};
+use crate::world::{BUSY, Items, UNAVAILABLE, UNIT_NOT_FOUND, cases, invoke, json_of, set, text};
 use history::{ADMIN, Event, LEAD, Outcome, Request, Unit, Units, is_linearizable, list};
 
 /// Most of the time is pauses between tries, so that many histories side by side cost little more.

@@ -3,6 +3,7 @@
 
 mod authentication;
 mod case;
+mod certificate;
 mod contention;
 mod death;
 mod drill;
@@ -12,6 +13,7 @@ mod faulty;
 mod hostile;
 mod input;
 mod intercept;
+mod invariants;
 mod killed;
 mod limits;
 mod linearizability;

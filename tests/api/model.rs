@@ -13,7 +13,8 @@ use std::thread;
 
 use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
 
-use crate::world::{broken_invariant, cases, invoke};
+use crate::invariants::broken_invariant;
+use crate::world::{cases, invoke};
 use random::sequences;
 use steps::{Step, at_first};
 use tables::{ModelTables, difference};

@@ -8,15 +8,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use livechat_units::Tables;
-use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::{Value, json};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 use unitctl::runtime_api::Environment;
 
+use crate::certificate::acceptor;
 use crate::world::{UNAVAILABLE, body, endpoint, event, world};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_livechat-units");
@@ -40,14 +37,7 @@ async fn start_with(
 /// Puts TLS before the engine, with a certificate that nobody knows. Returns the endpoint, and the certificate
 /// in PEM.
 async fn tls_before_engine() -> (String, String) {
-    let CertifiedKey { cert, signing_key } =
-        generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-    let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der());
-    let config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(vec![cert.der().clone()], key.into())
-        .expect("it is the certificate's key");
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let (acceptor, certificate) = acceptor();
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let port = listener.local_addr().expect("it is bound").port();
     tokio::spawn(async move {
@@ -59,7 +49,7 @@ async fn tls_before_engine() -> (String, String) {
             tokio::spawn(async move { copy_bidirectional(&mut client, &mut engine).await });
         }
     });
-    (format!("https://localhost:{port}"), cert.pem())
+    (format!("https://localhost:{port}"), certificate)
 }
 
 /// Invokes the binary on an update of the unit U, and returns status and body of the answer.

@@ -12,11 +12,12 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::intercept::plain;
+use crate::invariants::broken_invariant;
 use crate::model::random::{disagreements, updates};
 use crate::model::reference::{Stored, put_set, unit_key};
 use crate::model::steps::{Broken, Caller, Id, Name, Step, at_first};
 use crate::model::tables::{ModelTables, difference};
-use crate::world::{broken_invariant, cases, invoke, set};
+use crate::world::{cases, invoke, set};
 use torn::{Call, Key, Tearing, Torn};
 
 /// One row of cases, in the same tables.
