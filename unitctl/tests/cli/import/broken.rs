@@ -1,0 +1,154 @@
+//! What can not be imported, and what keeps an import from starting.
+
+use std::fs;
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_lines_are_told_and_the_rest_is_imported() {
+    let folder = export(&[], &[], &[], &[]);
+    let hash = livechat_units::hashed_token("a token");
+    let token = |token: Value| {
+        json!({ "_id": "t", "services": { "resume": { "loginTokens": [token] } } }).to_string()
+    };
+    let long_id = "x".repeat(513);
+    let large = "x".repeat(410_000);
+    let users = [
+        (r#"{"_id":"good","username":"good"}"#.to_owned(), None),
+        (r#"{"_id":"cut","#.into(), Some("not JSON: EOF while parsing a value in column 13")),
+        ("[1]x".into(), Some("not JSON: trailing characters in column 4")),
+        ("5".into(), Some("not a document, which would be in braces")),
+        (r#"{"username":"x"}"#.into(), Some("no _id")),
+        (r#"{"_id":""}"#.into(), Some("_id is empty or over 512 bytes")),
+        (format!(r#"{{"_id":"{long_id}"}}"#), Some("_id is empty or over 512 bytes")),
+        (r#"{"_id":{"$oid":"5fd7a0b6c2d3e4f5a6b7c8d9"}}"#.into(), None),
+        (r#"{"_id":5}"#.into(), Some("_id is a number and not a string")),
+        (r#"{"_id":"a","username":{}}"#.into(), Some("username is an object and not a string")),
+        (r#"{"_id":"a","roles":"admin"}"#.into(), Some("roles is a string and not an array of strings")),
+        (r#"{"_id":"a","roles":[1]}"#.into(), Some("roles is an array and not an array of strings")),
+        (r#"{"_id":"a","active":"yes"}"#.into(), Some("active is a string and not true or false")),
+        (
+            token(json!({ "when": { "$date": "2021-12-06T14:40:59.478Z" } })),
+            Some("login token 0: no hashedToken"),
+        ),
+        (
+            token(json!({ "hashedToken": "secret" })),
+            Some("login token 0: hashedToken is no SHA-256 in base64"),
+        ),
+        (
+            token(json!({ "hashedToken": format!("{}=", "?".repeat(43)) })),
+            Some("login token 0: hashedToken is no SHA-256 in base64"),
+        ),
+        (token(json!({ "hashedToken": hash })), Some("login token 0: no date in when, and so no end")),
+        (
+            token(json!({ "hashedToken": hash, "when": "2021" })),
+            Some(r#"login token 0: when: "2021" is no date, which would be {"$date": ...}"#),
+        ),
+        (
+            format!(r#"{{"_id":"large","username":"{large}"}}"#),
+            Some("410026 bytes, and an item holds 409600"),
+        ),
+    ];
+    let departments = [
+        (unit("U", 0, 1).to_string(), None),
+        (department("d", Some("U")).to_string(), None),
+        (r#"{"_id":"e"}"#.into(), Some("no name")),
+        (r#"{"_id":"u","type":"u"}"#.into(), Some("no name")),
+        (r#"{"_id":"e","name":"e","parentId":5}"#.into(), Some("parentId is a number and not a string")),
+        (
+            r#"{"_id":"e","name":"e","_updatedAt":"x"}"#.into(),
+            Some(r#"_updatedAt: "x" is no date, which would be {"$date": ...}"#),
+        ),
+        (
+            r#"{"_id":"e","name":"e","n":{"$numberDouble":"NaN"}}"#.into(),
+            Some("n: the number NaN is beyond what DynamoDB stores"),
+        ),
+        (r#"{"_id":"e","name":"e","pk":1}"#.into(), Some("a field pk, which is the name of a key attribute")),
+        (
+            department("d", Some("U")).to_string(),
+            Some("the same _id as a document before; the last one counts"),
+        ),
+    ];
+    let permissions = [
+        (permission().to_string(), None),
+        (r#"{"_id":"","roles":[]}"#.into(), Some("_id is empty or over 512 bytes")),
+        (r#"{"_id":"p","roles":{}}"#.into(), Some("roles is an object and not an array of strings")),
+    ];
+    let monitors = [
+        (r#"{"unitId":"U"}"#.to_owned(), Some("no monitorId")),
+        (r#"{"monitorId":"good"}"#.into(), Some("no unitId")),
+        (r#"{"monitorId":"good","unitId":""}"#.into(), Some("unitId is empty or over 512 bytes")),
+    ];
+    let mut expected = Vec::new();
+    for (file, lines) in FILES.into_iter().zip([&users[..], &permissions, &departments, &monitors]) {
+        let text: String = lines.iter().map(|(line, _)| format!("{line}\n")).collect();
+        write(&folder, file, &text);
+        expected.extend(lines.iter().enumerate().filter_map(|(number, (_, reason))| {
+            reason.map(|reason| format!("broken: {file}, line {}: {reason}", number + 1))
+        }));
+    }
+    expected.sort();
+
+    let world = world().await;
+    let run = world.import(folder.path(), &[]);
+    assert_eq!(lines(&run, &["broken"]), expected);
+    assert!(run.stdout.ends_with(&format!("0 units kept, 0 repairs, {} broken lines\n", expected.len())));
+    assert_eq!((run.code, run.stderr.as_str()), (3, ""));
+    assert!(!run.stdout.contains("secret"), "a token may stand where its hash belongs");
+    let keys: Vec<String> = world.items().await.into_keys().collect();
+    assert_eq!(
+        keys,
+        [
+            "DEPARTMENT#d DEPARTMENT",
+            "PERMISSION#manage-livechat-units PERMISSION",
+            "UNIT#U UNIT",
+            "USER#5fd7a0b6c2d3e4f5a6b7c8d9 USER",
+            "USER#good USER",
+            "USER#t USER",
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strict_stops_at_the_first_broken_line() {
+    let world = world().await;
+    let folder = export(&[admin()], &[permission()], &[unit("U", 0, 0)], &[]);
+    write(&folder, FILES[2], "{\"_id\":\"u\"}\n{}\n");
+    let run = world.import(folder.path(), &["--strict"]);
+    let error = "error: rocketchat_livechat_department.json, line 1: no name\n";
+    assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (1, "", error));
+    // Units and departments are looked at before anything is written.
+    assert!(world.items().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_keeps_an_import_from_starting_is_told() {
+    let world = world().await;
+    let folder = export(&[], &[], &[], &[]);
+    fs::remove_file(folder.path().join(FILES[3])).expect("it was there");
+    let run = world.import(folder.path(), &[]);
+    let path = folder.path().join(FILES[3]);
+    assert_eq!(
+        (run.code, run.stderr),
+        (
+            1,
+            format!(
+                "error: opening {}: the collection rocketchat_livechat_unit_monitors is needed: No such file or directory (os error 2)\n",
+                path.display()
+            )
+        )
+    );
+
+    let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_unitctl"));
+    command.args(["import", "."]).env_remove("TOKENS_TABLE").env_remove("LIVECHAT_TABLE");
+    command.env("AWS_REGION", "eu-west-1");
+    let result = crate::world::run(command);
+    assert_eq!(
+        (result.code, result.stderr.as_str()),
+        (1, "error: which tables? Give --stack, or --tokens-table, or set TOKENS_TABLE in the environment\n")
+    );
+
+    let run = world.import(&sample(), &["--livechat-table", "no-such-table"]);
+    assert_eq!((run.code, run.stdout.as_str()), (1, ""));
+    assert_eq!(run.stderr, "error: there is no table no-such-table in this region and account\n");
+}
