@@ -6,8 +6,12 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use divan::{Bencher, black_box};
-use livechat_units::item::Item;
-use livechat_units::steps::{Call, Caller, Items, Loaded, Next, Update, action_item, plan};
+use livechat_units::auth::Caller;
+use livechat_units::dynamodb::to_transact_item;
+use livechat_units::item::{Item, Items};
+use livechat_units::load::Loaded;
+use livechat_units::plan::{Next, plan};
+use livechat_units::request::{ApiRequest, Update};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use unitctl::sample::{self, attribute};
@@ -47,7 +51,7 @@ fn load(bencher: Bencher<'_, '_>, members: usize) {
 fn planning(bencher: Bencher<'_, '_>, members: usize) {
     let (caller, update) = asked(members);
     let loaded = Loaded::new(&update, &caller, items_of(members));
-    bencher.bench_local(|| plan(&caller, black_box(&update), &loaded).ok());
+    bencher.bench_local(|| plan(&caller, black_box(&loaded)).ok());
 }
 
 /// The plan into the transaction.
@@ -55,10 +59,10 @@ fn planning(bencher: Bencher<'_, '_>, members: usize) {
 fn transaction(bencher: Bencher<'_, '_>, members: usize) {
     let (caller, update) = asked(members);
     let loaded = Loaded::new(&update, &caller, items_of(members));
-    let Ok(Next::Write(plan)) = plan(&caller, &update, &loaded) else { panic!("there is nothing to read") };
+    let Ok(Next::Write(plan)) = plan(&caller, &loaded) else { panic!("there is nothing to read") };
     bencher.bench_local(|| {
         let actions = black_box(&plan.actions).iter();
-        let items = actions.map(|action| action_item(action, "livechat", "2021-12-06T14:40:59.478Z"));
+        let items = actions.map(|action| to_transact_item(action, "livechat", "2021-12-06T14:40:59.478Z"));
         items.collect::<Result<Vec<_>, _>>().ok()
     });
 }
@@ -68,15 +72,15 @@ fn asked(members: usize) -> (Caller, Update) {
     let mut call = call(&event_of(members));
     let credentials = call.credentials.take().expect("the event has some");
     let update = update(call);
-    let caller = credentials.judge(&mut caller_items(), 0.0).expect("the caller may");
+    let caller = credentials.authorize(&mut caller_items(), 0.0).expect("the caller may");
     (caller, update)
 }
 
-fn call(event: &RawValue) -> Call {
-    Call::parse(event).expect("it is an event")
+fn call(event: &RawValue) -> ApiRequest {
+    ApiRequest::parse(event).expect("it is an event")
 }
 
-fn update(call: Call) -> Update {
+fn update(call: ApiRequest) -> Update {
     Update::parse(call.unit, call.body).expect("the body matches")
 }
 

@@ -1,4 +1,5 @@
-//! Who calls: credentials from the headers, judged on the token, user and permission just read.
+//! Authentication and authorization: credentials from the headers, checked against the stored token, user and
+//! permission.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -9,11 +10,13 @@ use sha2::{Digest, Sha256};
 
 use crate::error::Error;
 use crate::id::UserId;
-use crate::item::{Corrupt, Item, Key, MONITOR_ROLE, PERMISSION, Permission, Token, User};
-use crate::store::Items;
+use crate::item::{Item, Items, Key, MONITOR_ROLE, PERMISSION, Permission, Token, User};
 
-/// A token's hash and the user who shows it. The token itself is gone once this is made, so nothing
-/// further in can log or store it.
+/// The roles of users who see every unit, whatever other roles they have.
+const UNRESTRICTED_ROLES: [&str; 2] = ["admin", "livechat-manager"];
+
+/// The user id from the headers, and the hash of the token from the headers. The token itself is dropped when this is
+/// made, so that no later code can log or store it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     user: UserId,
@@ -24,27 +27,27 @@ pub struct Credentials {
 pub struct Caller {
     /// The user's id.
     pub id: UserId,
-    /// Sees only the units that they monitor: Rocket.Chat restricts `livechat-monitor` so, unless the
-    /// user is also a manager or an administrator.
+    /// True if the user sees only the units that they monitor. Rocket.Chat restricts the role `livechat-monitor` in this
+    /// way, unless the user is a manager or an administrator, too.
     pub is_restricted: bool,
-    /// The user's item, which may be wanted as a listed monitor's, too.
-    pub(crate) item: Item,
+    /// The user's item. The update needs it again if it lists the caller as a monitor.
+    pub item: Item,
 }
 
-/// A token as it is stored: base64 (standard, padded) of SHA-256 of its UTF-8 bytes, which is what
-/// Rocket.Chat keeps in `services.resume.loginTokens.hashedToken`.
+/// The stored form of a token: base64 (standard, padded) of the SHA-256 of its UTF-8 bytes. Rocket.Chat stores the same
+/// text in `services.resume.loginTokens.hashedToken`.
 pub fn hashed_token(token: &str) -> String {
     BASE64.encode(Sha256::digest(token))
 }
 
 impl Credentials {
-    /// `None` when the user id names nobody.
+    /// `None` when no user can have this id.
     pub fn parse(token: &str, user: &str) -> Option<Self> {
         Some(Self { user: UserId::parse(user)?, hashed_token: hashed_token(token) })
     }
 
-    /// The items that tell who this is.
-    pub(crate) fn keys(&self) -> [Key; 3] {
+    /// The keys of the items that [`Self::authorize`] needs.
+    pub fn keys(&self) -> [Key; 3] {
         [
             Key::Token(self.hashed_token.clone()),
             Key::User(self.user.clone()),
@@ -52,16 +55,16 @@ impl Credentials {
         ]
     }
 
-    /// The id that the caller claims.
-    pub(crate) fn user(&self) -> &UserId {
+    /// The user id from the headers, which is not proven yet.
+    pub fn claimed_user(&self) -> &UserId {
         &self.user
     }
 
-    /// Judges the items read by [`Self::keys`], which are taken out of what was read.
+    /// Checks the items that were read by [`Self::keys`], and takes them out of `items`.
     ///
     /// # Errors
-    /// Not logged in, deactivated or not permitted, the first that applies.
-    pub fn judge(&self, items: &mut Items, now_epoch_seconds: f64) -> Result<Caller, Error> {
+    /// The user is not logged in, deactivated or not permitted, the first of these that applies; or an item is corrupt.
+    pub fn authorize(&self, items: &mut Items, now_epoch_seconds: f64) -> Result<Caller, Error> {
         let [token_key, user_key, permission_key] = self.keys();
 
         let token = items.take(&token_key).ok_or(Error::NotLoggedIn)?;
@@ -69,7 +72,7 @@ impl Credentials {
         if token.user_id.as_deref() != Some(self.user.as_str()) {
             return Err(Error::NotLoggedIn);
         }
-        // Compared here since DynamoDB's TTL deletes days late.
+        // The function compares the expiry itself, because DynamoDB's TTL deletes items days late.
         if token.expires_at?.is_some_and(|expiry| expiry <= now_epoch_seconds) {
             return Err(Error::NotLoggedIn);
         }
@@ -87,29 +90,24 @@ impl Credentials {
         }
 
         let is_restricted =
-            user.has_role(MONITOR_ROLE) && !user.has_role("livechat-manager") && !user.has_role("admin");
+            user.has_role(MONITOR_ROLE) && !UNRESTRICTED_ROLES.iter().any(|role| user.has_role(role));
         Ok(Caller { id: self.user.clone(), is_restricted, item })
     }
 }
 
-impl From<Corrupt> for Error {
-    fn from(corrupt: Corrupt) -> Self {
-        Self::Internal(corrupt.into())
-    }
-}
-
-/// The tokens that have authenticated in this execution environment, each with its user: shown by another
-/// one, a token must cost what an unknown one does, or the time would tell that it is somebody's. They decide
-/// only when the unit is read, with the caller's items or after them; every request is judged on what it
-/// reads.
+/// The credentials that authenticated most recently in this execution environment. They decide only whether the unit is
+/// read together with the caller's items or after them. Every request is authorized by what it reads.
+///
+/// Token and user are remembered as a pair. If a token alone were remembered, a request with a known token and another
+/// user's id would take another time than one with an unknown token, and so would reveal that the token exists.
 ///
 /// This is a `std::sync::Mutex` and not a Tokio mutex because it is never held across an await point.
 #[derive(Default)]
-pub(crate) struct SeenTokens(Mutex<VecDeque<Credentials>>);
+pub(crate) struct SeenCredentials(Mutex<VecDeque<Credentials>>);
 
-impl SeenTokens {
-    /// An execution environment serves one request at a time and lives for hours; few callers are
-    /// active at once, and a forgotten one costs a round trip.
+impl SeenCredentials {
+    /// An execution environment serves one request at a time and lives for hours. Few callers are active at once, and a
+    /// request with forgotten credentials only takes one round trip more.
     const CAPACITY: usize = 256;
 
     pub(crate) fn contains(&self, credentials: &Credentials) -> bool {
@@ -124,13 +122,13 @@ impl SeenTokens {
         }
     }
 
-    /// A token that no longer authenticates must not go on making us read what its bearer lists.
+    /// Forgets credentials that no longer authenticate, so that their next request reads nothing but the caller's items.
     pub(crate) fn forget(&self, credentials: &Credentials) {
         self.lock().retain(|seen| seen != credentials);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Credentials>> {
-        // A panic while it was held can't have left half a change that matters.
+        // A panic while the lock was held leaves at worst one pair more or less in the list.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -150,15 +148,15 @@ mod tests {
     }
 
     #[test]
-    fn seen_tokens_are_bounded_and_the_oldest_goes_first() {
-        let seen = SeenTokens::default();
-        for n in 0..=SeenTokens::CAPACITY {
+    fn the_oldest_credentials_are_forgotten_beyond_the_capacity() {
+        let seen = SeenCredentials::default();
+        for n in 0..=SeenCredentials::CAPACITY {
             seen.remember(&credentials(&n.to_string()));
         }
         assert!(!seen.contains(&credentials("0")));
         assert!(seen.contains(&credentials("1")));
         seen.forget(&credentials("1"));
         assert!(!seen.contains(&credentials("1")));
-        assert_eq!(seen.lock().len(), SeenTokens::CAPACITY - 1);
+        assert_eq!(seen.lock().len(), SeenCredentials::CAPACITY - 1);
     }
 }

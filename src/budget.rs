@@ -1,4 +1,4 @@
-//! The time that one request may take, the tries it makes in it, and what it spends on the way.
+//! The time that one request may take, its retries within that time, and what it uses of DynamoDB.
 
 use std::future::Future;
 use std::sync::{Mutex, PoisonError};
@@ -8,104 +8,107 @@ use tokio::time::Instant;
 
 use crate::error::Error;
 
-/// A request ends by itself after this long, whatever Lambda would allow.
-const LONGEST: Duration = Duration::from_secs(10);
+/// The longest time budget, whatever time Lambda would allow.
+const MAX_TIME: Duration = Duration::from_secs(10);
 
-/// Kept back of Lambda's time for the answer: a 503 in time beats a timeout without words.
+/// The part of Lambda's remaining time that is kept for the answer, so that a 503 comes before Lambda's timeout.
 const RESERVE: Duration = Duration::from_secs(1);
 
-/// The pause before the second try is up to this long; it doubles with each try.
+/// The pause before the second try is at most this long. The limit doubles with each try.
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// When a request must be answered, and what it has spent.
+/// When a request must be answered, and what it has used of DynamoDB so far.
 pub struct Budget {
-    ends: Instant,
-    /// Never held across an await point, so a `std::sync::Mutex` does.
-    spent: Mutex<Spent>,
+    end: Instant,
+    /// This is a `std::sync::Mutex` and not a Tokio mutex because it is never held across an await point.
+    usage: Mutex<Usage>,
 }
 
-/// What a request has cost, for its log line and metrics.
+/// What a request used of DynamoDB, for its log line and metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Spent {
-    /// Calls to DynamoDB, failed ones included; reads made at once count each.
-    pub round_trips: u32,
-    /// TransactWriteItems among them.
-    pub attempts: u32,
-    /// Transactions that others were in the way of: failed conditions and conflicts.
+pub struct Usage {
+    /// Calls of DynamoDB, failed ones included. Reads that are sent at the same time count one each.
+    pub calls: u32,
+    /// The TransactWriteItems among the calls.
+    pub transactions: u32,
+    /// The transactions that lost a race against another update: a condition failed, or DynamoDB found a conflict.
     pub conflicts: u32,
-    /// Calls that DynamoDB throttled or did not answer well, and batches that it left unfinished.
+    /// The calls that DynamoDB throttled or did not answer properly, and the batches of which it processed nothing.
     pub failures: u32,
-    /// Read capacity units, as DynamoDB counts them. It tells none for what fails.
-    pub read_units: f64,
-    /// Write capacity units, likewise.
-    pub write_units: f64,
+    /// Read capacity units, as DynamoDB reports them. It reports none for a call that fails.
+    pub read_capacity: f64,
+    /// Write capacity units, as DynamoDB reports them. It reports none for a call that fails.
+    pub write_capacity: f64,
 }
 
 impl Budget {
-    /// Starts the clock. `deadline` is the invocation's, if it runs on Lambda.
+    /// Starts the clock. `deadline` is the invocation's, when the function runs on Lambda.
     pub fn start(deadline: Option<SystemTime>) -> Self {
-        let remaining = deadline.map_or(LONGEST + RESERVE, |deadline| {
+        let remaining = deadline.map_or(MAX_TIME + RESERVE, |deadline| {
             deadline.duration_since(SystemTime::now()).unwrap_or_default()
         });
-        let allowed = remaining.saturating_sub(RESERVE).min(LONGEST);
-        Self { ends: Instant::now() + allowed, spent: Mutex::default() }
+        let allowed = remaining.saturating_sub(RESERVE).min(MAX_TIME);
+        Self { end: Instant::now() + allowed, usage: Mutex::default() }
     }
 
-    /// What was spent so far.
-    pub fn spent(&self) -> Spent {
-        *self.spent.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What was used so far.
+    pub fn usage(&self) -> Usage {
+        *self.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn spend(&self, what: impl FnOnce(&mut Spent)) {
-        what(&mut self.spent.lock().unwrap_or_else(PoisonError::into_inner));
+    pub(crate) fn record(&self, change: impl FnOnce(&mut Usage)) {
+        change(&mut self.usage.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
-/// The tries at one thing. What failed last is what the caller is told when the time is over, but for
-/// `Busy` after `Unavailable`: a write that got no answer may be stored, and `Busy` says that nothing is.
-pub(crate) struct Tries<'a> {
+/// Retries of one operation. When the time budget ends, the last failure is returned, except that `Busy` never replaces
+/// `Unavailable`: `Busy` promises that nothing was stored, and a write without an answer may be stored.
+pub(crate) struct Retry<'a> {
     budget: &'a Budget,
     next_pause: Duration,
     failure: Option<Error>,
 }
 
-impl<'a> Tries<'a> {
+impl<'a> Retry<'a> {
     pub(crate) fn new(budget: &'a Budget) -> Self {
         Self { budget, next_pause: FIRST_PAUSE, failure: None }
     }
 
-    /// One try, cut off when the time is over.
+    /// Makes one try, which is cancelled when the time budget ends.
     pub(crate) async fn run<T>(&mut self, call: impl Future<Output = T>) -> Result<T, Error> {
-        // Not begun at all when it is over already: `timeout_at` would still send the request.
-        if Instant::now() < self.budget.ends {
-            if let Ok(output) = tokio::time::timeout_at(self.budget.ends, call).await {
+        // After the end no try is started, because `timeout_at` polls the call once and so would send the request.
+        if Instant::now() < self.budget.end {
+            if let Ok(output) = tokio::time::timeout_at(self.budget.end, call).await {
                 return Ok(output);
             }
-            // The failure before says more of the cause, unless it was `Busy`.
+            // An earlier `Unavailable` names a cause and is kept. `Busy` is dropped, because the cancelled call may
+            // have stored the update.
             self.failure = self.failure.take().filter(|failure| !matches!(failure, Error::Busy));
         }
-        Err(self.over())
+        Err(self.timeout_error())
     }
 
-    /// Waits before the next try, for a random part of a pause that doubles ("full jitter", AWS
-    /// Architecture Blog, "Exponential Backoff And Jitter"), or gives the failure back when the time
-    /// would be over then.
+    /// Waits before the next try. The pause is a random part of a limit that doubles with each try ("full jitter", AWS
+    /// Architecture Blog, "Exponential Backoff And Jitter").
+    ///
+    /// # Errors
+    /// The time budget would end during the pause.
     pub(crate) async fn pause(&mut self, failure: Error) -> Result<(), Error> {
         let pause = self.next_pause.mul_f64(fastrand::f64());
-        self.next_pause = (self.next_pause * 2).min(LONGEST_PAUSE);
+        self.next_pause = (self.next_pause * 2).min(MAX_PAUSE);
         if !matches!((&self.failure, &failure), (Some(Error::Unavailable(_)), Error::Busy)) {
             self.failure = Some(failure);
         }
-        if Instant::now() + pause >= self.budget.ends {
-            return Err(self.over());
+        if Instant::now() + pause >= self.budget.end {
+            return Err(self.timeout_error());
         }
         tokio::time::sleep(pause).await;
         Ok(())
     }
 
-    fn over(&mut self) -> Error {
+    fn timeout_error(&mut self) -> Error {
         self.failure.take().unwrap_or_else(|| Error::Unavailable("the time budget is over".into()))
     }
 }

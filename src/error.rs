@@ -1,69 +1,92 @@
-//! Everything that keeps an update from being answered with 200, and the response each becomes.
+//! The reasons why a request is not answered with 200, and the response to each.
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 
 use serde::Serialize;
 
+use crate::item::Corrupt;
+use crate::limits::{MAX_BODY_BYTES, MAX_ITEM_BYTES, MAX_TRANSACTION_ACTIONS};
 use crate::response::Response;
 
-/// Most bytes that a request's body may have, after base64.
-pub const MAX_BODY_BYTES: usize = 1024 * 1024;
-
-/// Most actions that one TransactWriteItems holds (DynamoDB Developer Guide, "Amazon DynamoDB
-/// Transactions: How it works").
-pub const MAX_ACTIONS: usize = 100;
-
-/// What went wrong inside; for the log, never for the client.
+/// The reason for a 5xx. It goes to the log and never to the client.
 pub type Cause = Box<dyn StdError + Send + Sync>;
 
-/// Why a request is not answered with 200. The variants stand in the order in which they are found.
+/// Why a request is not answered with 200. The variants stand in the order of the rows of docs/contract.md.
 #[derive(Debug)]
 pub enum Error {
-    /// Any path but the endpoint's.
+    /// The path is not the endpoint's.
     UnknownEndpoint,
-    /// The endpoint's path with another method than POST.
+    /// The path is the endpoint's, and the method is not POST.
     MethodNotAllowed,
-    /// No valid pair of token and user.
+    /// There is no valid pair of token and user.
     NotLoggedIn,
     /// The user's `active` is false.
     Deactivated,
-    /// No role of the user's holds `manage-livechat-units`.
+    /// None of the user's roles holds the permission `manage-livechat-units`.
     NotPermitted,
     /// The body has more than [`MAX_BODY_BYTES`].
     BodyTooLarge,
-    /// The body is not JSON: what the parser says.
+    /// The body is not JSON. The text is the parser's.
     InvalidJson(String),
-    /// The body is JSON of another shape: what Meteor's `check` says.
+    /// The body is JSON of another shape. The text is that of Meteor's `check`.
     Mismatch(String),
-    /// No such unit, or none that the caller may see.
+    /// There is no such unit, or the caller may not see it.
     UnitNotFound,
-    /// These listed departments do not exist, in the order of the body.
+    /// These listed departments do not exist. They stand in the order of the body.
     DepartmentsNotFound(Vec<String>),
-    /// The update would write this many items, more than [`MAX_ACTIONS`].
+    /// The update would write this many items, more than [`MAX_TRANSACTION_ACTIONS`].
     TooManyChanges(usize),
-    /// The unit would outgrow DynamoDB's largest item.
+    /// The unit would be larger than [`MAX_ITEM_BYTES`].
     UnitTooLarge,
-    /// Other updates were in the way until the time budget ended.
+    /// Other updates changed the unit again and again until the time budget ended. Nothing is stored.
     Busy,
-    /// DynamoDB did not do its work, in time or at all.
+    /// DynamoDB throttled, failed or did not answer until the time budget ended. The update may be stored.
     Unavailable(Cause),
-    /// A fault of ours or of the stored data.
+    /// A fault of the function or of the stored data.
     Internal(Cause),
 }
 
-/// Rocket.Chat's REST API has two shapes of error; this is the one of its router and its login check.
+impl From<Corrupt> for Error {
+    fn from(corrupt: Corrupt) -> Self {
+        Self::Internal(corrupt.into())
+    }
+}
+
+/// The Meteor method behind the endpoint. Rocket.Chat's errors name it.
+const METHOD: &str = "livechat:saveUnit";
+
+/// The header of the answers after which the same request may succeed.
+const RETRY_AFTER: Option<(&str, &str)> = Some(("retry-after", "1"));
+
+/// How one variant is answered: a row of docs/contract.md.
+struct Row<'a> {
+    status: u16,
+    /// A short constant name for logs and metrics.
+    outcome: &'static str,
+    body: Body<'a>,
+    header: Option<(&'static str, &'static str)>,
+}
+
+/// Rocket.Chat's REST API has two shapes of errors.
+enum Body<'a> {
+    /// Its router and its login check answer in this shape.
+    Router(&'static str),
+    /// The code of an endpoint answers in this shape.
+    Endpoint { message: Cow<'a, str>, code: Option<&'static str>, details: Option<Details<'a>> },
+}
+
 #[derive(Serialize)]
 struct RouterError {
     status: &'static str,
     message: &'static str,
 }
 
-/// The other shape: what an endpoint's own code answers.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct EndpointError<'a> {
     success: bool,
-    error: String,
+    error: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error_type: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -87,114 +110,113 @@ enum Details<'a> {
     },
 }
 
-/// The Meteor method behind the endpoint; Rocket.Chat's errors name it.
-const METHOD: &str = "livechat:saveUnit";
+impl<'a> Row<'a> {
+    fn new(status: u16, outcome: &'static str, body: Body<'a>) -> Self {
+        Self { status, outcome, body, header: None }
+    }
+
+    fn with_header(self, header: Option<(&'static str, &'static str)>) -> Self {
+        Self { header, ..self }
+    }
+}
+
+/// A body without an error code.
+fn plain<'a>(message: impl Into<Cow<'a, str>>) -> Body<'a> {
+    Body::Endpoint { message: message.into(), code: None, details: None }
+}
+
+/// A body with an error code, which the message repeats.
+fn coded<'a>(code: &'static str, message: impl std::fmt::Display, details: Option<Details<'a>>) -> Body<'a> {
+    Body::Endpoint { message: format!("{message} [{code}]").into(), code: Some(code), details }
+}
 
 impl Error {
-    /// The HTTP status of the answer.
-    pub fn status(&self) -> u16 {
+    fn row(&self) -> Row<'_> {
         match self {
-            Self::UnknownEndpoint => 404,
-            Self::MethodNotAllowed => 405,
-            Self::NotLoggedIn => 401,
-            Self::Deactivated | Self::NotPermitted => 403,
-            Self::BodyTooLarge => 413,
-            Self::InvalidJson(_)
-            | Self::Mismatch(_)
-            | Self::UnitNotFound
-            | Self::DepartmentsNotFound(_)
-            | Self::TooManyChanges(_)
-            | Self::UnitTooLarge => 400,
-            Self::Busy | Self::Unavailable(_) => 503,
-            Self::Internal(_) => 500,
-        }
-    }
-
-    /// A short constant name, for logs and metrics.
-    pub fn outcome(&self) -> &'static str {
-        match self {
-            Self::UnknownEndpoint => "unknown-endpoint",
-            Self::MethodNotAllowed => "method-not-allowed",
-            Self::NotLoggedIn => "not-logged-in",
-            Self::Deactivated => "deactivated",
-            Self::NotPermitted => "not-permitted",
-            Self::BodyTooLarge => "payload-too-large",
-            Self::InvalidJson(_) => "invalid-json",
-            Self::Mismatch(_) => "match-error",
-            Self::UnitNotFound => "unit-not-found",
-            Self::DepartmentsNotFound(_) => "department-not-found",
-            Self::TooManyChanges(_) => "too-many-changes",
-            Self::UnitTooLarge => "unit-too-large",
-            Self::Busy => "unit-busy",
-            Self::Unavailable(_) => "unavailable",
-            Self::Internal(_) => "internal",
-        }
-    }
-
-    /// The answer that the client gets: what it did wrong, nothing about our insides.
-    pub fn response(&self) -> Response {
-        let status = self.status();
-        let coded = |error_type: &'static str, message: String, details| {
-            Response::json(
-                status,
-                &EndpointError {
-                    success: false,
-                    error: format!("{message} [{error_type}]"),
-                    error_type: Some(error_type),
-                    details,
-                },
-            )
-        };
-        let plain = |error: String| {
-            let body = EndpointError { success: false, error, error_type: None, details: None };
-            Response::json(status, &body)
-        };
-        let router = |message| Response::json(status, &RouterError { status: "error", message });
-        match self {
-            Self::UnknownEndpoint => router("API endpoint does not exist"),
-            Self::MethodNotAllowed => plain("Method not allowed".into()).with("allow", "POST"),
-            Self::NotLoggedIn => router("You must be logged in to do this."),
-            Self::Deactivated => plain("unauthorized".into()),
-            Self::NotPermitted => plain(
-                "User does not have the permissions required for this action [error-unauthorized]".into(),
-            ),
-            Self::BodyTooLarge => coded(
-                "error-payload-too-large",
-                format!("The request body exceeds {MAX_BODY_BYTES} bytes"),
-                None,
-            ),
-            Self::InvalidJson(what) => coded("error-invalid-json", format!("Invalid JSON: {what}"), None),
-            Self::Mismatch(what) => plain(format!("Match error: {what}")),
-            Self::UnitNotFound => coded(
-                "error-unit-not-found",
-                "Unit not found".into(),
-                Some(Details::Method { method: METHOD }),
-            ),
-            Self::DepartmentsNotFound(ids) => coded(
-                "error-department-not-found",
-                format!("Department not found: {}", ids.join(", ")),
-                Some(Details::Departments { method: METHOD, department_ids: ids }),
-            ),
-            Self::TooManyChanges(changes) => coded(
-                "error-too-many-changes",
-                format!("The update would change {changes} items, and one transaction holds {MAX_ACTIONS}"),
-                Some(Details::Changes { changes: *changes, limit: MAX_ACTIONS }),
-            ),
-            Self::UnitTooLarge => coded(
-                "error-unit-too-large",
-                "The unit would be larger than one item can be, 409600 bytes".into(),
-                None,
-            ),
-            Self::Busy => {
-                coded("error-unit-busy", "The unit is being changed by others, try again".into(), None)
-                    .with("retry-after", "1")
+            Self::UnknownEndpoint => {
+                Row::new(404, "unknown-endpoint", Body::Router("API endpoint does not exist"))
             }
-            Self::Unavailable(_) => plain("Service Unavailable".into()).with("retry-after", "1"),
-            Self::Internal(_) => plain("Internal server error".into()),
+            Self::MethodNotAllowed => Row::new(405, "method-not-allowed", plain("Method not allowed"))
+                .with_header(Some(("allow", "POST"))),
+            Self::NotLoggedIn => {
+                Row::new(401, "not-logged-in", Body::Router("You must be logged in to do this."))
+            }
+            Self::Deactivated => Row::new(403, "deactivated", plain("unauthorized")),
+            Self::NotPermitted => {
+                let message =
+                    "User does not have the permissions required for this action [error-unauthorized]";
+                Row::new(403, "not-permitted", plain(message))
+            }
+            Self::BodyTooLarge => {
+                let message = format!("The request body exceeds {MAX_BODY_BYTES} bytes");
+                Row::new(413, "payload-too-large", coded("error-payload-too-large", message, None))
+            }
+            Self::InvalidJson(fault) => {
+                let message = format!("Invalid JSON: {fault}");
+                Row::new(400, "invalid-json", coded("error-invalid-json", message, None))
+            }
+            Self::Mismatch(mismatch) => {
+                Row::new(400, "match-error", plain(format!("Match error: {mismatch}")))
+            }
+            Self::UnitNotFound => {
+                let details = Details::Method { method: METHOD };
+                Row::new(
+                    400,
+                    "unit-not-found",
+                    coded("error-unit-not-found", "Unit not found", Some(details)),
+                )
+            }
+            Self::DepartmentsNotFound(ids) => {
+                let message = format!("Department not found: {}", ids.join(", "));
+                let details = Details::Departments { method: METHOD, department_ids: ids };
+                let body = coded("error-department-not-found", message, Some(details));
+                Row::new(400, "department-not-found", body)
+            }
+            Self::TooManyChanges(changes) => {
+                let limit = MAX_TRANSACTION_ACTIONS;
+                let message =
+                    format!("The update would change {changes} items, and one transaction holds {limit}");
+                let details = Details::Changes { changes: *changes, limit };
+                Row::new(400, "too-many-changes", coded("error-too-many-changes", message, Some(details)))
+            }
+            Self::UnitTooLarge => {
+                let message =
+                    format!("The unit would be larger than one item can be, {MAX_ITEM_BYTES} bytes");
+                Row::new(400, "unit-too-large", coded("error-unit-too-large", message, None))
+            }
+            Self::Busy => {
+                let message = "The unit is being changed by others, try again";
+                Row::new(503, "unit-busy", coded("error-unit-busy", message, None)).with_header(RETRY_AFTER)
+            }
+            Self::Unavailable(_) => {
+                Row::new(503, "unavailable", plain("Service Unavailable")).with_header(RETRY_AFTER)
+            }
+            Self::Internal(_) => Row::new(500, "internal", plain("Internal server error")),
         }
     }
 
-    /// The cause inside and its sources, outermost first, for the log; `None` for the caller's errors.
+    /// A short constant name for logs and metrics.
+    pub fn outcome(&self) -> &'static str {
+        self.row().outcome
+    }
+
+    /// The answer to the client. It says what the client did wrong, and nothing about the function's insides.
+    pub fn response(&self) -> Response {
+        let row = self.row();
+        let response = match row.body {
+            Body::Router(message) => Response::json(row.status, &RouterError { status: "error", message }),
+            Body::Endpoint { message, code, details } => {
+                let body = EndpointError { success: false, error: message, error_type: code, details };
+                Response::json(row.status, &body)
+            }
+        };
+        match row.header {
+            Some((name, value)) => response.with(name, value),
+            None => response,
+        }
+    }
+
+    /// The cause of a 5xx and its sources, outermost first, for the log. `None` for the client's errors.
     pub fn cause_chain(&self) -> Option<String> {
         let (Self::Unavailable(cause) | Self::Internal(cause)) = self else { return None };
         let mut chain = cause.to_string();

@@ -1,9 +1,9 @@
-//! The ids that key items: parsed once, then known to name something that can exist.
+//! Ids of units, departments and users. An id is parsed once, and then it can be part of a key.
 
 use std::fmt;
 
-/// Longest id that can name anything, in bytes of UTF-8. DynamoDB's keys end at 2,048 (partition)
-/// and 1,024 bytes (sort); Rocket.Chat's own ids have 17.
+/// Longest id, in bytes of UTF-8. DynamoDB allows 2,048 bytes for a partition key and 1,024 for a sort key. Rocket.Chat's
+/// own ids have 17.
 pub const MAX_ID_BYTES: usize = 512;
 
 macro_rules! id {
@@ -13,13 +13,13 @@ macro_rules! id {
         pub struct $name(String);
 
         impl $name {
-            /// `None` when the text is empty or longer than [`MAX_ID_BYTES`]: such an id names nothing.
+            /// `None` when the text is empty or longer than [`MAX_ID_BYTES`], because nothing stored has such an id.
             pub fn parse(text: impl Into<String>) -> Option<Self> {
                 let text = text.into();
                 (!text.is_empty() && text.len() <= MAX_ID_BYTES).then_some(Self(text))
             }
 
-            /// The id as Rocket.Chat writes it.
+            /// The id's text, as in Rocket.Chat.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -42,7 +42,7 @@ id! {
     DepartmentId
 }
 id! {
-    /// A user's `_id`; a monitor's `monitorId` is one.
+    /// A user's `_id`. A monitor's `monitorId` is the user's `_id`.
     UserId
 }
 

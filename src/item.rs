@@ -1,10 +1,11 @@
-//! The stored items: their keys, and what this function reads of each.
+//! The stored items: their keys, and the attributes of each that the function reads.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
+use crate::attributes::Attributes;
 use crate::id::{DepartmentId, UnitId, UserId};
 
 /// An item as DynamoDB gives it.
@@ -16,7 +17,7 @@ pub const PERMISSION: &str = "manage-livechat-units";
 /// The role that makes a user a monitor.
 pub const MONITOR_ROLE: &str = "livechat-monitor";
 
-/// The key of an item that is read or written.
+/// The key of a stored item.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
     /// A login token, by its hash.
@@ -60,7 +61,8 @@ impl Key {
     }
 }
 
-/// An attribute that is read has another type than the design gives it.
+/// An item with an attribute of a wrong type. The function reads the attribute, and docs/data-model.md gives it another
+/// type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Corrupt {
     /// The item's partition key.
@@ -77,20 +79,86 @@ impl fmt::Display for Corrupt {
 
 impl std::error::Error for Corrupt {}
 
-/// A login token. An absent `userId` is nobody's.
+/// The items that a read found, by partition key. No two kinds of item that the function reads share a partition.
+#[derive(Debug, Default)]
+pub struct Items(HashMap<String, Item>);
+
+impl From<HashMap<String, Item>> for Items {
+    fn from(by_partition: HashMap<String, Item>) -> Self {
+        Self(by_partition)
+    }
+}
+
+impl Items {
+    /// Removes and returns the item with this key.
+    pub fn take(&mut self, key: &Key) -> Option<Item> {
+        self.0.remove(&key.partition())
+    }
+
+    /// Adds the items of another read.
+    pub fn extend(&mut self, items: Self) {
+        self.0.extend(items.0);
+    }
+}
+
+/// What a read found under a key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Stored<T> {
+    /// There is no item with this key.
+    #[default]
+    Absent,
+    /// The item.
+    Present(T),
+    /// The item exists and can't be used.
+    Corrupt(Corrupt),
+}
+
+impl<T> Stored<T> {
+    /// Parses an item that a read found, if it found one.
+    pub fn parse(
+        key: &Key,
+        item: Option<Item>,
+        parse: impl FnOnce(&Key, Item) -> Result<T, Corrupt>,
+    ) -> Self {
+        match item.map(|item| parse(key, item)) {
+            None => Self::Absent,
+            Some(Ok(item)) => Self::Present(item),
+            Some(Err(corrupt)) => Self::Corrupt(corrupt),
+        }
+    }
+
+    /// The item, or `None` if there is none.
+    ///
+    /// # Errors
+    /// The item is corrupt.
+    pub fn get(&self) -> Result<Option<&T>, Corrupt> {
+        match self {
+            Self::Absent => Ok(None),
+            Self::Present(item) => Ok(Some(item)),
+            Self::Corrupt(corrupt) => Err(corrupt.clone()),
+        }
+    }
+
+    /// True if there is an item, corrupt or not.
+    pub fn exists(&self) -> bool {
+        !matches!(self, Self::Absent)
+    }
+}
+
+/// A login token.
 #[derive(Clone, Debug)]
 pub struct Token {
-    /// Whose it is.
+    /// The user who logged in. A token without `userId` authenticates no user.
     pub user_id: Option<String>,
-    /// Epoch seconds; absent for personal access tokens, which don't expire. Corrupt or not is for its owner
-    /// only to learn.
+    /// Epoch seconds; `None` for personal access tokens, which don't expire. A wrong type is an error of this attribute
+    /// alone, so that only the token's user sees it: any other user is refused before the expiry is looked at.
     pub expires_at: Result<Option<f64>, Corrupt>,
 }
 
-/// A user of Rocket.Chat's.
+/// A Rocket.Chat user.
 #[derive(Clone, Debug)]
 pub struct User {
-    /// Needed only of monitors.
+    /// Every user who is a monitor needs one.
     pub username: Option<String>,
     /// The ids of the roles.
     pub roles: BTreeSet<String>,
@@ -98,17 +166,17 @@ pub struct User {
     pub active: bool,
 }
 
-/// Who holds a permission.
+/// The roles that hold a permission.
 #[derive(Clone, Debug)]
 pub struct Permission {
     /// The ids of the roles.
     pub roles: BTreeSet<String>,
 }
 
-/// The unit that is updated.
+/// The unit that the request updates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unit {
-    /// Grows by one with every change; absent is version 0.
+    /// Grows by one with every committed change. `None` counts as version 0.
     pub version: Option<u64>,
     /// Username by the monitor's user id.
     pub monitors: BTreeMap<String, String>,
@@ -118,18 +186,18 @@ pub struct Unit {
     pub ancestors: Vec<String>,
 }
 
-/// What is read of a department.
+/// A department.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Department {
-    /// The unit that it is in.
+    /// The unit that the department is in.
     pub parent_id: Option<String>,
-    /// That unit and its ancestors.
+    /// The parent unit's id, followed by the ancestors of that unit.
     pub ancestors: Option<Vec<String>>,
 }
 
-/// What is read of a unit that loses departments to the updated one.
+/// A unit that loses departments to the unit that the request updates.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OtherUnit {
+pub struct LosingUnit {
     /// The departments' ids.
     pub departments: BTreeSet<String>,
 }
@@ -138,9 +206,9 @@ impl Token {
     /// Reads a login token's item.
     ///
     /// # Errors
-    /// An attribute has another type than the design gives it.
+    /// An attribute has a wrong type.
     pub fn parse(key: &Key, item: Item) -> Result<Self, Corrupt> {
-        let mut item = Reader::new(key, item);
+        let mut item = Attributes::new(key, item);
         Ok(Self { user_id: item.string("userId")?, expires_at: item.number("expiresAt") })
     }
 }
@@ -149,9 +217,9 @@ impl User {
     /// Reads a user's item.
     ///
     /// # Errors
-    /// An attribute has another type than the design gives it.
+    /// An attribute has a wrong type.
     pub fn parse(key: &Key, item: Item) -> Result<Self, Corrupt> {
-        let mut item = Reader::new(key, item);
+        let mut item = Attributes::new(key, item);
         Ok(Self {
             username: item.string("username")?,
             roles: item.string_set("roles")?,
@@ -159,7 +227,7 @@ impl User {
         })
     }
 
-    /// Whether the user holds the role of this id.
+    /// True if the user holds the role with this id.
     pub fn has_role(&self, role: &str) -> bool {
         self.roles.contains(role)
     }
@@ -169,9 +237,9 @@ impl Permission {
     /// Reads a permission's item.
     ///
     /// # Errors
-    /// An attribute has another type than the design gives it.
+    /// An attribute has a wrong type.
     pub fn parse(key: &Key, item: Item) -> Result<Self, Corrupt> {
-        Ok(Self { roles: Reader::new(key, item).string_set("roles")? })
+        Ok(Self { roles: Attributes::new(key, item).string_set("roles")? })
     }
 }
 
@@ -179,9 +247,9 @@ impl Unit {
     /// Reads a unit's item.
     ///
     /// # Errors
-    /// An attribute has another type than the design gives it.
+    /// An attribute has a wrong type.
     pub fn parse(key: &Key, item: Item) -> Result<Self, Corrupt> {
-        let mut item = Reader::new(key, item);
+        let mut item = Attributes::new(key, item);
         Ok(Self {
             version: item.number("version")?,
             monitors: item.string_map("monitors")?,
@@ -195,87 +263,19 @@ impl Department {
     /// Reads a department's item.
     ///
     /// # Errors
-    /// An attribute has another type than the design gives it.
+    /// An attribute has a wrong type.
     pub fn parse(key: &Key, item: Item) -> Result<Self, Corrupt> {
-        let mut item = Reader::new(key, item);
+        let mut item = Attributes::new(key, item);
         Ok(Self { parent_id: item.string("parentId")?, ancestors: item.string_list("ancestors")? })
     }
 }
 
-impl OtherUnit {
-    /// Reads a unit that loses departments's item.
+impl LosingUnit {
+    /// Reads a losing unit's item.
     ///
     /// # Errors
-    /// An attribute has another type than the design gives it.
+    /// An attribute has a wrong type.
     pub fn parse(key: &Key, item: Item) -> Result<Self, Corrupt> {
-        Ok(Self { departments: Reader::new(key, item).string_set("departmentIds")? })
-    }
-}
-
-/// Takes attributes out of an item, each of just the type that the design gives it.
-struct Reader<'a> {
-    key: &'a Key,
-    item: Item,
-}
-
-impl<'a> Reader<'a> {
-    fn new(key: &'a Key, item: Item) -> Self {
-        Self { key, item }
-    }
-
-    /// `None` when absent; what `convert` refuses is corrupt.
-    fn take<T>(
-        &mut self,
-        attribute: &'static str,
-        convert: impl FnOnce(AttributeValue) -> Option<T>,
-    ) -> Result<Option<T>, Corrupt> {
-        let Some(value) = self.item.remove(attribute) else { return Ok(None) };
-        let corrupt = || Corrupt { item: self.key.partition(), attribute };
-        convert(value).map(Some).ok_or_else(corrupt)
-    }
-
-    fn string(&mut self, attribute: &'static str) -> Result<Option<String>, Corrupt> {
-        self.take(attribute, string)
-    }
-
-    fn boolean(&mut self, attribute: &'static str) -> Result<Option<bool>, Corrupt> {
-        self.take(attribute, |value| value.as_bool().ok().copied())
-    }
-
-    fn number<T: std::str::FromStr>(&mut self, attribute: &'static str) -> Result<Option<T>, Corrupt> {
-        self.take(attribute, |value| value.as_n().ok()?.parse().ok())
-    }
-
-    /// Empty when absent, since DynamoDB has no empty sets.
-    fn string_set(&mut self, attribute: &'static str) -> Result<BTreeSet<String>, Corrupt> {
-        let set = self.take(attribute, |value| match value {
-            AttributeValue::Ss(members) => Some(members.into_iter().collect()),
-            _ => None,
-        })?;
-        Ok(set.unwrap_or_default())
-    }
-
-    fn string_list(&mut self, attribute: &'static str) -> Result<Option<Vec<String>>, Corrupt> {
-        self.take(attribute, |value| match value {
-            AttributeValue::L(members) => members.into_iter().map(string).collect(),
-            _ => None,
-        })
-    }
-
-    fn string_map(&mut self, attribute: &'static str) -> Result<BTreeMap<String, String>, Corrupt> {
-        let map = self.take(attribute, |value| match value {
-            AttributeValue::M(entries) => {
-                entries.into_iter().map(|(name, value)| Some((name, string(value)?))).collect()
-            }
-            _ => None,
-        })?;
-        Ok(map.unwrap_or_default())
-    }
-}
-
-fn string(value: AttributeValue) -> Option<String> {
-    match value {
-        AttributeValue::S(text) => Some(text),
-        _ => None,
+        Ok(Self { departments: Attributes::new(key, item).string_set("departmentIds")? })
     }
 }

@@ -1,91 +1,96 @@
-//! What is known of the stored items: read at first, then corrected by what refused transactions tell.
+//! What the function knows of the stored items: read at first, then brought up to date by refused transactions.
 
 use std::collections::HashMap;
 
+use crate::action::{Action, FailedCondition, Plan};
 use crate::auth::Caller;
 use crate::id::{DepartmentId, UnitId, UserId};
-use crate::item::{Corrupt, Department, Item, Key, OtherUnit, Unit, User};
-use crate::plan::{Action, Plan};
-use crate::store::Items;
-use crate::update::Update;
+use crate::item::{Corrupt, Department, Item, Items, Key, LosingUnit, Stored, Unit, User};
+use crate::request::Update;
 
-/// An item that was looked for: `None` when there is none. One that is corrupt matters only when its
-/// turn comes, since an earlier row of the contract may answer first.
-pub type Found<T> = Option<Result<T, Corrupt>>;
-
-/// What is known of the stored items.
-#[derive(Debug, Default)]
-pub struct Loaded {
+/// The items that an update depends on, as far as they are known. A corrupt item becomes an error only when the plan
+/// needs it, because an earlier row of docs/contract.md may apply.
+#[derive(Debug)]
+pub struct Loaded<'a> {
+    /// The update that the items were read for.
+    pub update: &'a Update,
     /// The unit.
-    pub unit: Found<Unit>,
+    pub unit: Stored<Unit>,
     /// The listed users that exist.
     pub users: HashMap<UserId, Result<User, Corrupt>>,
-    /// All listed departments, and of those that leave the ones that were read.
-    pub departments: HashMap<DepartmentId, Found<Department>>,
-    /// Of the units that listed departments come from, those that were read.
-    pub others: HashMap<UnitId, Found<OtherUnit>>,
+    /// All listed departments, and those departments that leave the unit and were read.
+    pub departments: HashMap<DepartmentId, Stored<Department>>,
+    /// Those units that lose departments and were read.
+    pub losing_units: HashMap<UnitId, Stored<LosingUnit>>,
 }
 
-/// Every key that an update wants read, but the caller's own user, who is read anyway.
-pub(crate) fn keys(update: &Update, caller: &UserId) -> Vec<Key> {
-    let departments = update.departments.iter().flatten().cloned().map(Key::Department);
+/// The keys of all items that an update needs, except the caller's user, who is read for authentication anyway.
+pub fn keys(update: &Update, caller: &UserId) -> Vec<Key> {
+    let departments = update.possible_departments().cloned().map(Key::Department);
     let monitors = update.monitors.iter().filter(|id| *id != caller).cloned().map(Key::User);
     [Key::Unit(update.unit.clone())].into_iter().chain(departments).chain(monitors).collect()
 }
 
-impl Loaded {
-    /// What the items read by [`keys`] say.
-    pub fn new(update: &Update, caller: &Caller, mut items: Items) -> Self {
-        let mut loaded = Self::default();
-        for key in keys(update, &caller.id) {
-            let item = items.take(&key);
-            loaded.learn(key, item, update);
-        }
-        loaded.learn(Key::User(caller.id.clone()), Some(caller.item.clone()), update);
+impl<'a> Loaded<'a> {
+    /// Parses the items that were read by [`keys`].
+    pub fn new(update: &'a Update, caller: &Caller, items: Items) -> Self {
+        let mut loaded = Self {
+            update,
+            unit: Stored::Absent,
+            users: HashMap::new(),
+            departments: HashMap::new(),
+            losing_units: HashMap::new(),
+        };
+        loaded.add(keys(update, &caller.id), items);
+        loaded.store_item(Key::User(caller.id.clone()), Some(caller.item.clone()));
         loaded
     }
 
-    /// Items that were read later.
-    pub(crate) fn add(&mut self, keys: Vec<Key>, mut items: Items, update: &Update) {
+    /// Adds the items with these keys, which were read later.
+    pub fn add(&mut self, keys: Vec<Key>, mut items: Items) {
         for key in keys {
             let item = items.take(&key);
-            self.learn(key, item, update);
+            self.store_item(key, item);
         }
     }
 
-    /// A refused transaction is also the re-read: it gives the items whose conditions failed.
+    /// Takes over the items that a refused transaction returned, so that they need not be read again.
     ///
-    /// A list and its members are only comparable when the list was read last. So if the unit or a department
-    /// that the body lists is not as it was known, what was known of items that the body does not list is
-    /// dropped. Otherwise it is kept: two of those items that take turns in refusing would have no end.
-    pub(crate) fn correct(&mut self, plan: &Plan, refused: Vec<(usize, Option<Item>)>, update: &Update) {
-        let is_unlisted = |place: usize| plan.actions.get(place).is_some_and(Action::is_unlisted);
-        if !refused.iter().all(|(place, _)| is_unlisted(*place)) {
-            self.others.clear();
-            self.departments.retain(|id, _| update.departments.iter().flatten().any(|listed| listed == id));
+    /// A unit's list can be compared with a department only if the list was read last. If the unit or a listed
+    /// department has changed, its list or place is newer than what is known of the other items, so the unlisted items
+    /// are forgotten and read again. If only unlisted items have changed, all items are kept. Otherwise two unlisted
+    /// items whose conditions fail in turns could make each other forgotten without end.
+    pub fn apply_refusal(&mut self, plan: &Plan, failed: Vec<FailedCondition>) {
+        let is_unlisted = |failed: &FailedCondition| {
+            plan.actions.get(failed.action).is_some_and(Action::is_on_unlisted_item)
+        };
+        if !failed.iter().all(is_unlisted) {
+            self.losing_units.clear();
+            let update = self.update;
+            self.departments.retain(|id, _| update.possible_departments().any(|listed| listed == id));
         }
-        for (place, item) in refused {
-            if let Some(key) = plan.actions.get(place).map(Action::key) {
-                self.learn(key, item, update);
+        for FailedCondition { action, item } in failed {
+            if let Some(key) = plan.actions.get(action).map(Action::key) {
+                self.store_item(key, item);
             }
         }
     }
 
-    fn learn(&mut self, key: Key, item: Option<Item>, update: &Update) {
+    fn store_item(&mut self, key: Key, item: Option<Item>) {
         match &key {
-            Key::Unit(id) if *id == update.unit => self.unit = item.map(|item| Unit::parse(&key, item)),
+            Key::Unit(id) if *id == self.update.unit => self.unit = Stored::parse(&key, item, Unit::parse),
             Key::Unit(id) => {
-                self.others.insert(id.clone(), item.map(|item| OtherUnit::parse(&key, item)));
+                self.losing_units.insert(id.clone(), Stored::parse(&key, item, LosingUnit::parse));
             }
             Key::Department(id) => {
-                self.departments.insert(id.clone(), item.map(|item| Department::parse(&key, item)));
+                self.departments.insert(id.clone(), Stored::parse(&key, item, Department::parse));
             }
             Key::User(id) => {
                 if let Some(item) = item {
                     self.users.insert(id.clone(), User::parse(&key, item));
                 }
             }
-            // Judged by `auth`, or written without a condition.
+            // `auth` reads tokens and permissions. Monitor items are written without a condition.
             Key::Token(_) | Key::Permission(_) | Key::Monitor(..) => {}
         }
     }

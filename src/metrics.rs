@@ -1,47 +1,48 @@
-//! CloudWatch metrics of a request, as one line in the embedded metric format: CloudWatch Logs makes metrics
-//! of it, so that a request waits for no API ("Specification: Embedded metric format", CloudWatch User Guide).
+//! CloudWatch metrics of a request, as one line in the embedded metric format (Amazon CloudWatch User Guide,
+//! "Specification: Embedded metric format"). CloudWatch Logs turns the line into metrics, so that no request waits for an
+//! API call.
 
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::budget::Spent;
+use crate::budget::Usage;
 
-/// Where the metrics are found in CloudWatch; the template's alarms and dashboard look there.
+/// The metrics' namespace in CloudWatch. The template's alarms and dashboard read from it.
 pub const NAMESPACE: &str = "LivechatUnits";
 
-/// What is measured of a request.
-pub struct Report {
+/// The measurements of one request.
+pub(crate) struct RequestMetrics {
     /// HTTP status of the answer.
     pub status: u16,
-    /// A short constant name of what became of the request.
+    /// A short constant name of the request's result.
     pub outcome: &'static str,
-    /// From the event's arrival to its answer.
+    /// From the event's arrival to the answer.
     pub duration: Duration,
     /// True for the first request of an execution environment.
     pub is_cold: bool,
-    /// Listed users who can't be monitors.
+    /// The number of listed users who can't be monitors.
     pub left_out_monitors: usize,
-    /// What it took of DynamoDB.
-    pub spent: Spent,
+    /// What the request used of DynamoDB.
+    pub usage: Usage,
 }
 
-impl Report {
+impl RequestMetrics {
     /// The duration in ms.
     pub fn milliseconds(&self) -> f64 {
         self.duration.as_secs_f64() * 1e3
     }
 
-    /// Writes the line to standard output. A line that can't be written is not worth a request.
+    /// Writes the line to standard output. If that fails, the request is answered all the same.
     pub fn print(&self, function_name: &str) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let line = format!("{}\n", self.line(function_name, now));
-        let _unwritten = io::stdout().lock().write_all(line.as_bytes());
+        let _ignored = io::stdout().lock().write_all(line.as_bytes());
     }
 
-    /// Two directives: every metric by function, and the count of requests by status as well. A metric costs
-    /// by the combination of its dimensions, so the outcome is only a property, to be searched for.
+    /// Two directives: one for all metrics by function, and one for the number of requests by status, too. CloudWatch
+    /// charges for each combination of dimensions, so the outcome is only a property, which log queries can search.
     fn line(&self, function_name: &str, now: Duration) -> Value {
         let metrics = json!([
             { "Name": "Requests", "Unit": "Count" },
@@ -49,13 +50,13 @@ impl Report {
             { "Name": "GivenUp", "Unit": "Count" },
             { "Name": "Duration", "Unit": "Milliseconds" },
             { "Name": "ColdStarts", "Unit": "Count" },
-            { "Name": "RoundTrips", "Unit": "Count" },
-            { "Name": "Attempts", "Unit": "Count" },
+            { "Name": "Calls", "Unit": "Count" },
+            { "Name": "Transactions", "Unit": "Count" },
             { "Name": "Conflicts", "Unit": "Count" },
             { "Name": "Failures", "Unit": "Count" },
             { "Name": "LeftOutMonitors", "Unit": "Count" },
-            { "Name": "ReadUnits", "Unit": "Count" },
-            { "Name": "WriteUnits", "Unit": "Count" },
+            { "Name": "ReadCapacity", "Unit": "Count" },
+            { "Name": "WriteCapacity", "Unit": "Count" },
         ]);
         json!({
             "_aws": {
@@ -77,13 +78,13 @@ impl Report {
             "GivenUp": u8::from(self.outcome == "unit-busy"),
             "Duration": self.milliseconds(),
             "ColdStarts": u8::from(self.is_cold),
-            "RoundTrips": self.spent.round_trips,
-            "Attempts": self.spent.attempts,
-            "Conflicts": self.spent.conflicts,
-            "Failures": self.spent.failures,
+            "Calls": self.usage.calls,
+            "Transactions": self.usage.transactions,
+            "Conflicts": self.usage.conflicts,
+            "Failures": self.usage.failures,
             "LeftOutMonitors": self.left_out_monitors,
-            "ReadUnits": self.spent.read_units,
-            "WriteUnits": self.spent.write_units,
+            "ReadCapacity": self.usage.read_capacity,
+            "WriteCapacity": self.usage.write_capacity,
         })
     }
 }
@@ -93,23 +94,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_has_a_value_for_all_that_it_declares() {
-        let report = Report {
+    fn the_line_has_a_value_for_every_metric_and_dimension() {
+        let metrics = RequestMetrics {
             status: 503,
             outcome: "unit-busy",
             duration: Duration::from_micros(1500),
             is_cold: true,
             left_out_monitors: 2,
-            spent: Spent {
-                round_trips: 5,
-                attempts: 3,
+            usage: Usage {
+                calls: 5,
+                transactions: 3,
                 conflicts: 3,
                 failures: 1,
-                read_units: 4.0,
-                write_units: 6.0,
+                read_capacity: 4.0,
+                write_capacity: 6.0,
             },
         };
-        let line = report.line("stack-update-unit", Duration::from_millis(1_638_801_659_478));
+        let line = metrics.line("stack-update-unit", Duration::from_millis(1_638_801_659_478));
         assert_eq!(line["_aws"]["Timestamp"], 1_638_801_659_478_u64);
         let mut declared = 0;
         for directive in line["_aws"]["CloudWatchMetrics"].as_array().expect("a list") {

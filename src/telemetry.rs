@@ -1,4 +1,4 @@
-//! Logs: one JSON object a line on standard output, at the level that the environment asks for.
+//! Logs: one JSON object per line on standard output, at the level that the environment sets.
 
 use std::env;
 use std::io;
@@ -9,8 +9,8 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Logs to standard output. `RUST_LOG` says the level, else Lambda's own setting,
-/// `AWS_LAMBDA_LOG_LEVEL`, else it is `info`.
+/// Logs to standard output. The level is that of `RUST_LOG`, else that of Lambda's own setting `AWS_LAMBDA_LOG_LEVEL`,
+/// else `info`.
 pub fn init() {
     let level = ["RUST_LOG", "AWS_LAMBDA_LOG_LEVEL"]
         .into_iter()
@@ -18,14 +18,14 @@ pub fn init() {
         .unwrap_or(LevelFilter::INFO);
     subscriber(level, io::stdout).init();
     std::panic::set_hook(Box::new(|panic| {
-        // Where, and not what: a message may quote what it stumbled over.
+        // The location is logged and the message is not, because a message may quote input.
         let location = panic.location().map(ToString::to_string);
         tracing::error!(location, "panicked");
     }));
 }
 
-/// The subscriber behind [`init`]. The level is this crate's own. Libraries are held at warnings whatever
-/// it is, because below that they print events, headers and requests, and a token is in those.
+/// The subscriber that [`init`] installs. `level` applies to this crate. Libraries log only warnings and errors, whatever
+/// the level, because below WARN they print events, headers and requests, which contain tokens.
 pub fn subscriber<W>(
     level: LevelFilter,
     writer: W,
@@ -44,9 +44,9 @@ where
     tracing_subscriber::registry().with(json).with(filter)
 }
 
-/// The level in `trace`, `INFO` or `livechat_units=debug`.
+/// Parses a level such as `trace`, `INFO` or `livechat_units=debug`.
 fn level(text: &str) -> Option<LevelFilter> {
-    // Lambda says FATAL where Rust has no such level.
+    // Lambda has the level FATAL, and `tracing` does not.
     if text.eq_ignore_ascii_case("fatal") {
         return Some(LevelFilter::ERROR);
     }

@@ -24,7 +24,7 @@ use crate::statistics::Samples;
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The roots that the function trusts at first.
-const AMAZON_ROOTS: &str = include_str!("../../src/amazon-roots.pem");
+const AMAZON_ROOTS: &str = include_str!("../../src/dynamodb/amazon-roots.pem");
 
 /// Where distributions keep the roots that they trust; the second is Lambda's.
 const SYSTEM_ROOTS: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];

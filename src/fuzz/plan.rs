@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use arbitrary::{Result, Unstructured};
 use aws_sdk_dynamodb::types::AttributeValue;
 
+use crate::action::Plan;
 use crate::auth::Caller;
-use crate::error::{Error, MAX_ACTIONS};
-use crate::id::{DepartmentId, UnitId, UserId};
+use crate::error::Error;
+use crate::id::{UnitId, UserId};
 use crate::item::Key;
-use crate::plan::Plan;
+use crate::limits::MAX_TRANSACTION_ACTIONS as MAX_ACTIONS;
 use crate::plan::model::{Model, UnitModel, assert_is_as_asked, commit, load, run};
-use crate::update::{Update, Visibility};
+use crate::request::{ListedDepartment, Update, Visibility};
 
 /// Plans and commits an update on a model that these bytes make. Returns a name of what became of it.
 ///
@@ -127,14 +128,15 @@ impl Case {
         let mut updates = |unit: usize, name: String| -> Result<Update> {
             let lists = Turns::new(choices)?;
             let monitors = ids("m", users, &lists, 0, UserId::parse);
-            let departments = ids("d", departments, &lists, 1, DepartmentId::parse);
+            let departments =
+                ids("d", departments, &lists, 1, |id| Some(ListedDepartment::from(id.as_str())));
             Ok(Update {
                 unit: UnitId::parse(format!("u{unit}")).expect("an id"),
                 name,
                 visibility: Visibility::Private,
                 listed_monitors: monitors.len(),
                 monitors,
-                departments: departments.into_iter().map(Ok).collect(),
+                departments,
             })
         };
         let mut update = updates(0, name)?;
@@ -144,13 +146,11 @@ impl Case {
         let earlier = many(earlier, &mut updates)?;
         let between = many(between, &mut updates)?;
         if bit(flags, 6) {
-            update
-                .departments
-                .retain(|id| id.as_ref().is_ok_and(|id| model.departments.contains_key(id.as_str())));
+            update.departments.retain(|id| model.departments.contains_key(id.as_str()));
         }
         let strange: u8 = choices.arbitrary()?;
         if bit(strange, 0) {
-            update.departments.push(Err(String::new()));
+            update.departments.push(ListedDepartment::from(""));
         }
         let id = UserId::parse(if bit(strange, 1) { "m0" } else { "caller" }).expect("an id");
         let item = model.item(&Key::User(id.clone())).unwrap_or_default();
@@ -181,7 +181,7 @@ impl Case {
         });
         let before = history.pop().expect("it starts with one");
         let mut after = before.clone();
-        let result = run(&caller, &mut after, &update, loaded, &between);
+        let result = run(&caller, &mut after, loaded, &between);
 
         if is_sound {
             after.assert_invariants();
@@ -194,7 +194,7 @@ impl Case {
             assert!(after == before, "{result:?} changed something");
         }
         if result.is_ok() && is_quiet {
-            for id in update.departments.iter().flatten() {
+            for id in update.possible_departments() {
                 let others = after.units.iter().filter(|(unit, _)| *unit != update.unit.as_str());
                 let (from, _) = &before.departments[id.as_str()];
                 let mut still = others.filter(|(_, other)| other.departments.contains(id.as_str()));
@@ -225,11 +225,7 @@ fn assert_is_expected(
     else {
         return assert!(matches!(result, Err(Error::UnitNotFound)), "{result:?}");
     };
-    let listed: Vec<String> = update
-        .departments
-        .iter()
-        .map(|id| id.as_ref().map_or_else(String::clone, DepartmentId::to_string))
-        .collect();
+    let listed: Vec<String> = update.departments.iter().map(|id| id.as_str().to_owned()).collect();
     let unknown: Vec<String> =
         listed.iter().filter(|id| !model.departments.contains_key(*id)).cloned().collect();
     if !unknown.is_empty() {

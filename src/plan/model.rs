@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::*;
-use crate::item::Item;
+use crate::action::FailedCondition;
+use crate::item::{Item, Items};
 
 /// What is stored, as far as plans read and write it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -89,18 +90,18 @@ impl Model {
     }
 
     /// All of the plan, or what each failed condition found.
-    fn apply(&self, plan: &Plan) -> Result<Self, Vec<(usize, Option<Item>)>> {
+    fn apply(&self, plan: &Plan) -> Result<Self, Vec<FailedCondition>> {
         let keys: BTreeSet<String> =
             plan.actions.iter().map(|action| format!("{:?}", action.key())).collect();
         assert_eq!(keys.len(), plan.actions.len(), "an item is touched twice");
-        assert!(plan.actions.len() <= MAX_ACTIONS);
+        assert!(plan.actions.len() <= MAX_TRANSACTION_ACTIONS);
 
         let refused: Vec<_> = plan
             .actions
             .iter()
             .enumerate()
             .filter(|(_, action)| !self.holds(action))
-            .map(|(place, action)| (place, self.item(&action.key())))
+            .map(|(place, action)| FailedCondition { action: place, item: self.item(&action.key()) })
             .collect();
         if !refused.is_empty() {
             return Err(refused);
@@ -117,7 +118,7 @@ impl Model {
             self.units.get(unit.as_str()).is_some_and(|unit| unit.departments.contains(id.as_str()))
         };
         match action {
-            Action::UpdateUnit { id, version, .. } => {
+            Action::UpdateUnit(UnitChange { id, version, .. }) => {
                 self.units.get(id.as_str()).is_some_and(|unit| unit.version == *version)
             }
             Action::PutMonitor { .. } | Action::DeleteMonitor { .. } => true,
@@ -138,7 +139,14 @@ impl Model {
     /// Carries out an action, which has to change something.
     fn write(&mut self, action: &Action) {
         match action {
-            Action::UpdateUnit { id, monitors, departments, num_monitors, num_departments, .. } => {
+            Action::UpdateUnit(UnitChange {
+                id,
+                monitors,
+                departments,
+                num_monitors,
+                num_departments,
+                ..
+            }) => {
                 let unit = self.units.get_mut(id.as_str()).expect("its condition holds");
                 unit.version = Some(unit.version.unwrap_or(0) + 1);
                 monitors.iter().for_each(|monitors| unit.monitors = monitors.clone());
@@ -184,27 +192,30 @@ pub(crate) fn caller() -> Caller {
 }
 
 /// Loads every key from one of these states: a read of many items is no snapshot.
-pub(crate) fn load(caller: &Caller, update: &Update, from: &mut dyn FnMut(&Key) -> Option<Item>) -> Loaded {
+pub(crate) fn load<'a>(
+    caller: &Caller,
+    update: &'a Update,
+    from: &mut dyn FnMut(&Key) -> Option<Item>,
+) -> Loaded<'a> {
     let keys = crate::load::keys(update, &caller.id);
     let items = keys.iter().filter_map(|key| Some((key.partition(), from(key)?))).collect::<HashMap<_, _>>();
-    Loaded::new(update, caller, crate::store::Items::from(items))
+    Loaded::new(update, caller, Items::from(items))
 }
 
 /// Goes through plans as the function does, other updates coming between the tries.
 pub(crate) fn run(
     caller: &Caller,
     model: &mut Model,
-    update: &Update,
-    mut loaded: Loaded,
+    mut loaded: Loaded<'_>,
     between: &[Update],
 ) -> Result<Plan, Error> {
     let mut between = between.iter();
     for _ in 0..40 {
-        match plan(caller, update, &loaded)? {
+        match plan(caller, &loaded)? {
             Next::Read(keys) => {
                 let items = keys.iter().filter_map(|key| Some((key.partition(), model.item(key)?)));
-                let items = crate::store::Items::from(items.collect::<HashMap<_, _>>());
-                loaded.add(keys, items, update);
+                let items = Items::from(items.collect::<HashMap<_, _>>());
+                loaded.add(keys, items);
             }
             Next::Write(plan) => {
                 if let Some(other) = between.next() {
@@ -215,7 +226,7 @@ pub(crate) fn run(
                         *model = next;
                         return Ok(plan);
                     }
-                    Err(refused) => loaded.correct(&plan, refused, update),
+                    Err(failed) => loaded.apply_refusal(&plan, failed),
                 }
             }
         }
@@ -226,12 +237,12 @@ pub(crate) fn run(
 /// An update that nothing disturbs.
 pub(crate) fn commit(model: &mut Model, update: &Update) {
     let loaded = load(&caller(), update, &mut |key| model.item(key));
-    let _row_9_to_11 = run(&caller(), model, update, loaded, &[]);
+    let _row_9_to_11 = run(&caller(), model, loaded, &[]);
 }
 
 pub(crate) fn assert_is_as_asked(model: &Model, update: &Update) {
     let unit = &model.units[update.unit.as_str()];
-    let listed: BTreeSet<String> = update.departments.iter().flatten().map(ToString::to_string).collect();
+    let listed: BTreeSet<String> = update.possible_departments().map(ToString::to_string).collect();
     assert_eq!(unit.departments, listed);
     let eligible = update.monitors.iter().filter_map(|id| {
         let (username, active, is_monitor) = model.users.get(id.as_str())?;

@@ -152,15 +152,15 @@ async fn a_request_is_one_line() {
             ("unit_id", json!("U")),
             ("status", json!(200)),
             ("outcome", json!("updated")),
-            ("round_trips", json!(3)),
-            ("attempts", json!(1)),
+            ("calls", json!(3)),
+            ("transactions", json!(1)),
             ("conflicts", json!(0)),
             ("left_out_monitors", json!(2)),
         ] {
             assert_eq!(line[name], value, "{name} in {line}");
         }
         assert!(line["ms"].as_f64().is_some_and(|ms| ms > 0.0), "{line}");
-        assert!(lines.iter().any(|line| line["some"] == r#"["agent"]"#), "{lines:?}");
+        assert!(lines.iter().any(|line| line["user_ids"] == r#"["agent"]"#), "{lines:?}");
     })
     .await;
 }

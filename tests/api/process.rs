@@ -127,8 +127,7 @@ async fn the_binary_starts_whether_dynamodb_is_there_or_not() {
 
 #[tokio::test]
 async fn the_binary_trusts_the_certificate_that_it_is_told_to_and_no_other() {
-    const DISTRUST: &str =
-        "DynamoDB's certificate is not from Amazon's roots: trusting the system's from now on";
+    const DISTRUST: &str = "Amazon's root certificates did not sign DynamoDB's certificate: the system's root certificates are trusted from now on";
     world(async |world| {
         world.unit("U", &["m"], &["d"]).await;
         let (endpoint, certificate) = tls_before_engine().await;

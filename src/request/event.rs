@@ -1,8 +1,8 @@
-//! API Gateway's event, either payload format, parsed into the [`Call`] that it makes.
+//! API Gateway's event, in either payload format, parsed into an [`ApiRequest`].
 //!
-//! `lambda_http` has types and a conversion for these events; they are not used, because they turn what
-//! a client can send into a crash or a rejected event before any handler runs: broken base64, a raw path
-//! with spaces, a malformed Host header. Here every event gets an answer.
+//! `lambda_http` has types and a conversion for these events. They are not used, because they panic or reject the event
+//! before any handler runs when a client sends broken base64, a raw path with spaces or a malformed Host header. Here
+//! every event gets an answer.
 
 use std::collections::HashMap;
 
@@ -13,39 +13,42 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::auth::Credentials;
-use crate::error::{Error, MAX_BODY_BYTES};
+use crate::error::Error;
 use crate::id::UnitId;
+use crate::limits::MAX_BODY_BYTES;
 
 /// The endpoint's path up to the unit's id.
-const PATH: &str = "/api/v1/livechat/units/";
+const PATH_PREFIX: &str = "/api/v1/livechat/units/";
 
 /// A POST to the endpoint.
-pub struct Call {
-    /// `None` when the path has an id that names nothing.
+pub struct ApiRequest {
+    /// `None` when the path has an id that no unit can have, because it is too long.
     pub unit: Option<UnitId>,
-    /// `None` when the headers can't be anybody's.
+    /// `None` when a header is missing, repeated or malformed.
     pub credentials: Option<Credentials>,
-    /// The body as it came.
+    /// The body as API Gateway sent it.
     pub body: Body,
 }
 
-/// A body that is not decoded yet: a caller must be known before we spend time on it.
+/// A body that is not decoded yet. The caller is authenticated before time is spent on the body.
 pub struct Body {
-    pub(crate) text: String,
-    pub(crate) is_base64: bool,
+    /// The `body` of the event.
+    pub text: String,
+    /// True if `text` is base64 (standard, padded) of the body's bytes.
+    pub is_base64: bool,
 }
 
-/// What is read of an event. Every field may be absent or null: an odd event gets an answer too.
+/// The fields of an event that are read. Each may be absent or null, because an odd event gets an answer, too.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Event {
-    /// Format 2.0 only. With a named stage it starts with the stage; it may come percent-decoded.
+    /// Only in format 2.0. It starts with the stage if the stage has a name. It may be percent-decoded already.
     raw_path: Option<String>,
-    /// Format 1.0 only, without the stage.
+    /// Only in format 1.0. It does not contain the stage.
     path: Option<String>,
     http_method: Option<String>,
     headers: Option<HashMap<String, Option<String>>>,
-    /// Format 1.0 only: all values of a repeated header, of which `headers` has just the last.
+    /// Only in format 1.0. It has all values of a repeated header, and `headers` has only the last value.
     multi_value_headers: Option<HashMap<String, Option<Vec<String>>>>,
     path_parameters: Option<HashMap<String, Option<String>>>,
     request_context: Option<RequestContext>,
@@ -64,18 +67,18 @@ struct Http {
     method: Option<String>,
 }
 
-impl Call {
-    /// Reads an event.
+impl ApiRequest {
+    /// Parses an event.
     ///
     /// # Errors
-    /// The path is not the endpoint's, the method is not POST, or the event is not API Gateway's.
+    /// The path is not the endpoint's, the method is not POST, or the event does not come from API Gateway.
     pub fn parse(event: &RawValue) -> Result<Self, Error> {
-        // Of a list, the fields would be read in the order in which they are declared.
+        // serde would also accept a JSON array and take its elements as the struct's fields, in their order.
         if !event.get().starts_with('{') {
-            return Err(Error::Internal("not an API Gateway event: no object".into()));
+            return Err(Error::Internal("not an API Gateway event: not a JSON object".into()));
         }
         let event: Event = serde_json::from_str(event.get()).map_err(|error| {
-            // Not the error itself: it may quote the event, which holds a token.
+            // The error's own text may quote the event, and the event contains a token.
             let (line, column) = (error.line(), error.column());
             Error::Internal(format!("not an API Gateway event: line {line} column {column}").into())
         })?;
@@ -99,23 +102,23 @@ impl Call {
 }
 
 impl Event {
-    /// The id in the path, decoded once in all; `None` when the path is not the endpoint's.
+    /// The unit id in the path, percent-decoded exactly once. `None` when the path is not the endpoint's.
     fn unit_id(&self) -> Option<String> {
         let sent = match &self.raw_path {
-            Some(path) => path.strip_prefix(PATH).or_else(|| {
+            Some(path) => path.strip_prefix(PATH_PREFIX).or_else(|| {
                 let stage = self.request_context.as_ref()?.stage.as_deref()?;
-                path.strip_prefix('/')?.strip_prefix(stage)?.strip_prefix(PATH)
+                path.strip_prefix('/')?.strip_prefix(stage)?.strip_prefix(PATH_PREFIX)
             })?,
-            None => self.path.as_deref()?.strip_prefix(PATH)?,
+            None => self.path.as_deref()?.strip_prefix(PATH_PREFIX)?,
         };
         let parameter = self.path_parameters.as_ref().and_then(|all| all.get("id")?.as_deref());
         let id = match parameter {
-            // HTTP APIs decode their parameters, REST APIs don't.
+            // HTTP APIs decode path parameters. REST APIs don't.
             Some(id) if self.raw_path.is_some() => id.to_owned(),
             Some(id) => percent_decoded(id),
             None => percent_decoded(sent),
         };
-        // A slash is the id's own only if it came encoded; the path may show it decoded.
+        // A slash belongs to the id only if the client sent it encoded. `rawPath` may show it decoded all the same.
         let is_one_segment =
             !sent.contains('/') || (parameter.is_some() && (sent == id || percent_decoded(sent) == id));
         (is_one_segment && !id.is_empty()).then_some(id)
@@ -126,8 +129,8 @@ impl Event {
         context.and_then(|context| context.http.as_ref()?.method.as_deref()).or(self.http_method.as_deref())
     }
 
-    /// The header's value if it has just one: HTTP APIs join repeated ones by a comma, which neither a
-    /// token nor an id contains.
+    /// The header's value, if the client sent exactly one. HTTP APIs join the values of a repeated header with commas.
+    /// Neither a token nor a user id contains a comma.
     fn header(&self, name: &str) -> Option<&str> {
         let many = self.multi_value_headers.iter().flatten();
         let mut values: Vec<&str> = many
@@ -152,10 +155,10 @@ impl Body {
     /// The body's bytes.
     ///
     /// # Errors
-    /// It is too large, or what should be base64 is not.
+    /// The body is too large, or it is not the base64 that the event says it is.
     pub fn into_bytes(self) -> Result<Vec<u8>, Error> {
         let bytes = if self.is_base64 {
-            // Told from the length, so that what is too large is not decoded first.
+            // The size is computed from the length of the text, so that a body that is too large is never decoded.
             let padding = self.text.bytes().rev().take(2).filter(|byte| *byte == b'=').count();
             if self.text.len() / 4 * 3 > MAX_BODY_BYTES + padding {
                 return Err(Error::BodyTooLarge);
@@ -171,7 +174,7 @@ impl Body {
     }
 }
 
-/// Percent-decoded once, or as it was sent if that gives no valid UTF-8.
+/// The text percent-decoded once. A text that does not decode to valid UTF-8 is returned unchanged.
 fn percent_decoded(text: &str) -> String {
     percent_decode_str(text).decode_utf8().map_or_else(|_| text.to_owned(), Into::into)
 }

@@ -1,45 +1,78 @@
-//! The body's JSON, checked as Rocket.Chat checks it and turned into the [`Update`] that it asks for.
+//! The JSON body, checked as Rocket.Chat checks it and parsed into an [`Update`].
 //!
-//! Rocket.Chat uses Meteor's `check` package; the words, the order of the checks and the form of the
-//! paths are those of its `match.js`.
+//! Rocket.Chat uses Meteor's `check` package. The error texts, the order of the checks and the notation of paths are
+//! those of its `match.js`.
 
 use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
+use super::event::Body;
+use super::json;
 use crate::error::Error;
-use crate::event::Body;
 use crate::id::{DepartmentId, UnitId, UserId};
-use crate::json;
 
-/// What a unit shall be.
+/// The complete state that a request wants for a unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Update {
     /// The unit.
     pub unit: UnitId,
-    /// As sent, with its white space.
+    /// The name as sent, with its white space.
     pub name: String,
     /// Who may see the unit's departments.
     pub visibility: Visibility,
-    /// The listed users that can exist, distinct, in the order of the body.
+    /// The distinct listed users, in the order of the body, without ids that no user can have.
     pub monitors: Vec<UserId>,
-    /// How many distinct users the body lists, impossible ones included.
+    /// The number of distinct listed users, ids that no user can have included.
     pub listed_monitors: usize,
-    /// The listed departments, distinct, in the order of the body; `Err` is an id that names nothing.
-    pub departments: Vec<Result<DepartmentId, String>>,
+    /// The distinct listed departments, in the order of the body.
+    pub departments: Vec<ListedDepartment>,
+}
+
+/// A department that the body lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListedDepartment {
+    /// A department may have this id.
+    Possible(DepartmentId),
+    /// No department can have this id, because it is empty or too long.
+    Impossible(String),
+}
+
+impl ListedDepartment {
+    /// The id, if a department can have it.
+    pub fn possible(&self) -> Option<&DepartmentId> {
+        match self {
+            Self::Possible(id) => Some(id),
+            Self::Impossible(_) => None,
+        }
+    }
+
+    /// The id as sent.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Possible(id) => id.as_str(),
+            Self::Impossible(id) => id,
+        }
+    }
+}
+
+impl From<&str> for ListedDepartment {
+    fn from(id: &str) -> Self {
+        DepartmentId::parse(id).map_or_else(|| Self::Impossible(id.to_owned()), Self::Possible)
+    }
 }
 
 /// A unit's visibility.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Visibility {
-    /// Every agent sees it.
+    /// Every agent sees the unit's departments.
     Public,
-    /// Only its own people see it.
+    /// Only the unit's own monitors and agents see them.
     Private,
 }
 
 impl Visibility {
-    /// As it is sent and stored.
+    /// The value in the body and in the stored item.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Public => "public",
@@ -49,11 +82,10 @@ impl Visibility {
 }
 
 impl Update {
-    /// Reads a body; `unit` is `None` when the path's id names nothing.
+    /// Parses a body. `unit` is `None` when no unit can have the path's id.
     ///
     /// # Errors
-    /// The body is too large, not JSON, or JSON of another shape, or there can't be such a unit; the
-    /// first that applies.
+    /// The body is too large, is not JSON or has another shape, or `unit` is `None`; the first of these that applies.
     pub fn parse(unit: Option<UnitId>, body: Body) -> Result<Self, Error> {
         let body = body.into_bytes()?;
         let body = json::parse(&body).map_err(|error| Error::InvalidJson(error.to_string()))?;
@@ -61,7 +93,7 @@ impl Update {
         let monitors = elements(body.get("unitMonitors"), ["monitorId", "username"])?;
         let departments = elements(body.get("unitDepartments"), ["departmentId"])?;
 
-        // The username that was sent is checked and then ignored: the stored one counts.
+        // The sent username is checked and then ignored, because the stored username counts.
         let monitors = distinct(monitors.into_iter().map(|[id, _username]| id));
         let departments = distinct(departments.into_iter().map(|[id]| id));
         Ok(Self {
@@ -70,11 +102,13 @@ impl Update {
             visibility,
             listed_monitors: monitors.len(),
             monitors: monitors.into_iter().filter_map(UserId::parse).collect(),
-            departments: departments
-                .into_iter()
-                .map(|id| DepartmentId::parse(id).ok_or_else(|| id.to_owned()))
-                .collect(),
+            departments: departments.into_iter().map(ListedDepartment::from).collect(),
         })
+    }
+
+    /// The listed departments whose ids a department can have.
+    pub fn possible_departments(&self) -> impl Iterator<Item = &DepartmentId> {
+        self.departments.iter().filter_map(ListedDepartment::possible)
     }
 }
 
@@ -83,7 +117,7 @@ fn distinct<'a>(ids: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     ids.filter(|id| seen.insert(*id)).collect()
 }
 
-/// `check(unitData, {name: String, visibility: String, ...})`: an exact object.
+/// `check(unitData, {name: String, visibility: String, ...})`. The object must have no other keys.
 fn unit_data(value: Option<&Value>) -> Result<(&str, Visibility), Error> {
     let (mut name, mut visibility) = (None, None);
     for (key, value) in plain_object(value).map_err(|what| mismatch(what, ""))? {
@@ -101,7 +135,7 @@ fn unit_data(value: Option<&Value>) -> Result<(&str, Visibility), Error> {
     Ok((name, visibility))
 }
 
-/// `check(value, [Match.ObjectIncluding({key: String, ...})])`: the strings of each element.
+/// `check(value, [Match.ObjectIncluding({key: String, ...})])`. Returns the strings of each element.
 fn elements<'a, const N: usize>(
     value: Option<&'a Value>,
     keys: [&str; N],
@@ -133,7 +167,7 @@ fn element<'a, const N: usize>(
     Ok(found)
 }
 
-// Each check says what is wrong; the caller knows where.
+// Each check below returns only what is wrong. The function that calls it adds the path.
 
 fn plain_object(value: Option<&Value>) -> Result<&Map<String, Value>, String> {
     match value {
@@ -152,13 +186,13 @@ fn boolean(value: &Value) -> Result<bool, String> {
     value.as_bool().ok_or_else(|| expected("boolean", value))
 }
 
-/// Stricter than Rocket.Chat, which takes a name that nobody can read.
+/// Stricter than Rocket.Chat, which accepts a name of nothing but white space.
 fn non_blank(value: &Value) -> Result<&str, String> {
     let text = string(value)?;
     if text.trim().is_empty() { Err("Expected a non-empty string".into()) } else { Ok(text) }
 }
 
-/// Stricter than Rocket.Chat, which takes any string.
+/// Stricter than Rocket.Chat, which accepts any string.
 fn known_visibility(value: &Value) -> Result<Visibility, String> {
     match string(value)? {
         "public" => Ok(Visibility::Public),
@@ -173,7 +207,7 @@ fn expected(wanted: &str, got: &Value) -> String {
         Value::Bool(_) => "boolean",
         Value::Number(_) => "number",
         Value::String(_) => "string",
-        // JavaScript's `typeof` says so of an array, too.
+        // JavaScript's `typeof` returns "object" for an array, too.
         Value::Array(_) | Value::Object(_) => "object",
     };
     format!("Expected {wanted}, got {got}")
@@ -183,7 +217,7 @@ fn missing(key: &str) -> String {
     format!("Missing key '{key}'")
 }
 
-/// Meteor tells the path only when it is not empty.
+/// Meteor adds the path only when it is not empty.
 fn mismatch(what: String, path: &str) -> Error {
     Error::Mismatch(if path.is_empty() { what } else { format!("{what} in field {path}") })
 }

@@ -1,4 +1,4 @@
-//! DynamoDB: reads in batches, and commits plans.
+//! Reads items in batches and commits plans, with retries.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,110 +9,82 @@ use aws_config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::StalledStreamProtectionConfig;
 use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
-use aws_sdk_dynamodb::types::{AttributeValue, ConsumedCapacity, KeysAndAttributes, ReturnConsumedCapacity};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, ConsumedCapacity, KeysAndAttributes, ReturnConsumedCapacity, TransactWriteItem,
+};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use uuid::Uuid;
 
-use crate::budget::{Budget, Tries};
+use super::failure::{TransactionFailure, failure, internal, transaction_failure};
+use super::tables::Tables;
+use super::tls;
+use super::transact_item::to_transact_item;
+use crate::action::{FailedCondition, Plan};
+use crate::budget::{Budget, Retry};
 use crate::error::Error;
-use crate::failure::{Verdict, failure, internal, verdict};
-use crate::item::{Item, Key};
-use crate::plan::Plan;
-use crate::tls;
-use crate::transaction;
+use crate::item::{Item, Items, Key};
+use crate::limits::MAX_BATCH_GET_KEYS;
 
-/// Most keys of one BatchGetItem.
-pub(crate) const MAX_KEYS: usize = 100;
+/// Most BatchGetItems at the same time. A body can list tens of thousands of ids.
+const MAX_CONCURRENT_READS: usize = 16;
 
-/// Most BatchGetItems at once: a body can list tens of thousands of ids.
-const MAX_READS_AT_ONCE: usize = 16;
+/// Longest wait for the first connection. It takes some ten milliseconds when DynamoDB is reachable.
+const MAX_CONNECT_TIME: Duration = Duration::from_millis(300);
 
-/// Longest wait for the first connection. It takes some ten ms, unless DynamoDB is away.
-const LONGEST_CONNECT: Duration = Duration::from_millis(300);
-
-/// The attributes that are read of the livechat table's items, of whatever kind. Departments may carry
-/// much that this function does not know and need not fetch.
+/// The attributes that are read of the livechat table's items, of all kinds. Departments may have many more, which this
+/// function does not need.
 const ATTRIBUTES: [&str; 9] =
     ["pk", "active", "ancestors", "departmentIds", "monitors", "parentId", "roles", "username", "version"];
 
-/// The two tables' names.
-#[derive(Clone, Debug)]
-pub struct Tables {
-    /// Login tokens.
-    pub tokens: String,
-    /// Everything else.
-    pub livechat: String,
-}
-
-/// The tables behind a client.
-pub struct Store {
+/// The two tables and the client that reaches them.
+pub(crate) struct Store {
     client: Client,
     tables: Tables,
 }
 
-/// The items that were found, by partition key.
-pub struct Items(HashMap<String, Item>);
-
-/// How a transaction that did not fail has ended.
-pub(crate) enum Commit {
-    /// It is stored.
-    Done,
-    /// Conditions failed and nothing is stored: for each action whose condition failed, by its place,
-    /// the item as it is, or `None` if there is none.
-    Refused(Vec<(usize, Option<Item>)>),
-}
-
-impl From<HashMap<String, Item>> for Items {
-    fn from(by_partition: HashMap<String, Item>) -> Self {
-        Self(by_partition)
-    }
-}
-
-impl Items {
-    pub(crate) fn take(&mut self, key: &Key) -> Option<Item> {
-        self.0.remove(&key.partition())
-    }
-
-    pub(crate) fn extend(&mut self, others: Self) {
-        self.0.extend(others.0);
-    }
+/// How a transaction without an error ended.
+pub(crate) enum CommitOutcome {
+    /// The plan is stored.
+    Stored,
+    /// These conditions failed, and nothing is stored.
+    Refused(Vec<FailedCondition>),
 }
 
 impl Store {
-    /// A store on DynamoDB as `sdk` says: region, credentials, endpoint.
+    /// A store with the region, credentials and endpoint of `sdk`.
     ///
-    /// The SDK's own retries are off. They know neither a cancelled transaction nor Lambda's deadline, so
-    /// [`Tries`] does it for everything in one place.
-    pub fn new(sdk: &SdkConfig, tables: Tables) -> Self {
+    /// The SDK's own reretry are off, because they know neither cancelled transactions nor Lambda's deadline. [`Retry`]
+    /// reretry all requests instead.
+    pub(crate) fn new(sdk: &SdkConfig, tables: Tables) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_millis(800))
             .operation_attempt_timeout(Duration::from_secs(1))
-            // An operation is one attempt; this adds loading the credentials.
+            // An operation is one attempt and the loading of the credentials.
             .operation_timeout(Duration::from_millis(1500))
             .build();
         let config = aws_sdk_dynamodb::config::Builder::from(sdk)
             .retry_config(RetryConfig::disabled())
-            // A body that stalls is cut off with its attempt, after a second; the SDK's own watch over its
-            // throughput would need five, and takes a timer and a lock for every call.
+            // The attempt's timeout ends a stalled body after a second. The SDK's stalled stream protection would need
+            // five seconds, and it costs a timer and a lock for every call.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .timeout_config(timeouts)
             .build();
         Self { client: Client::from_conf(config), tables }
     }
 
-    /// Sends a first request, so that what it takes once, credentials, a connection and its TLS handshake, is
-    /// there when the first update comes. The request reads a token that can't be: the cheapest that the
-    /// function's role allows, half a read unit.
+    /// Sends a first request, so that the first update finds the credentials loaded and a connection open. The request
+    /// reads a token hash that can't exist. Of the requests that the function's role allows this is the cheapest, half a
+    /// read capacity unit.
     ///
-    /// Whether it succeeds does not matter: the updates send theirs anyway, with their own tries.
+    /// The request may fail. Updates send their own requests with their own reretry in any case.
     pub(crate) async fn connect(&self) {
-        // Too short for a hash.
+        // No hash is this short.
         let key = HashMap::from([("hashedToken".to_owned(), AttributeValue::S("-".to_owned()))]);
         let Ok(keys) = KeysAndAttributes::builder().keys(key).build() else { return };
         let call = self.client.batch_get_item().request_items(&self.tables.tokens, keys);
-        let connected = tokio::time::timeout(LONGEST_CONNECT, async {
+        let connected = tokio::time::timeout(MAX_CONNECT_TIME, async {
             match call.clone().send().await {
-                // The next one trusts other roots.
+                // After this error the client trusts the system's roots, so a second try may succeed.
                 Err(error) if tls::is_untrusted(&error) => call.send().await,
                 first => first,
             }
@@ -125,10 +97,10 @@ impl Store {
         tracing::warn!(cause = failure.cause_chain(), "no connection to DynamoDB during the init");
     }
 
-    /// Reads the items of these distinct keys, strongly consistent.
+    /// Reads the items with these distinct keys, with strong consistency.
     ///
     /// # Errors
-    /// DynamoDB is unavailable until the time is over, or refuses for good.
+    /// DynamoDB is unavailable until the time budget ends, or it refuses the request.
     pub(crate) async fn read(
         &self,
         keys: impl IntoIterator<Item = Key>,
@@ -136,18 +108,18 @@ impl Store {
     ) -> Result<Items, Error> {
         let keys: Vec<Key> = keys.into_iter().collect();
         let mut batches = Vec::new();
-        for batch in keys.chunks(MAX_KEYS) {
+        for batch in keys.chunks(MAX_BATCH_GET_KEYS) {
             batches.push(self.read_batch(batch, budget));
         }
         let items: Vec<Vec<(String, Item)>> =
-            stream::iter(batches).buffer_unordered(MAX_READS_AT_ONCE).try_collect().await?;
+            stream::iter(batches).buffer_unordered(MAX_CONCURRENT_READS).try_collect().await?;
         Ok(items.into_iter().flatten().collect::<HashMap<_, _>>().into())
     }
 
     async fn read_batch(&self, keys: &[Key], budget: &Budget) -> Result<Vec<(String, Item)>, Error> {
-        let mut tries = Tries::new(budget);
+        let mut retry = Retry::new(budget);
         let mut found = Vec::with_capacity(keys.len());
-        let mut request = Some(self.batch(keys)?);
+        let mut request = Some(self.batch_request(keys)?);
         while let Some(unread) = request.take() {
             let call = self
                 .client
@@ -155,11 +127,11 @@ impl Store {
                 .set_request_items(Some(unread.clone()))
                 .return_consumed_capacity(ReturnConsumedCapacity::Total)
                 .send();
-            budget.spend(|spent| spent.round_trips += 1);
-            match tries.run(call).await?.map_err(failure).and_then(replied) {
+            budget.record(|usage| usage.calls += 1);
+            match retry.run(call).await?.map_err(failure).and_then(require_body) {
                 Ok(output) => {
-                    let units = units(output.consumed_capacity());
-                    budget.spend(|spent| spent.read_units += units);
+                    let capacity = capacity_units(output.consumed_capacity());
+                    budget.record(|usage| usage.read_capacity += capacity);
                     for (table, items) in output.responses.unwrap_or_default() {
                         let key = if table == self.tables.tokens { "hashedToken" } else { "pk" };
                         found.extend(items.into_iter().filter_map(|item| {
@@ -168,15 +140,16 @@ impl Store {
                         }));
                     }
                     request = output.unprocessed_keys.filter(|left| !left.is_empty());
-                    // Some keys left is how a large batch is read, 16 MB at a time. All of them is a refusal.
+                    // DynamoDB returns at most 16 MB at a time and leaves the other keys of a large batch unprocessed. If
+                    // it leaves all keys, it throttles.
                     if request.as_ref().is_some_and(|left| count(left) >= count(&unread)) {
-                        budget.spend(|spent| spent.failures += 1);
-                        tries.pause(Error::Unavailable("DynamoDB left all keys unprocessed".into())).await?;
+                        budget.record(|usage| usage.failures += 1);
+                        retry.pause(Error::Unavailable("DynamoDB left all keys unprocessed".into())).await?;
                     }
                 }
                 Err(error @ Error::Unavailable(_)) => {
-                    budget.spend(|spent| spent.failures += 1);
-                    tries.pause(error).await?;
+                    budget.record(|usage| usage.failures += 1);
+                    retry.pause(error).await?;
                     request = Some(unread);
                 }
                 Err(error) => return Err(error),
@@ -185,8 +158,8 @@ impl Store {
         Ok(found)
     }
 
-    /// The request for a batch: by table, as BatchGetItem wants it.
-    fn batch(&self, keys: &[Key]) -> Result<HashMap<String, KeysAndAttributes>, Error> {
+    /// A batch's keys by table, in the form that BatchGetItem takes.
+    fn batch_request(&self, keys: &[Key]) -> Result<HashMap<String, KeysAndAttributes>, Error> {
         let (tokens, others): (Vec<&Key>, Vec<&Key>) =
             keys.iter().partition(|key| matches!(key, Key::Token(_)));
         let names: Vec<String> = (0..ATTRIBUTES.len()).map(|n| format!("#a{n}")).collect();
@@ -210,67 +183,66 @@ impl Store {
         Ok(request)
     }
 
-    /// Commits a plan, the same one until it is stored, refused or the time is over.
+    /// Commits a plan. The same plan is sent again until it is stored or refused, or until the time budget ends.
     ///
     /// # Errors
-    /// Others are in the way, or DynamoDB unavailable, until the time is over; the unit is too large; or
-    /// DynamoDB refuses for good.
+    /// Other updates conflict with it, or DynamoDB is unavailable, until the time budget ends; the unit is too large; or
+    /// DynamoDB refuses the request.
     pub(crate) async fn commit(
         &self,
         plan: &Plan,
         updated_at: &str,
         budget: &Budget,
-        tries: &mut Tries<'_>,
-    ) -> Result<Commit, Error> {
-        let items: Vec<_> = plan
+        retry: &mut Retry<'_>,
+    ) -> Result<CommitOutcome, Error> {
+        let items: Vec<TransactWriteItem> = plan
             .actions
             .iter()
-            .map(|action| transaction::item(action, &self.tables.livechat, updated_at))
+            .map(|action| to_transact_item(action, &self.tables.livechat, updated_at))
             .collect::<Result<_, _>>()
             .map_err(internal)?;
-        // The same for every send of this plan: if a reply is lost, DynamoDB answers the next send of a
-        // transaction that it has committed with success.
-        let token = Uuid::new_v4().to_string();
+        // Every try of this plan has the same token. If the reply to a committed transaction is lost, DynamoDB answers
+        // the next try with success and writes nothing.
+        let request_token = Uuid::new_v4().to_string();
         loop {
             let call = self
                 .client
                 .transact_write_items()
                 .set_transact_items(Some(items.clone()))
-                .client_request_token(&token)
+                .client_request_token(&request_token)
                 .return_consumed_capacity(ReturnConsumedCapacity::Total)
                 .send();
-            budget.spend(|spent| {
-                spent.round_trips += 1;
-                spent.attempts += 1;
+            budget.record(|usage| {
+                usage.calls += 1;
+                usage.transactions += 1;
             });
-            let error = match tries.run(call).await? {
+            let error = match retry.run(call).await? {
                 Ok(output) => {
-                    let units = units(output.consumed_capacity());
-                    budget.spend(|spent| spent.write_units += units);
-                    return Ok(Commit::Done);
+                    let capacity = capacity_units(output.consumed_capacity());
+                    budget.record(|usage| usage.write_capacity += capacity);
+                    return Ok(CommitOutcome::Stored);
                 }
                 Err(error) => error,
             };
-            let again = match verdict(error) {
-                Verdict::Refused(items) => {
-                    budget.spend(|spent| spent.conflicts += 1);
-                    return Ok(Commit::Refused(items));
+            let error = match transaction_failure(error) {
+                TransactionFailure::Refused(failed) => {
+                    budget.record(|usage| usage.conflicts += 1);
+                    return Ok(CommitOutcome::Refused(failed));
                 }
-                Verdict::Failed(error) => error,
+                TransactionFailure::Failed(error) => error,
             };
-            match again {
-                Error::Busy => budget.spend(|spent| spent.conflicts += 1),
-                Error::Unavailable(_) => budget.spend(|spent| spent.failures += 1),
+            match error {
+                Error::Busy => budget.record(|usage| usage.conflicts += 1),
+                Error::Unavailable(_) => budget.record(|usage| usage.failures += 1),
                 final_error => return Err(final_error),
             }
-            tries.pause(again).await?;
+            retry.pause(error).await?;
         }
     }
 }
 
-/// The reply, unless its body was lost: the SDK takes that for an empty object, and then none of the items
-/// would seem to exist.
-fn replied(output: BatchGetItemOutput) -> Result<BatchGetItemOutput, Error> {
+/// Refuses a reply that lost its body. The SDK parses such a reply as an empty one, and then no item would seem to exist.
+fn require_body(output: BatchGetItemOutput) -> Result<BatchGetItemOutput, Error> {
     match (&output.responses, &output.unprocessed_keys) {
         (None, None) => Err(Error::Unavailable("a reply without a body".into())),
         _ => Ok(output),
@@ -281,6 +253,6 @@ fn count(request: &HashMap<String, KeysAndAttributes>) -> usize {
     request.values().map(|table| table.keys().len()).sum()
 }
 
-fn units(capacity: &[ConsumedCapacity]) -> f64 {
+fn capacity_units(capacity: &[ConsumedCapacity]) -> f64 {
     capacity.iter().filter_map(ConsumedCapacity::capacity_units).sum()
 }

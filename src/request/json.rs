@@ -1,19 +1,19 @@
-//! JSON as the contract reads it: at most 128 levels, whatever the parser's own limit is.
+//! The JSON parser of request bodies. It accepts at most 128 levels of nesting.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// Deepest nesting of arrays and objects. `serde_json`'s own limit admits 127 and can only be lifted,
-/// so it is lifted and this one stands in its place.
+/// Deepest nesting of arrays and objects. `serde_json` has a limit of 127 levels that can only be switched off. So this
+/// module switches it off and counts the levels itself.
 const MAX_LEVELS: u8 = 128;
 
-/// Parses a whole document. Objects keep the order of their keys; of duplicate keys the first gives the
-/// place and the last the value, as in JavaScript.
+/// Parses a whole document. Objects keep the order of their keys. A duplicate key keeps its first place and takes its
+/// last value, as in JavaScript.
 ///
 /// # Errors
-/// What is wrong and where, in the parser's words.
+/// The parser's description of what is wrong, with line and column.
 pub fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     deserializer.disable_recursion_limit();
@@ -22,7 +22,7 @@ pub fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     Ok(value)
 }
 
-/// Builds a value that may nest this many levels more.
+/// Builds a value that may contain this many more levels of nesting.
 #[derive(Clone, Copy)]
 struct Level(u8);
 
@@ -99,20 +99,20 @@ mod tests {
     }
 
     #[test]
-    fn nests_128_levels_and_no_more() {
+    fn accepts_128_levels_and_refuses_129() {
         assert!(parse(nested(128).as_bytes()).is_ok());
         let error = parse(nested(129).as_bytes()).expect_err("129 levels are too many");
         assert_eq!(error.to_string(), "recursion limit exceeded at line 1 column 130");
     }
 
     #[test]
-    fn the_last_of_duplicate_keys_counts_at_the_place_of_the_first() {
+    fn a_duplicate_key_keeps_its_first_place_and_takes_its_last_value() {
         let value = parse(br#"{"a":1,"b":2,"a":3}"#).expect("it is JSON");
         assert_eq!(value.to_string(), r#"{"a":3,"b":2}"#);
     }
 
     #[test]
-    fn says_what_is_wrong_and_where() {
+    fn error_messages_name_the_fault_and_its_position() {
         for (bytes, message) in [
             (&b""[..], "EOF while parsing a value at line 1 column 0"),
             (b"{", "EOF while parsing an object at line 1 column 1"),

@@ -1,0 +1,80 @@
+//! Takes attributes out of an item and checks that each has the type that docs/data-model.md gives it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use crate::item::{Corrupt, Item, Key};
+
+/// An item that is being parsed.
+pub(crate) struct Attributes<'a> {
+    key: &'a Key,
+    item: Item,
+}
+
+impl<'a> Attributes<'a> {
+    pub(crate) fn new(key: &'a Key, item: Item) -> Self {
+        Self { key, item }
+    }
+
+    /// `None` when the attribute is absent. A value that `convert` refuses makes the item corrupt.
+    fn take<T>(
+        &mut self,
+        attribute: &'static str,
+        convert: impl FnOnce(AttributeValue) -> Option<T>,
+    ) -> Result<Option<T>, Corrupt> {
+        let Some(value) = self.item.remove(attribute) else { return Ok(None) };
+        let corrupt = || Corrupt { item: self.key.partition(), attribute };
+        convert(value).map(Some).ok_or_else(corrupt)
+    }
+
+    pub(crate) fn string(&mut self, attribute: &'static str) -> Result<Option<String>, Corrupt> {
+        self.take(attribute, string)
+    }
+
+    pub(crate) fn boolean(&mut self, attribute: &'static str) -> Result<Option<bool>, Corrupt> {
+        self.take(attribute, |value| value.as_bool().ok().copied())
+    }
+
+    pub(crate) fn number<T: FromStr>(&mut self, attribute: &'static str) -> Result<Option<T>, Corrupt> {
+        self.take(attribute, |value| value.as_n().ok()?.parse().ok())
+    }
+
+    /// Empty when absent, because DynamoDB has no empty sets.
+    pub(crate) fn string_set(&mut self, attribute: &'static str) -> Result<BTreeSet<String>, Corrupt> {
+        let set = self.take(attribute, |value| match value {
+            AttributeValue::Ss(members) => Some(members.into_iter().collect()),
+            _ => None,
+        })?;
+        Ok(set.unwrap_or_default())
+    }
+
+    pub(crate) fn string_list(&mut self, attribute: &'static str) -> Result<Option<Vec<String>>, Corrupt> {
+        self.take(attribute, |value| match value {
+            AttributeValue::L(members) => members.into_iter().map(string).collect(),
+            _ => None,
+        })
+    }
+
+    /// Empty when absent.
+    pub(crate) fn string_map(
+        &mut self,
+        attribute: &'static str,
+    ) -> Result<BTreeMap<String, String>, Corrupt> {
+        let map = self.take(attribute, |value| match value {
+            AttributeValue::M(entries) => {
+                entries.into_iter().map(|(name, value)| Some((name, string(value)?))).collect()
+            }
+            _ => None,
+        })?;
+        Ok(map.unwrap_or_default())
+    }
+}
+
+fn string(value: AttributeValue) -> Option<String> {
+    match value {
+        AttributeValue::S(text) => Some(text),
+        _ => None,
+    }
+}

@@ -1,0 +1,110 @@
+//! What DynamoDB's errors mean: which are temporary, which are final, and which return the items to plan again from.
+
+use aws_sdk_dynamodb::config::http::HttpResponse;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::CancellationReason;
+
+use crate::action::FailedCondition;
+use crate::error::{Cause, Error};
+
+/// What a transaction's error means.
+pub(super) enum TransactionFailure {
+    /// Conditions failed and nothing is stored. Plan again.
+    Refused(Vec<FailedCondition>),
+    /// `Busy` and `Unavailable` are temporary. Any other error is final.
+    Failed(Error),
+}
+
+/// Classifies a transaction's error.
+pub(super) fn transaction_failure(
+    error: SdkError<TransactWriteItemsError, HttpResponse>,
+) -> TransactionFailure {
+    match error.as_service_error() {
+        Some(TransactWriteItemsError::TransactionInProgressException(_)) => {
+            TransactionFailure::Failed(Error::Busy)
+        }
+        Some(TransactWriteItemsError::TransactionCanceledException(canceled)) => {
+            cancellation(canceled.cancellation_reasons())
+                .unwrap_or_else(|| TransactionFailure::Failed(internal(error)))
+        }
+        // DynamoDB checks the size of the values in the request before it looks at any item.
+        Some(service) if is_item_size(service.message()) => TransactionFailure::Failed(Error::UnitTooLarge),
+        _ => TransactionFailure::Failed(failure(error)),
+    }
+}
+
+/// Classifies a cancelled transaction. When reasons differ, failed conditions come first, because a new plan may not
+/// meet the other reasons; then reasons that no retry can change; then throttling; then conflicts.
+///
+/// A reason's index is that of its action, and its code is "None" where nothing was wrong (Amazon DynamoDB API Reference,
+/// "TransactWriteItems"). Returns `None` for a code that is not known here.
+fn cancellation(reasons: &[CancellationReason]) -> Option<TransactionFailure> {
+    let code = |reason: &CancellationReason| reason.code().unwrap_or("None").to_owned();
+    let failed: Vec<_> = reasons
+        .iter()
+        .enumerate()
+        .filter(|(_, reason)| code(reason) == "ConditionalCheckFailed")
+        .map(|(action, reason)| {
+            // Some engines return an empty item when there is none.
+            let item = reason.item.clone().filter(|item| !item.is_empty());
+            FailedCondition { action, item }
+        })
+        .collect();
+    if !failed.is_empty() {
+        return Some(TransactionFailure::Refused(failed));
+    }
+    // The unit's action is the first.
+    if let Some(unit) = reasons.first()
+        && code(unit) == "ValidationError"
+        && is_item_size(unit.message())
+    {
+        return Some(TransactionFailure::Failed(Error::UnitTooLarge));
+    }
+    let codes: Vec<String> = reasons.iter().map(code).filter(|code| code != "None").collect();
+    let all = |known: fn(&str) -> bool| !codes.is_empty() && codes.iter().all(|code| known(code));
+    if all(|code| code == "TransactionConflict") {
+        Some(TransactionFailure::Failed(Error::Busy))
+    } else if all(|code| code == "TransactionConflict" || is_throttling(code)) {
+        Some(TransactionFailure::Failed(Error::Unavailable(codes.join(", ").into())))
+    } else {
+        None
+    }
+}
+
+fn is_item_size(message: Option<&str>) -> bool {
+    message.is_some_and(|message| message.starts_with("Item size"))
+}
+
+/// True for the codes of throttling, as an exception or as a cancellation reason.
+fn is_throttling(code: &str) -> bool {
+    matches!(
+        code,
+        "ProvisionedThroughputExceeded"
+            | "ProvisionedThroughputExceededException"
+            | "RequestLimitExceeded"
+            | "ThrottlingError"
+            | "ThrottlingException"
+    )
+}
+
+/// `Unavailable` if a retry may help, else `Internal`.
+pub(super) fn failure<E>(error: SdkError<E, HttpResponse>) -> Error
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let is_temporary = match &error {
+        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => true,
+        // An error without a code is a reply that was cut off.
+        SdkError::ServiceError(service) => {
+            service.raw().status().is_server_error() || service.err().code().is_none_or(is_throttling)
+        }
+        _ => false,
+    };
+    if is_temporary { Error::Unavailable(error.into()) } else { internal(error) }
+}
+
+/// A final error that the client did not cause.
+pub(super) fn internal(error: impl Into<Cause>) -> Error {
+    Error::Internal(error.into())
+}
