@@ -14,7 +14,6 @@
 //! `function` connects the steps. The HTTP contract is docs/contract.md, and the stored items are docs/data-model.md.
 
 pub mod action;
-mod attributes;
 pub mod auth;
 mod budget;
 pub mod dynamodb;

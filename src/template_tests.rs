@@ -155,7 +155,9 @@ fn alarms_and_dashboard_watch_metrics_that_there_are() {
     }
     assert!(watched >= 5, "{watched}");
     let dashboard = TEMPLATE.split("DashboardBody").nth(1).expect("there is a dashboard");
-    for metric in ["Requests", "Duration", "ColdStarts", "Transactions", "Conflicts", "ReadCapacity", "WriteCapacity"] {
+    for metric in
+        ["Requests", "Duration", "ColdStarts", "Transactions", "Conflicts", "ReadCapacity", "WriteCapacity"]
+    {
         assert!(metrics.contains(&format!(r#""Name": "{metric}""#)), "{metric}");
         assert!(dashboard.contains(metric), "the dashboard lacks {metric}");
     }

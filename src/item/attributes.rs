@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use crate::item::{Corrupt, Item, Key};
+use super::key::{Corrupt, Item, Key};
 
 /// An item that is being parsed.
 pub(crate) struct Attributes<'a> {
