@@ -10,9 +10,9 @@ use anyhow::{Context, Result, ensure};
 use aws_sdk_dynamodb::Client;
 use livechat_units::Tables;
 use serde_json::Value;
+use testing::environment::Environment;
 use tokio::net::TcpListener;
 use unitctl::engine;
-use unitctl::runtime_api::Environment;
 use unitctl::target::Data;
 
 use crate::data::{self, Profile};

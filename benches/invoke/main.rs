@@ -9,8 +9,6 @@
 //!     cargo bench --bench invoke -- init warm        these parts
 //!     cargo bench --bench invoke -- --function PATH  another build of the function
 
-#[path = "../../tests/api/certificate.rs"]
-mod certificate;
 mod chart;
 mod data;
 mod harness;

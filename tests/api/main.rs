@@ -1,28 +1,12 @@
-//! The function from outside: an event goes in, the response and the stored items are checked, on a real
+//! The function from outside: an event goes in, and the response and the stored items are checked, on a real
 //! DynamoDB engine. `DYNAMODB_ENDPOINT` points the tests at another engine than the embedded one.
+//!
+//! - `contract`: each row of the contract, docs/contract.md, and the documents that describe it.
+//! - `faults`: what fails around the function: DynamoDB, the network, Lambda, its own process.
+//! - `properties`: many random or concurrent updates, compared with a model of the contract.
+//! - `support`: what these tests share.
 
-mod authentication;
-mod case;
-mod certificate;
-mod contention;
-mod death;
-mod drill;
-mod events;
+mod contract;
 mod faults;
-mod faulty;
-mod hostile;
-mod input;
-mod intercept;
-mod invariants;
-mod killed;
-mod limits;
-mod linearizability;
-mod logs;
-mod matrix;
-mod meaning;
-mod model;
-mod openapi;
-mod process;
-mod torn_reads;
-mod wire;
-mod world;
+mod properties;
+mod support;

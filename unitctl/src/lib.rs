@@ -12,7 +12,6 @@ pub mod output;
 mod random;
 mod requests;
 pub mod role;
-pub mod runtime_api;
 pub mod sample;
 pub mod target;
 pub mod template;

@@ -1,0 +1,12 @@
+//! What the tests and benchmarks of this workspace share: DynamoDB with empty tables, items as JSON, events,
+//! TLS with a certificate made on the fly, and Lambda's Runtime API.
+//!
+//! Nothing here is part of the function or of `unitctl`. Functions for tests panic when something is wrong with
+//! the test's surroundings, such as an engine that does not start.
+
+pub mod dynamodb;
+pub mod environment;
+pub mod events;
+pub mod items;
+pub mod runtime_api;
+pub mod tls;

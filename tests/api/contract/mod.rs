@@ -1,0 +1,17 @@
+//! The rows of the contract, docs/contract.md.
+
+mod authentication;
+mod body;
+mod departments;
+mod events;
+mod limits;
+mod logs;
+mod match_errors;
+mod members;
+mod openapi;
+mod revocation;
+mod routing;
+mod samples;
+mod strangers;
+mod unavailable;
+mod visibility;

@@ -1,0 +1,205 @@
+//! One update that meets faults, and everything that must hold whatever the faults are.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use livechat_units::{Function, Response};
+use tokio::time::sleep;
+
+use crate::support::fault_proxy::{ConnectionFault, LATE};
+use crate::support::faulty_client::{Fault, FaultyClient, SentRequest};
+use crate::support::update_case::UpdateCase;
+use crate::support::{TestApp, event, invoke, updated_at, with_app};
+
+/// A request of an update, by what it reads or writes.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Position {
+    /// The read of token, user and permission, for a token that is new to the execution environment.
+    Caller,
+    /// The read of unit, departments and monitors that follows.
+    Unit,
+    /// The read of all these items, for a token that the execution environment knows.
+    CallerAndUnit,
+    /// The read of more departments, because the plan seems to have too many changes.
+    ExtraRead,
+    /// The transaction.
+    Transaction,
+    /// The transaction that follows a refused one.
+    SecondTransaction,
+}
+
+impl Position {
+    /// Each position with its name in docs/reliability.md.
+    pub const ALL: [(Self, &str); 6] = [
+        (Self::Caller, "caller"),
+        (Self::Unit, "unit"),
+        (Self::CallerAndUnit, "both, seen token"),
+        (Self::ExtraRead, "extra read"),
+        (Self::Transaction, "transaction"),
+        (Self::SecondTransaction, "after a refused one"),
+    ];
+
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(position, _)| *position == self).expect("`ALL` has every position").1
+    }
+
+    pub fn is_write(self) -> bool {
+        matches!(self, Self::Transaction | Self::SecondTransaction)
+    }
+
+    fn is_at(self, sent: &SentRequest) -> bool {
+        let is_of_caller = sent.body.contains("PERMISSION#");
+        match self {
+            Self::Caller => is_of_caller,
+            Self::Unit => !sent.is_write && !is_of_caller,
+            Self::ExtraRead => !sent.is_write && !is_of_caller && !sent.body.contains("UNIT#"),
+            Self::CallerAndUnit => !sent.is_write,
+            Self::Transaction => sent.is_write,
+            Self::SecondTransaction => sent.is_write && sent.number > 0,
+        }
+    }
+}
+
+/// How an update ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    pub response: Response,
+    pub is_stored: bool,
+}
+
+/// An update, and the faults that it meets.
+#[derive(Clone)]
+pub struct Drill {
+    /// The request that meets the faults.
+    pub position: Position,
+    /// The fault of the first attempt, of the second, and so on.
+    pub faults: Vec<Fault>,
+    /// Whether all later attempts meet the last fault again.
+    pub is_lasting: bool,
+    /// How long Lambda lets it run.
+    pub remaining: Duration,
+}
+
+/// Runs drills concurrently, since most of their time is waiting. Each worker has its own tables.
+pub async fn run(drills: impl IntoIterator<Item = Drill>) -> Vec<Outcome> {
+    const WORKERS: usize = 48;
+    let drills = RefCell::new(drills.into_iter().enumerate());
+    let outcomes = RefCell::new(BTreeMap::new());
+    let worker = async || {
+        with_app(async |app| {
+            app.put_monitors(&["m", "n"]).await;
+            loop {
+                let next = drills.borrow_mut().next();
+                let Some((number, mut drill)) = next else { break };
+                let mut attempt = 0;
+                let outcome = loop {
+                    // Every attempt has ids of its own.
+                    let case =
+                        UpdateCase::new(app, drill.position == Position::ExtraRead, 10 * number + attempt)
+                            .await;
+                    if let Some(outcome) = update_through(app, &case, &drill).await {
+                        break outcome;
+                    }
+                    // This machine is busy, and the time was over before the update reached its fault.
+                    attempt += 1;
+                    assert!(attempt < 10, "the update never reaches {:?}", drill.position);
+                    drill.remaining += Duration::from_millis(500);
+                };
+                outcomes.borrow_mut().insert(number, outcome);
+            }
+        })
+        .await;
+    };
+    join_all((0..WORKERS).map(|_| worker())).await;
+    outcomes.into_inner().into_values().collect()
+}
+
+/// Sends the update and checks what must always hold: the answer comes in time, the update is stored whole or not at
+/// all, and repeating it works. Returns `None` if the time was over before the update met its faults, or before
+/// DynamoDB executed the transaction whose reply is lost.
+async fn update_through(app: &TestApp, case: &UpdateCase, drill: &Drill) -> Option<Outcome> {
+    let Drill { position, faults, is_lasting, remaining } = drill.clone();
+    let faults_met = Arc::new(AtomicUsize::new(0));
+    let counter = faults_met.clone();
+    let other_update = case.other_update(app);
+    let armed = Arc::new(AtomicBool::new(false));
+    let is_armed = armed.clone();
+    let faulty = FaultyClient::new(move |sent| {
+        if !is_armed.load(Ordering::Relaxed) {
+            return None;
+        }
+        if position == Position::SecondTransaction && sent.is_write && sent.number == 0 {
+            return Some(Fault::After(other_update.clone()));
+        }
+        let next_fault = || {
+            let number = counter.fetch_add(1, Ordering::Relaxed);
+            faults.get(number).or(faults.last().filter(|_| is_lasting)).cloned()
+        };
+        position.is_at(sent).then(next_fault)?
+    });
+    let sdk = faulty.sdk()(app.sdk.clone());
+    let function = Function::new(&sdk, app.tables.clone());
+    if position == Position::CallerAndUnit {
+        assert_eq!(invoke(&function, &event(&case.unit, "{"), None).await.status_code, 400);
+    }
+    let mut before = app.stored_items().await;
+    armed.store(true, Ordering::Relaxed);
+
+    let started = Instant::now();
+    let lag = Cell::new(Duration::ZERO);
+    let response = tokio::select! {
+        response = invoke(&function, &case.event, Some(remaining)) => response,
+        never = watch_lag(&lag) => never,
+    };
+    let took = started.elapsed().saturating_sub(lag.get());
+    armed.store(false, Ordering::Relaxed);
+
+    // The answer comes in time, and no request begins after the time budget. The lag of this machine does not count.
+    assert!(took < remaining.max(Duration::from_secs(1)), "answered after {took:?} of {remaining:?}");
+    let budget = remaining.saturating_sub(Duration::from_secs(1)).min(Duration::from_secs(10));
+    let mut bodies: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for sent in faulty.sent() {
+        let end = started + budget + lag.get() + Duration::from_millis(200);
+        assert!(sent.at < end, "a request began after the time budget");
+        if sent.is_write {
+            let token = sent.json()["ClientRequestToken"].as_str().expect("every write has one").to_owned();
+            bodies.entry(token).or_default().insert(sent.body);
+        }
+    }
+    assert!(
+        bodies.values().all(|bodies| bodies.len() == 1),
+        "two transactions have the same ClientRequestToken: {bodies:?}"
+    );
+
+    if position == Position::SecondTransaction && faulty.writes() > 0 {
+        case.increment_version(&mut before);
+    }
+    // Wait until every delayed request has reached DynamoDB.
+    if drill.faults.iter().any(|fault| matches!(fault, Fault::Connection(ConnectionFault::Late))) {
+        sleep(LATE + Duration::from_millis(500)).await;
+    }
+    let after = app.stored_items().await;
+    let is_stored = case.is_stored(&before, &after);
+    if response.status_code == 200 {
+        assert!(is_stored, "the answer is 200, but the update is not stored");
+        assert_eq!(case.time(&after), updated_at(&response));
+    } else {
+        case.assert_repeatable(app, &function, if is_stored { after } else { before }, is_stored).await;
+    }
+    let is_executed = is_stored || !(position.is_write() && drill.faults.iter().any(Fault::loses_reply));
+    (faults_met.load(Ordering::Relaxed) > 0 && is_executed).then_some(Outcome { response, is_stored })
+}
+
+/// Measures by how much this thread is late at worst.
+async fn watch_lag(worst: &Cell<Duration>) -> ! {
+    const TICK: Duration = Duration::from_millis(20);
+    loop {
+        let started = Instant::now();
+        sleep(TICK).await;
+        worst.set(worst.get().max(started.elapsed().saturating_sub(TICK)));
+    }
+}

@@ -1,0 +1,8 @@
+//! What fails around the function: DynamoDB, the network, Lambda, its own process.
+
+mod await_points;
+mod binary;
+mod drill;
+mod matrix;
+mod signals;
+mod tls;

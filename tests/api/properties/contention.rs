@@ -1,0 +1,59 @@
+//! Updates that compete: each is answered, the invariants hold, and versions count the commits.
+
+use futures_util::future::join_all;
+
+use crate::support::responses::BUSY;
+use crate::support::{as_strs, body, event, ids, with_app};
+
+#[tokio::test]
+async fn concurrent_updates_of_one_unit_are_all_answered() {
+    with_app(async |app| {
+        app.put_unit("U", &["m0"], &["d0"]).await;
+        let departments: Vec<String> = (1..16).map(|n| format!("d{n}")).collect();
+        let monitors: Vec<String> = (1..16).map(|n| format!("m{n}")).collect();
+        app.put_departments(&as_strs(&departments)).await;
+        app.put_monitors(&as_strs(&monitors)).await;
+        let events: Vec<_> = (0..16)
+            .map(|n: usize| {
+                let (monitor, department) = (format!("m{n}"), format!("d{n}"));
+                let next = format!("d{}", (n + 1) % 16);
+                event("U", &body(&[&monitor], &[&department, &next]))
+            })
+            .collect();
+        let responses = join_all(events.iter().map(|event| app.send_unchecked(event))).await;
+        let committed = responses.iter().filter(|response| response.status_code == 200).count();
+        for response in &responses {
+            assert!(response.status_code == 200 || response.body == BUSY, "{}", response.body);
+        }
+        assert!(committed > 0, "no update was committed");
+        assert_eq!(app.stored_unit("U").await["version"], 7 + committed);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn concurrent_updates_that_take_the_same_departments_are_all_answered() {
+    with_app(async |app| {
+        let departments = ids("d", 6);
+        let departments = as_strs(&departments);
+        app.put_unit("U0", &[], &departments).await;
+        for n in 1..16 {
+            app.put_unit(&format!("U{n}"), &[], &[]).await;
+        }
+        let events: Vec<_> = (0..16).map(|n| event(&format!("U{n}"), &body(&[], &departments))).collect();
+        let responses = join_all(events.iter().map(|event| app.send_unchecked(event))).await;
+        let mut commits = 0;
+        for (n, response) in responses.iter().enumerate() {
+            assert!(response.status_code == 200 || response.body == BUSY, "{}", response.body);
+            let version = app.stored_unit(&format!("U{n}")).await["version"].as_u64().expect("a count") - 7;
+            // One version for its own commit, and one for each time that it lost departments.
+            assert!(version >= u64::from(response.status_code == 200));
+            commits += version;
+        }
+        let committed = responses.iter().filter(|response| response.status_code == 200).count() as u64;
+        assert!(committed > 0, "no update was committed");
+        // An update that commits takes all departments from one other unit, unless it is the first one and of U0.
+        assert!(commits == 2 * committed || commits == 2 * committed - 1, "{commits} of {committed}");
+    })
+    .await;
+}

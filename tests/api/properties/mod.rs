@@ -1,0 +1,6 @@
+//! Many random or concurrent updates.
+
+mod contention;
+mod linearizability;
+mod model;
+mod torn_reads;

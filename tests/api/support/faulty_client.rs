@@ -1,0 +1,216 @@
+//! An HTTP client for the SDK that makes chosen requests to DynamoDB fail.
+
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use aws_config::SdkConfig;
+use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::http::StatusCode;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::byte_stream::ByteStream;
+use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
+
+use super::fault_proxy::{self, ConnectionFault};
+use super::interceptor::{intercepting_client, plain_http_client};
+
+/// What happens to a request.
+#[derive(Clone)]
+pub enum Fault {
+    /// The connection is refused.
+    Refused,
+    /// The connection is neither accepted nor refused.
+    Unreachable,
+    /// The connection breaks.
+    Connection(ConnectionFault),
+    /// This reply, and DynamoDB never sees the request.
+    Reply(u16, Value),
+    /// A gateway's HTML page with this status, and DynamoDB never sees the request.
+    Html(u16),
+    /// DynamoDB reads the first half of each table's keys, and returns the others as unprocessed.
+    SomeUnprocessed,
+    /// DynamoDB returns all keys as unprocessed.
+    AllUnprocessed,
+    /// The HTTP client panics.
+    Panic,
+    /// No fault, but another write happens before the request.
+    After(OtherWrite),
+}
+
+impl Fault {
+    /// Whether DynamoDB executes the request and the reply is lost.
+    pub fn loses_reply(&self) -> bool {
+        use ConnectionFault::*;
+        matches!(self, Self::Connection(ResetAfter | HangAfter | Cut | Empty | Drip | Late))
+    }
+}
+
+/// A write that happens between two requests of an update.
+pub type OtherWrite = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// A request as the SDK sends it.
+#[derive(Clone)]
+pub struct SentRequest {
+    /// Its number among the requests of the same operation, from 0.
+    pub number: usize,
+    pub is_write: bool,
+    pub body: String,
+    pub at: Instant,
+}
+
+impl SentRequest {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).expect("the SDK sends JSON")
+    }
+
+    /// The keys of a BatchGetItem, of both tables.
+    pub fn keys(&self) -> Vec<Value> {
+        let json = self.json();
+        let tables = json["RequestItems"].as_object().into_iter().flat_map(|tables| tables.values());
+        tables.flat_map(|table| table["Keys"].as_array().expect("keys are a list").clone()).collect()
+    }
+}
+
+type ChooseFault = Arc<dyn Fn(&SentRequest) -> Option<Fault> + Send + Sync>;
+
+/// Makes chosen requests fail, and records all of them.
+#[derive(Clone)]
+pub struct FaultyClient {
+    choose_fault: ChooseFault,
+    sent: Arc<Mutex<Vec<SentRequest>>>,
+}
+
+impl FaultyClient {
+    /// `choose_fault` is called with each request; `None` lets the request pass.
+    pub fn new(choose_fault: impl Fn(&SentRequest) -> Option<Fault> + Send + Sync + 'static) -> Self {
+        Self { choose_fault: Arc::new(choose_fault), sent: Arc::default() }
+    }
+
+    /// Puts this client into an SDK configuration.
+    pub fn sdk(&self) -> impl FnOnce(SdkConfig) -> SdkConfig {
+        let faulty = self.clone();
+        let client =
+            intercepting_client(plain_http_client(), move |request, dynamodb| faulty.call(request, dynamodb));
+        move |sdk| sdk.into_builder().http_client(client).build()
+    }
+
+    /// All requests so far.
+    pub fn sent(&self) -> Vec<SentRequest> {
+        self.sent.lock().expect("no test panics with it").clone()
+    }
+
+    /// The number of transactions so far.
+    pub fn writes(&self) -> usize {
+        self.sent().iter().filter(|sent| sent.is_write).count()
+    }
+
+    /// The number of keys of each BatchGetItem so far.
+    pub fn keys_read(&self) -> Vec<usize> {
+        self.sent().iter().filter(|sent| !sent.is_write).map(|sent| sent.keys().len()).collect()
+    }
+
+    fn call(&self, mut request: HttpRequest, dynamodb: &SharedHttpConnector) -> HttpConnectorFuture {
+        let is_write = match request.headers().get("x-amz-target").unwrap_or_default() {
+            "DynamoDB_20120810.BatchGetItem" => false,
+            "DynamoDB_20120810.TransactWriteItems" => true,
+            other => panic!("an update does not call {other}"),
+        };
+        let body = request.body().bytes().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
+        let sent = {
+            let mut log = self.sent.lock().expect("no test panics with it");
+            let number = log.iter().filter(|sent| sent.is_write == is_write).count();
+            log.push(SentRequest { number, is_write, body, at: Instant::now() });
+            log[log.len() - 1].clone()
+        };
+        match (self.choose_fault)(&sent) {
+            None => dynamodb.call(request),
+            Some(Fault::Refused) => {
+                // No server listens on port 1 of this machine.
+                request.set_uri("http://127.0.0.1:1/").expect("it is a URI");
+                dynamodb.call(request)
+            }
+            Some(Fault::Unreachable) => {
+                request
+                    .set_uri(format!("http://{}/", fault_proxy::unreachable_address()))
+                    .expect("it is a URI");
+                dynamodb.call(request)
+            }
+            Some(Fault::Connection(fault)) => {
+                request.set_uri(format!("{}/{fault:?}", fault_proxy::by_path())).expect("it is a URI");
+                dynamodb.call(request)
+            }
+            Some(Fault::Reply(status, body)) => reply(status, "application/x-amz-json-1.0", body.to_string()),
+            Some(Fault::Html(status)) => {
+                reply(status, "text/html", "<html><h1>Bad Gateway</h1></html>".into())
+            }
+            Some(Fault::SomeUnprocessed) => some_unprocessed(request, &sent, dynamodb),
+            Some(Fault::AllUnprocessed) => {
+                let reply_body = json!({ "Responses": {}, "UnprocessedKeys": sent.json()["RequestItems"] });
+                reply(200, "application/x-amz-json-1.0", reply_body.to_string())
+            }
+            Some(Fault::Panic) => panic!("injected"),
+            Some(Fault::After(meanwhile)) => {
+                let dynamodb = dynamodb.clone();
+                HttpConnectorFuture::new(async move {
+                    meanwhile().await;
+                    dynamodb.call(request).await
+                })
+            }
+        }
+    }
+}
+
+/// Asks DynamoDB for some of the keys, and adds the others to its reply as unprocessed.
+fn some_unprocessed(
+    mut request: HttpRequest,
+    sent: &SentRequest,
+    dynamodb: &SharedHttpConnector,
+) -> HttpConnectorFuture {
+    let mut asked = sent.json();
+    let mut left = json!({});
+    for (name, table) in asked["RequestItems"].as_object_mut().expect("tables") {
+        let keys = table["Keys"].as_array_mut().expect("keys are a list");
+        let rest = keys.split_off(keys.len().div_ceil(2));
+        if !rest.is_empty() {
+            left[name] = table.clone();
+            left[name]["Keys"] = rest.into();
+        }
+    }
+    let body = asked.to_string();
+    request.headers_mut().insert("content-length", body.len().to_string());
+    *request.body_mut() = SdkBody::from(body);
+    let call = dynamodb.call(request);
+    HttpConnectorFuture::new(async move {
+        let body = ByteStream::new(call.await?.into_body()).collect().await;
+        let body = body.map_err(|error| ConnectorError::io(error.into()))?.into_bytes();
+        let mut body: Value = serde_json::from_slice(&body).expect("DynamoDB answers JSON");
+        body["UnprocessedKeys"] = left;
+        reply(200, "application/x-amz-json-1.0", body.to_string()).await
+    })
+}
+
+fn reply(status: u16, content_type: &'static str, body: String) -> HttpConnectorFuture {
+    let status = StatusCode::try_from(status).expect("a status");
+    let mut response = HttpResponse::new(status, SdkBody::from(body));
+    response.headers_mut().insert("content-type", content_type);
+    HttpConnectorFuture::ready(Ok(response))
+}
+
+/// An exception, either DynamoDB's own or one that all AWS services have.
+pub fn exception(name: &str) -> Fault {
+    let body = json!({ "__type": format!("com.amazonaws.dynamodb.v20120810#{name}"), "message": "injected" });
+    Fault::Reply(if name == "InternalServerError" { 500 } else { 400 }, body)
+}
+
+/// A cancelled transaction, with these reasons for the first actions.
+pub fn cancelled(codes: &[&str]) -> Fault {
+    let reasons = codes.iter().map(|code| json!({ "Code": code, "Message": "injected" }));
+    let body = json!({
+        "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+        "message": "Transaction cancelled, please refer cancellation reasons for specific reasons",
+        "CancellationReasons": reasons.collect::<Value>(),
+    });
+    Fault::Reply(400, body)
+}
