@@ -3,18 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{DepartmentId, UnitId, UserId};
-use crate::item::{Item, Key};
+use crate::item::{Item, Key, Unit};
 use crate::request::Visibility;
 
 /// The actions of one transaction. The unit's action is the first. No two actions are on the same item.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Plan {
+pub struct Transaction {
     /// At most [`MAX_TRANSACTION_ACTIONS`](crate::limits::MAX_TRANSACTION_ACTIONS).
     pub actions: Vec<Action>,
-    /// The unit's monitors after the transaction: usernames by user id.
-    pub monitors: BTreeMap<String, String>,
-    /// The number of the unit's departments after the transaction.
-    pub num_departments: usize,
 }
 
 /// A change of one item, or a check of it, on the condition that the item is still as the plan assumes.
@@ -88,31 +84,87 @@ pub enum Action {
     },
 }
 
-/// The new state of the updated unit's item.
+/// How the updated unit's item changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnitChange {
     /// The unit.
     pub id: UnitId,
     /// The version that was read. `None` when the item has none.
     pub version: Option<u64>,
-    /// The new name.
-    pub name: String,
-    /// The new visibility.
-    pub visibility: Visibility,
-    /// All monitors, if they change.
-    pub monitors: Option<BTreeMap<String, String>>,
-    /// All departments, if they change.
-    pub departments: Option<BTreeSet<String>>,
-    /// The number of monitors.
+    /// The new name, if this transaction sets it.
+    pub name: Option<String>,
+    /// The new visibility, if this transaction sets it.
+    pub visibility: Option<Visibility>,
+    /// How the map of monitors changes.
+    pub monitors: MonitorsChange,
+    /// How the set of departments changes.
+    pub departments: DepartmentsChange,
+    /// The number of monitors after the change.
     pub num_monitors: usize,
-    /// The number of departments.
+    /// The number of departments after the change.
     pub num_departments: usize,
+}
+
+/// How a unit's map of monitors changes. Usernames are by user id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MonitorsChange {
+    /// The map stays as it is.
+    None,
+    /// The map is replaced by this one.
+    All(BTreeMap<String, String>),
+    /// These entries change, and the others stay. The map exists and is not empty.
+    Entries {
+        /// Entries that are added or replaced.
+        put: BTreeMap<String, String>,
+        /// Entries that are removed.
+        remove: BTreeSet<String>,
+    },
+}
+
+/// How a unit's set of departments changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DepartmentsChange {
+    /// The set stays as it is.
+    None,
+    /// The set is replaced by this one.
+    All(BTreeSet<String>),
+    /// These departments are added, and the others stay.
+    Add(BTreeSet<String>),
+    /// These departments are removed, and the others stay.
+    Remove(BTreeSet<String>),
+}
+
+impl UnitChange {
+    /// Changes the unit as the transaction changes its item.
+    pub fn apply(&self, unit: &mut Unit) {
+        unit.version = Some(unit.version.unwrap_or(0) + 1);
+        if let Some(name) = &self.name {
+            unit.name = Some(name.clone());
+        }
+        if let Some(visibility) = self.visibility {
+            unit.visibility = Some(visibility.as_str().to_owned());
+        }
+        match &self.monitors {
+            MonitorsChange::None => {}
+            MonitorsChange::All(all) => unit.monitors.clone_from(all),
+            MonitorsChange::Entries { put, remove } => {
+                unit.monitors.retain(|id, _| !remove.contains(id));
+                unit.monitors.extend(put.clone());
+            }
+        }
+        match &self.departments {
+            DepartmentsChange::None => {}
+            DepartmentsChange::All(all) => unit.departments.clone_from(all),
+            DepartmentsChange::Add(ids) => unit.departments.extend(ids.iter().cloned()),
+            DepartmentsChange::Remove(ids) => unit.departments.retain(|id| !ids.contains(id)),
+        }
+    }
 }
 
 /// An action whose condition failed when its transaction was committed.
 #[derive(Debug)]
 pub struct FailedCondition {
-    /// The action's index in the plan.
+    /// The action's index in the transaction.
     pub action: usize,
     /// The stored item at that moment. `None` if there is none.
     pub item: Option<Item>,
@@ -133,6 +185,12 @@ impl Action {
             | Self::CheckInUnit { id, .. }
             | Self::CheckNotInUnit { id, .. } => Key::Department(id.clone()),
         }
+    }
+
+    /// True for a check that guards only against lists that were wrong before this update. When such a check does not fit
+    /// into a transaction, it is left out, because the changes that the client asked for come first.
+    pub(crate) fn is_optional_check(&self) -> bool {
+        matches!(self, Self::CheckUnitLacks { .. } | Self::CheckNotInUnit { .. })
     }
 
     /// True if the item is neither the unit, nor one of its monitors, nor a department that the body lists.

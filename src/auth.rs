@@ -12,6 +12,9 @@ use crate::error::Error;
 use crate::id::UserId;
 use crate::item::{Item, Items, Key, MONITOR_ROLE, PERMISSION, Permission, Token, User};
 
+/// The roles of users who see only the units that they monitor. Rocket.Chat restricts agents since version 7.10.
+const RESTRICTED_ROLES: [&str; 2] = [MONITOR_ROLE, "livechat-agent"];
+
 /// The roles of users who see every unit, whatever other roles they have.
 const UNRESTRICTED_ROLES: [&str; 2] = ["admin", "livechat-manager"];
 
@@ -27,8 +30,8 @@ pub struct Credentials {
 pub struct Caller {
     /// The user's id.
     pub id: UserId,
-    /// True if the user sees only the units that they monitor. Rocket.Chat restricts the role `livechat-monitor` in this
-    /// way, unless the user is a manager or an administrator, too.
+    /// True if the user sees only the units that they monitor. Rocket.Chat restricts monitors and agents in this way,
+    /// unless they are managers or administrators, too.
     pub is_restricted: bool,
     /// The user's item. The update needs it again if it lists the caller as a monitor.
     pub item: Item,
@@ -89,8 +92,8 @@ impl Credentials {
             return Err(Error::NotPermitted);
         }
 
-        let is_restricted =
-            user.has_role(MONITOR_ROLE) && !UNRESTRICTED_ROLES.iter().any(|role| user.has_role(role));
+        let has_any = |roles: [&str; 2]| roles.iter().any(|role| user.has_role(role));
+        let is_restricted = has_any(RESTRICTED_ROLES) && !has_any(UNRESTRICTED_ROLES);
         Ok(Caller { id: self.user.clone(), is_restricted, item })
     }
 }

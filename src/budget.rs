@@ -1,6 +1,7 @@
 //! The time that one request may take, its retries within that time, and what it uses of DynamoDB.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -8,8 +9,11 @@ use tokio::time::Instant;
 
 use crate::error::Error;
 
-/// The longest time budget, whatever time Lambda would allow.
+/// The longest time budget of an update in one transaction, whatever time Lambda would allow.
 const MAX_TIME: Duration = Duration::from_secs(10);
+
+/// The longest time budget of an update in several transactions. API Gateway waits for 29 or 30 seconds.
+const MAX_TIME_OF_LARGE_UPDATE: Duration = Duration::from_secs(25);
 
 /// The part of Lambda's remaining time that is kept for the answer, so that a 503 comes before Lambda's timeout.
 const RESERVE: Duration = Duration::from_secs(1);
@@ -22,6 +26,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// When a request must be answered, and what it has used of DynamoDB so far.
 pub struct Budget {
     end: Instant,
+    end_of_large_update: Instant,
+    is_large_update: AtomicBool,
     /// This is a `std::sync::Mutex` and not a Tokio mutex because it is never held across an await point.
     usage: Mutex<Usage>,
 }
@@ -46,11 +52,25 @@ pub struct Usage {
 impl Budget {
     /// Starts the clock. `deadline` is the invocation's, when the function runs on Lambda.
     pub fn start(deadline: Option<SystemTime>) -> Self {
-        let remaining = deadline.map_or(MAX_TIME + RESERVE, |deadline| {
-            deadline.duration_since(SystemTime::now()).unwrap_or_default()
+        let allowed = deadline.map_or(MAX_TIME_OF_LARGE_UPDATE, |deadline| {
+            deadline.duration_since(SystemTime::now()).unwrap_or_default().saturating_sub(RESERVE)
         });
-        let allowed = remaining.saturating_sub(RESERVE).min(MAX_TIME);
-        Self { end: Instant::now() + allowed, usage: Mutex::default() }
+        let now = Instant::now();
+        Self {
+            end: now + allowed.min(MAX_TIME),
+            end_of_large_update: now + allowed.min(MAX_TIME_OF_LARGE_UPDATE),
+            is_large_update: AtomicBool::new(false),
+            usage: Mutex::default(),
+        }
+    }
+
+    /// Allows the time of an update in several transactions.
+    pub(crate) fn extend_for_large_update(&self) {
+        self.is_large_update.store(true, Ordering::Relaxed);
+    }
+
+    fn end(&self) -> Instant {
+        if self.is_large_update.load(Ordering::Relaxed) { self.end_of_large_update } else { self.end }
     }
 
     /// What was used so far.
@@ -79,8 +99,8 @@ impl<'a> Retry<'a> {
     /// Makes one try, which is cancelled when the time budget ends.
     pub(crate) async fn run<T>(&mut self, call: impl Future<Output = T>) -> Result<T, Error> {
         // After the end no try is started, because `timeout_at` polls the call once and so would send the request.
-        if Instant::now() < self.budget.end {
-            if let Ok(output) = tokio::time::timeout_at(self.budget.end, call).await {
+        if Instant::now() < self.budget.end() {
+            if let Ok(output) = tokio::time::timeout_at(self.budget.end(), call).await {
                 return Ok(output);
             }
             // An earlier `Unavailable` names a cause and is kept. `Busy` is dropped, because the cancelled call may
@@ -101,7 +121,7 @@ impl<'a> Retry<'a> {
         if !matches!((&self.failure, &failure), (Some(Error::Unavailable(_)), Error::Busy)) {
             self.failure = Some(failure);
         }
-        if Instant::now() + pause >= self.budget.end {
+        if Instant::now() + pause >= self.budget.end() {
             return Err(self.timeout_error());
         }
         tokio::time::sleep(pause).await;

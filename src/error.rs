@@ -5,8 +5,9 @@ use std::error::Error as StdError;
 
 use serde::Serialize;
 
+use crate::id::DepartmentId;
 use crate::item::Corrupt;
-use crate::limits::{MAX_BODY_BYTES, MAX_ITEM_BYTES, MAX_TRANSACTION_ACTIONS};
+use crate::limits::{MAX_BODY_BYTES, MAX_ITEM_BYTES};
 use crate::response::Response;
 
 /// The reason for a 5xx. It goes to the log and never to the client.
@@ -35,10 +36,10 @@ pub enum Error {
     UnitNotFound,
     /// These listed departments do not exist. They stand in the order of the body.
     DepartmentsNotFound(Vec<String>),
-    /// The update would write this many items, more than [`MAX_TRANSACTION_ACTIONS`].
-    TooManyChanges(usize),
     /// The unit would be larger than [`MAX_ITEM_BYTES`].
     UnitTooLarge,
+    /// This department would be larger than [`MAX_ITEM_BYTES`].
+    DepartmentTooLarge(DepartmentId),
     /// Other updates changed the unit again and again until the time budget ended. Nothing is stored.
     Busy,
     /// DynamoDB throttled, failed or did not answer until the time budget ended. The update may be stored.
@@ -104,10 +105,6 @@ enum Details<'a> {
         method: &'static str,
         department_ids: &'a [String],
     },
-    Changes {
-        changes: usize,
-        limit: usize,
-    },
 }
 
 impl<'a> Row<'a> {
@@ -172,17 +169,16 @@ impl Error {
                 let body = coded("error-department-not-found", message, Some(details));
                 Row::new(400, "department-not-found", body)
             }
-            Self::TooManyChanges(changes) => {
-                let limit = MAX_TRANSACTION_ACTIONS;
-                let message =
-                    format!("The update would change {changes} items, and one transaction holds {limit}");
-                let details = Details::Changes { changes: *changes, limit };
-                Row::new(400, "too-many-changes", coded("error-too-many-changes", message, Some(details)))
-            }
             Self::UnitTooLarge => {
                 let message =
                     format!("The unit would be larger than one item can be, {MAX_ITEM_BYTES} bytes");
                 Row::new(400, "unit-too-large", coded("error-unit-too-large", message, None))
+            }
+            Self::DepartmentTooLarge(id) => {
+                let message = format!(
+                    "The department {id} would be larger than one item can be, {MAX_ITEM_BYTES} bytes"
+                );
+                Row::new(400, "department-too-large", coded("error-department-too-large", message, None))
             }
             Self::Busy => {
                 let message = "The unit is being changed by others, try again";

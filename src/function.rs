@@ -11,17 +11,16 @@ use lambda_http::LambdaEvent;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
-use crate::action::Plan;
 use crate::auth::{Caller, Credentials, SeenCredentials};
 use crate::budget::{Budget, Retry};
 use crate::dynamodb::{CommitOutcome, Store, Tables};
 use crate::error::Error;
 use crate::id::{UnitId, UserId};
-use crate::item::{Items, Key};
+use crate::item::{Items, Key, Stored, Unit};
 use crate::limits::MAX_BATCH_GET_KEYS;
 use crate::load::{self, Loaded};
 use crate::metrics::RequestMetrics;
-use crate::plan::{Next, plan};
+use crate::plan::{Progress, plan};
 use crate::request::{ApiRequest, Body, Update};
 use crate::response::{Response, UpdatedUnit};
 use crate::timestamp::rfc3339;
@@ -157,9 +156,10 @@ impl Function {
             log.unit_id = loaded.unit.exists().then(|| update.unit.to_string());
 
             let updated_at = rfc3339(now);
-            let plan = self.plan_and_commit(&caller, &mut loaded, &updated_at, budget).await?;
-            log.left_out_monitors = log_left_out_monitors(&plan, &loaded);
-            Ok(updated_response(&update, &plan, &updated_at))
+            self.plan_and_commit(&caller, &mut loaded, &updated_at, budget).await?;
+            let Stored::Present(unit) = &loaded.unit else { return Err(Error::UnitNotFound) };
+            log.left_out_monitors = log_left_out_monitors(unit, &loaded);
+            Ok(updated_response(&update, unit, &updated_at))
         };
         // A panic drops the future with everything in it. `seen` and the budget's usage live on, behind locks that
         // survive a panic.
@@ -217,43 +217,59 @@ impl Function {
         caller
     }
 
-    /// Plans the update and commits the plan. A refused plan is planned again from the items that the refusal returned,
-    /// until a plan is stored.
+    /// Plans the update and commits its transactions one after the other. After a refusal the rest is planned again from
+    /// the items that the refusal returned. Then `loaded` has the unit as the update has left it.
     async fn plan_and_commit(
         &self,
         caller: &Caller,
         loaded: &mut Loaded<'_>,
         updated_at: &str,
         budget: &Budget,
-    ) -> Result<Plan, Error> {
+    ) -> Result<(), Error> {
+        let mut progress = Progress::default();
         let mut retry = Retry::new(budget);
-        loop {
-            let plan = match plan(caller, loaded)? {
-                Next::Write(plan) => plan,
-                Next::Read(keys) => {
-                    let items = self.store.read(keys.clone(), budget).await?;
-                    loaded.add(keys, items);
-                    continue;
+        'plan: loop {
+            let mut sequence = plan(caller, loaded).map_err(|error| progress.error(error))?;
+            while let Some(transaction) = sequence.next_transaction(loaded) {
+                if sequence.is_large() {
+                    budget.extend_for_large_update();
                 }
-            };
-            match self.store.commit(&plan, updated_at, budget, &mut retry).await? {
-                CommitOutcome::Stored => return Ok(plan),
-                CommitOutcome::Refused(failed) => {
-                    loaded.apply_refusal(&plan, failed);
-                    retry.pause(Error::Busy).await?;
+                let outcome = self.store.commit(&transaction, updated_at, budget, &mut retry).await;
+                match outcome.map_err(|error| progress.error(error))? {
+                    CommitOutcome::Stored => {
+                        loaded.apply_commit(&transaction);
+                        sequence.pop();
+                        progress.record(&transaction);
+                        retry = Retry::new(budget);
+                    }
+                    CommitOutcome::Refused(failed) => {
+                        loaded.apply_refusal(&transaction, failed);
+                        if progress.is_undone(loaded) {
+                            return Err(Error::Busy);
+                        }
+                        retry.pause(Error::Busy).await?;
+                        continue 'plan;
+                    }
+                    CommitOutcome::TooLarge => {
+                        if !sequence.halve() {
+                            let cause = "DynamoDB refuses a transaction that can't be divided as invalid";
+                            return Err(Error::Internal(cause.into()));
+                        }
+                    }
                 }
             }
+            return Ok(());
         }
     }
 }
 
-fn updated_response(update: &Update, plan: &Plan, updated_at: &str) -> Response {
+fn updated_response(update: &Update, unit: &Unit, updated_at: &str) -> Response {
     let body = UpdatedUnit {
         name: &update.name,
         visibility: update.visibility.as_str(),
         r#type: "u",
-        num_monitors: plan.monitors.len(),
-        num_departments: plan.num_departments,
+        num_monitors: unit.monitors.len(),
+        num_departments: unit.departments.len(),
         updated_at,
         id: update.unit.as_str(),
         success: true,
@@ -264,16 +280,16 @@ fn updated_response(update: &Update, plan: &Plan, updated_at: &str) -> Response 
 /// Logs the listed users who can't be monitors, and returns their number. As in newer versions of Rocket.Chat, the answer
 /// to the client does not mention them. The log names only ids of users that exist, because any other id could be
 /// anything, even a token.
-fn log_left_out_monitors(plan: &Plan, loaded: &Loaded) -> usize {
+fn log_left_out_monitors(unit: &Unit, loaded: &Loaded) -> usize {
     let update = loaded.update;
-    let count = update.listed_monitors - plan.monitors.len();
+    let count = update.listed_monitors - unit.monitors.len();
     if count > 0 {
         let user_ids: Vec<&str> = update
             .monitors
             .iter()
             .filter(|id| loaded.users.contains_key(*id))
             .map(UserId::as_str)
-            .filter(|id| !plan.monitors.contains_key(*id))
+            .filter(|id| !unit.monitors.contains_key(*id))
             .take(MAX_LOGGED_USERS)
             .collect();
         tracing::info!(

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::action::{Action, FailedCondition, Plan};
+use crate::action::{Action, FailedCondition, Transaction};
 use crate::auth::Caller;
 use crate::id::{DepartmentId, UnitId, UserId};
 use crate::item::{Corrupt, Department, Item, Items, Key, LosingUnit, Stored, Unit, User};
@@ -60,9 +60,9 @@ impl<'a> Loaded<'a> {
     /// department has changed, its list or place is newer than what is known of the other items, so the unlisted items
     /// are forgotten and read again. If only unlisted items have changed, all items are kept. Otherwise two unlisted
     /// items whose conditions fail in turns could make each other forgotten without end.
-    pub fn apply_refusal(&mut self, plan: &Plan, failed: Vec<FailedCondition>) {
+    pub fn apply_refusal(&mut self, transaction: &Transaction, failed: Vec<FailedCondition>) {
         let is_unlisted = |failed: &FailedCondition| {
-            plan.actions.get(failed.action).is_some_and(Action::is_on_unlisted_item)
+            transaction.actions.get(failed.action).is_some_and(Action::is_on_unlisted_item)
         };
         if !failed.iter().all(is_unlisted) {
             self.losing_units.clear();
@@ -70,8 +70,40 @@ impl<'a> Loaded<'a> {
             self.departments.retain(|id, _| update.possible_departments().any(|listed| listed == id));
         }
         for FailedCondition { action, item } in failed {
-            if let Some(key) = plan.actions.get(action).map(Action::key) {
+            if let Some(key) = transaction.actions.get(action).map(Action::key) {
                 self.store_item(key, item);
+            }
+        }
+    }
+
+    /// Changes what is known as a committed transaction has changed what is stored, so that nothing is read again.
+    pub fn apply_commit(&mut self, transaction: &Transaction) {
+        for action in &transaction.actions {
+            match action {
+                Action::UpdateUnit(change) => {
+                    if let Stored::Present(unit) = &mut self.unit {
+                        change.apply(unit);
+                    }
+                }
+                Action::JoinDepartment { id, unit, ancestors, .. } => {
+                    let department =
+                        Department { parent_id: Some(unit.to_string()), ancestors: Some(ancestors.clone()) };
+                    self.departments.insert(id.clone(), Stored::Present(department));
+                }
+                Action::LeaveDepartment { id, .. } => {
+                    let department = Department { parent_id: None, ancestors: None };
+                    self.departments.insert(id.clone(), Stored::Present(department));
+                }
+                Action::ShrinkUnit { id, loses, .. } => {
+                    if let Some(Stored::Present(unit)) = self.losing_units.get_mut(id) {
+                        unit.departments.retain(|id| !loses.iter().any(|lost| lost.as_str() == id));
+                    }
+                }
+                Action::PutMonitor { .. }
+                | Action::DeleteMonitor { .. }
+                | Action::CheckInUnit { .. }
+                | Action::CheckNotInUnit { .. }
+                | Action::CheckUnitLacks { .. } => {}
             }
         }
     }

@@ -18,7 +18,10 @@ use crate::item::Item;
 pub(super) struct Expression {
     set: Vec<String>,
     remove: Vec<String>,
+    add: Vec<String>,
     delete: Vec<String>,
+    /// The number of map entries that have a placeholder.
+    entries: usize,
     conditions: Vec<String>,
     names: HashMap<String, String>,
     values: HashMap<String, AttributeValue>,
@@ -59,12 +62,38 @@ impl Expression {
         self.remove.push(name);
     }
 
+    /// Adds members to a set. DynamoDB creates the attribute when it is absent.
+    pub(super) fn add(&mut self, attribute: &str, members: AttributeValue) {
+        let clause = format!("{} {}", self.name(attribute), self.value(attribute, members));
+        self.add.push(clause);
+    }
+
     /// Deletes members from a set. DynamoDB removes the attribute when the set becomes empty.
-    pub(super) fn delete(&mut self, attribute: &str, members: &[DepartmentId]) {
-        let members = members.iter().map(ToString::to_string).collect();
-        let clause =
-            format!("{} {}", self.name(attribute), self.value(attribute, AttributeValue::Ss(members)));
+    pub(super) fn delete(&mut self, attribute: &str, members: AttributeValue) {
+        let clause = format!("{} {}", self.name(attribute), self.value(attribute, members));
         self.delete.push(clause);
+    }
+
+    // The next two use short placeholders, because an expression may have 4 KB and there may be 99 entries.
+
+    /// Sets one entry of a map, which must exist.
+    pub(super) fn set_entry(&mut self, map: &str, key: &str, value: AttributeValue) {
+        let (path, value) = (self.entry(map, key), self.value(&format!("e{}", self.entries), value));
+        self.set.push(format!("{path}={value}"));
+    }
+
+    /// Removes one entry of a map.
+    pub(super) fn remove_entry(&mut self, map: &str, key: &str) {
+        let path = self.entry(map, key);
+        self.remove.push(path);
+    }
+
+    fn entry(&mut self, map: &str, key: &str) -> String {
+        self.entries += 1;
+        let placeholder = format!("#e{}", self.entries);
+        self.names.insert(placeholder.clone(), key.to_owned());
+        self.names.insert("#m".into(), map.to_owned());
+        format!("#m.{placeholder}")
     }
 
     pub(super) fn require(&mut self, condition: String) {
@@ -113,7 +142,8 @@ impl Expression {
         updated_at: &str,
     ) -> Result<TransactWriteItem, BuildError> {
         self.set("_updatedAt", string(updated_at));
-        let clauses = [("SET", &self.set), ("REMOVE", &self.remove), ("DELETE", &self.delete)];
+        let clauses =
+            [("SET", &self.set), ("REMOVE", &self.remove), ("ADD", &self.add), ("DELETE", &self.delete)];
         let expression = clauses
             .into_iter()
             .filter(|(_, parts)| !parts.is_empty())
@@ -147,6 +177,10 @@ impl Expression {
 
 pub(super) fn string(text: impl AsRef<str>) -> AttributeValue {
     AttributeValue::S(text.as_ref().to_owned())
+}
+
+pub(super) fn string_set<'a, T: ToString + 'a>(members: impl IntoIterator<Item = &'a T>) -> AttributeValue {
+    AttributeValue::Ss(members.into_iter().map(ToString::to_string).collect())
 }
 
 pub(super) fn number(value: impl ToString) -> AttributeValue {

@@ -8,10 +8,17 @@ use aws_sdk_dynamodb::types::CancellationReason;
 use crate::action::FailedCondition;
 use crate::error::{Cause, Error};
 
+/// The index of the updated unit's action in its transaction.
+const UNIT_ACTION: usize = 0;
+
 /// What a transaction's error means.
 pub(super) enum TransactionFailure {
     /// Conditions failed and nothing is stored. Plan again.
     Refused(Vec<FailedCondition>),
+    /// The item of the action with this index would be larger than an item can be. Nothing is stored.
+    ItemTooLarge(usize),
+    /// The transaction's items have more than 4 MB together. Nothing is stored.
+    TransactionTooLarge,
     /// `Busy` and `Unavailable` are temporary. Any other error is final.
     Failed(Error),
 }
@@ -28,8 +35,12 @@ pub(super) fn transaction_failure(
             cancellation(canceled.cancellation_reasons())
                 .unwrap_or_else(|| TransactionFailure::Failed(internal(error)))
         }
-        // DynamoDB checks the size of the values in the request before it looks at any item.
-        Some(service) if is_item_size(service.message()) => TransactionFailure::Failed(Error::UnitTooLarge),
+        // DynamoDB checks the size of the values in the request before it looks at any item. Only the unit's action has
+        // values that can be large.
+        Some(service) if is_item_size(service.message()) => TransactionFailure::ItemTooLarge(UNIT_ACTION),
+        Some(service) if service.code() == Some("ValidationException") => {
+            TransactionFailure::TransactionTooLarge
+        }
         _ => TransactionFailure::Failed(failure(error)),
     }
 }
@@ -54,12 +65,13 @@ fn cancellation(reasons: &[CancellationReason]) -> Option<TransactionFailure> {
     if !failed.is_empty() {
         return Some(TransactionFailure::Refused(failed));
     }
-    // The unit's action is the first.
-    if let Some(unit) = reasons.first()
-        && code(unit) == "ValidationError"
-        && is_item_size(unit.message())
+    let invalid = |reason: &CancellationReason| code(reason) == "ValidationError";
+    if let Some(action) = reasons.iter().position(|reason| invalid(reason) && is_item_size(reason.message()))
     {
-        return Some(TransactionFailure::Failed(Error::UnitTooLarge));
+        return Some(TransactionFailure::ItemTooLarge(action));
+    }
+    if reasons.iter().any(invalid) {
+        return Some(TransactionFailure::TransactionTooLarge);
     }
     let codes: Vec<String> = reasons.iter().map(code).filter(|code| code != "None").collect();
     let all = |known: fn(&str) -> bool| !codes.is_empty() && codes.iter().all(|code| known(code));

@@ -19,7 +19,7 @@ use super::failure::{TransactionFailure, failure, internal, transaction_failure}
 use super::tables::Tables;
 use super::tls;
 use super::transact_item::to_transact_item;
-use crate::action::{FailedCondition, Plan};
+use crate::action::{Action, FailedCondition, Transaction};
 use crate::budget::{Budget, Retry};
 use crate::error::Error;
 use crate::item::{Item, Items, Key};
@@ -33,8 +33,19 @@ const MAX_CONNECT_TIME: Duration = Duration::from_millis(300);
 
 /// The attributes that are read of the livechat table's items, of all kinds. Departments may have many more, which this
 /// function does not need.
-const ATTRIBUTES: [&str; 9] =
-    ["pk", "active", "ancestors", "departmentIds", "monitors", "parentId", "roles", "username", "version"];
+const ATTRIBUTES: [&str; 11] = [
+    "pk",
+    "active",
+    "ancestors",
+    "departmentIds",
+    "monitors",
+    "name",
+    "parentId",
+    "roles",
+    "username",
+    "version",
+    "visibility",
+];
 
 /// The two tables and the client that reaches them.
 pub(crate) struct Store {
@@ -44,10 +55,12 @@ pub(crate) struct Store {
 
 /// How a transaction without an error ended.
 pub(crate) enum CommitOutcome {
-    /// The plan is stored.
+    /// The transaction is stored.
     Stored,
     /// These conditions failed, and nothing is stored.
     Refused(Vec<FailedCondition>),
+    /// The transaction's items have more than 4 MB together, and nothing is stored.
+    TooLarge,
 }
 
 impl Store {
@@ -183,25 +196,25 @@ impl Store {
         Ok(request)
     }
 
-    /// Commits a plan. The same plan is sent again until it is stored or refused, or until the time budget ends.
+    /// Commits a transaction. It is sent again until it is stored or refused, or until the time budget ends.
     ///
     /// # Errors
-    /// Other updates conflict with it, or DynamoDB is unavailable, until the time budget ends; the unit is too large; or
+    /// Other updates conflict with it, or DynamoDB is unavailable, until the time budget ends; an item is too large; or
     /// DynamoDB refuses the request.
     pub(crate) async fn commit(
         &self,
-        plan: &Plan,
+        transaction: &Transaction,
         updated_at: &str,
         budget: &Budget,
         retry: &mut Retry<'_>,
     ) -> Result<CommitOutcome, Error> {
-        let items: Vec<TransactWriteItem> = plan
+        let items: Vec<TransactWriteItem> = transaction
             .actions
             .iter()
             .map(|action| to_transact_item(action, &self.tables.livechat, updated_at))
             .collect::<Result<_, _>>()
             .map_err(internal)?;
-        // Every try of this plan has the same token. If the reply to a committed transaction is lost, DynamoDB answers
+        // Every try of this transaction has the same token. If the reply to a committed transaction is lost, DynamoDB answers
         // the next try with success and writes nothing.
         let request_token = Uuid::new_v4().to_string();
         loop {
@@ -229,6 +242,10 @@ impl Store {
                     budget.record(|usage| usage.conflicts += 1);
                     return Ok(CommitOutcome::Refused(failed));
                 }
+                TransactionFailure::TransactionTooLarge => return Ok(CommitOutcome::TooLarge),
+                TransactionFailure::ItemTooLarge(action) => {
+                    return Err(item_too_large(transaction, action));
+                }
                 TransactionFailure::Failed(error) => error,
             };
             match error {
@@ -238,6 +255,17 @@ impl Store {
             }
             retry.pause(error).await?;
         }
+    }
+}
+
+/// The error for an action whose item would be larger than an item can be.
+fn item_too_large(transaction: &Transaction, action: usize) -> Error {
+    match transaction.actions.get(action) {
+        Some(Action::UpdateUnit(_)) => Error::UnitTooLarge,
+        Some(Action::JoinDepartment { id, .. } | Action::LeaveDepartment { id, .. }) => {
+            Error::DepartmentTooLarge(id.clone())
+        }
+        _ => internal("an item that the request does not name would be too large"),
     }
 }
 

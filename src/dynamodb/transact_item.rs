@@ -3,8 +3,8 @@
 use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem};
 
-use super::expression::{Expression, number, string};
-use crate::action::{Action, UnitChange};
+use super::expression::{Expression, number, string, string_set};
+use crate::action::{Action, DepartmentsChange, MonitorsChange, UnitChange};
 
 /// Turns an action into a TransactWriteItem on `table`. Every written item gets `updated_at`.
 ///
@@ -54,7 +54,7 @@ pub fn to_transact_item(
         }
         Action::ShrinkUnit { loses, lacks, .. } => {
             expression.subtract("numDepartments", loses.len());
-            expression.delete("departmentIds", loses);
+            expression.delete("departmentIds", string_set(loses));
             expression.increment_version();
             expression.require_listed(loses);
             expression.require_not_listed(lacks);
@@ -78,19 +78,32 @@ pub fn to_transact_item(
 }
 
 fn update_unit(expression: &mut Expression, change: &UnitChange) {
-    expression.set("name", string(&change.name));
-    expression.set("visibility", string(change.visibility.as_str()));
+    if let Some(name) = &change.name {
+        expression.set("name", string(name));
+    }
+    if let Some(visibility) = change.visibility {
+        expression.set("visibility", string(visibility.as_str()));
+    }
     expression.set("type", string("u"));
     expression.set("numMonitors", number(change.num_monitors));
     expression.set("numDepartments", number(change.num_departments));
-    if let Some(monitors) = &change.monitors {
-        let entries = monitors.iter().map(|(id, username)| (id.clone(), string(username)));
-        expression.set("monitors", AttributeValue::M(entries.collect()));
+    match &change.monitors {
+        MonitorsChange::None => {}
+        MonitorsChange::All(monitors) => {
+            let entries = monitors.iter().map(|(id, username)| (id.clone(), string(username)));
+            expression.set("monitors", AttributeValue::M(entries.collect()));
+        }
+        MonitorsChange::Entries { put, remove } => {
+            put.iter().for_each(|(id, username)| expression.set_entry("monitors", id, string(username)));
+            remove.iter().for_each(|id| expression.remove_entry("monitors", id));
+        }
     }
     match &change.departments {
-        Some(ids) if ids.is_empty() => expression.remove("departmentIds"),
-        Some(ids) => expression.set("departmentIds", AttributeValue::Ss(ids.iter().cloned().collect())),
-        None => {}
+        DepartmentsChange::None => {}
+        DepartmentsChange::All(ids) if ids.is_empty() => expression.remove("departmentIds"),
+        DepartmentsChange::All(ids) => expression.set("departmentIds", string_set(ids)),
+        DepartmentsChange::Add(ids) => expression.add("departmentIds", string_set(ids)),
+        DepartmentsChange::Remove(ids) => expression.delete("departmentIds", string_set(ids)),
     }
     expression.increment_version();
     match change.version {

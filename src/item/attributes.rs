@@ -33,6 +33,11 @@ impl<'a> Attributes<'a> {
         self.take(attribute, string)
     }
 
+    /// `None` when the attribute is absent or has another type. For attributes that every update overwrites.
+    pub(crate) fn lenient_string(&mut self, attribute: &str) -> Option<String> {
+        self.item.remove(attribute).and_then(string)
+    }
+
     pub(crate) fn boolean(&mut self, attribute: &'static str) -> Result<Option<bool>, Corrupt> {
         self.take(attribute, |value| value.as_bool().ok().copied())
     }

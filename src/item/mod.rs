@@ -45,6 +45,10 @@ pub struct Permission {
 /// The unit that the request updates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unit {
+    /// The name. `None` when it is absent or no string, which the next update mends.
+    pub name: Option<String>,
+    /// The visibility. `None` when it is absent or no string, which the next update mends.
+    pub visibility: Option<String>,
     /// Grows by one with every committed change. `None` counts as version 0.
     pub version: Option<u64>,
     /// Username by the monitor's user id.
@@ -120,6 +124,8 @@ impl Unit {
     pub fn parse(key: &Key, item: Item) -> Result<Self, Corrupt> {
         let mut item = Attributes::new(key, item);
         Ok(Self {
+            name: item.lenient_string("name"),
+            visibility: item.lenient_string("visibility"),
             version: item.number("version")?,
             monitors: item.string_map("monitors")?,
             departments: item.string_set("departmentIds")?,

@@ -42,9 +42,16 @@ pub struct Body {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Event {
-    /// Only in format 2.0. It starts with the stage if the stage has a name. It may be percent-decoded already.
+    /// "2.0" or "1.0" in events of HTTP APIs, absent in events of REST APIs.
+    version: Option<String>,
+    /// Only in format 2.0: the route that API Gateway matched, such as `POST /a/{id}`, `ANY /{proxy+}` or `$default`.
+    route_key: Option<String>,
+    /// Only in format 1.0: the path of the route that API Gateway matched.
+    resource: Option<String>,
+    /// Only in format 2.0. It starts with the name of the stage and with a custom domain's mapping key, if there are any.
+    /// It may be percent-decoded already.
     raw_path: Option<String>,
-    /// Only in format 1.0. It does not contain the stage.
+    /// Only in format 1.0. It starts with a custom domain's base path, if there is one, and on HTTP APIs with the stage.
     path: Option<String>,
     http_method: Option<String>,
     headers: Option<HashMap<String, Option<String>>>,
@@ -103,25 +110,74 @@ impl ApiRequest {
 
 impl Event {
     /// The unit id in the path, percent-decoded exactly once. `None` when the path is not the endpoint's.
+    ///
+    /// What counts is the route that API Gateway matched, because stages, base paths and mapping keys may stand before the
+    /// path. docs/contract.md, "Which path was called", has the rule.
     fn unit_id(&self) -> Option<String> {
-        let sent = match &self.raw_path {
-            Some(path) => path.strip_prefix(PATH_PREFIX).or_else(|| {
-                let stage = self.request_context.as_ref()?.stage.as_deref()?;
-                path.strip_prefix('/')?.strip_prefix(stage)?.strip_prefix(PATH_PREFIX)
-            })?,
-            None => self.path.as_deref()?.strip_prefix(PATH_PREFIX)?,
-        };
-        let parameter = self.path_parameters.as_ref().and_then(|all| all.get("id")?.as_deref());
-        let id = match parameter {
-            // HTTP APIs decode path parameters. REST APIs don't.
-            Some(id) if self.raw_path.is_some() => id.to_owned(),
-            Some(id) => percent_decoded(id),
-            None => percent_decoded(sent),
-        };
+        let path = self.raw_path.as_deref().or(self.path.as_deref())?;
+        match self.matched_parameter() {
+            Some((literal, name)) if literal.ends_with(PATH_PREFIX) && !name.ends_with('+') => {
+                let id = match self.path_parameter(name) {
+                    Some(id) => self.decoded(id),
+                    None => percent_decoded(path.rsplit_once(PATH_PREFIX)?.1),
+                };
+                // A trailing slash, for instance, is not part of the parameter.
+                let ends_with_id = |path: &str, id: &str| {
+                    path.strip_suffix(id).is_some_and(|before| before.ends_with(PATH_PREFIX))
+                };
+                let parameter = self.path_parameter(name).unwrap_or(&id);
+                let is_endpoint = ends_with_id(path, parameter) || ends_with_id(&percent_decoded(path), &id);
+                (is_endpoint && !id.is_empty()).then_some(id)
+            }
+            Some((literal, name)) if name.ends_with('+') => {
+                let rest = self.path_parameter(name.trim_end_matches('+'))?;
+                let called = format!("{literal}{rest}");
+                let sent = called.strip_prefix(PATH_PREFIX)?;
+                let id = self.decoded(sent);
+                // On an HTTP API the parameter is decoded, and only the raw path shows whether a slash was encoded.
+                let is_one_segment = !sent.contains('/')
+                    || path
+                        .rsplit_once(PATH_PREFIX)
+                        .is_some_and(|(_, raw)| !raw.contains('/') && percent_decoded(raw) == id);
+                (is_one_segment && !id.is_empty()).then_some(id)
+            }
+            _ => self.unit_id_without_route(path),
+        }
+    }
+
+    /// The unit id, when the event does not say which route was matched, or the route is `$default`.
+    fn unit_id_without_route(&self, path: &str) -> Option<String> {
+        let sent = path.strip_prefix(PATH_PREFIX).or_else(|| {
+            let stage = self.request_context.as_ref()?.stage.as_deref()?;
+            path.strip_prefix('/')?.strip_prefix(stage)?.strip_prefix(PATH_PREFIX)
+        })?;
+        let parameter = self.path_parameter("id");
+        let id = parameter.map_or_else(|| percent_decoded(sent), |id| self.decoded(id));
         // A slash belongs to the id only if the client sent it encoded. `rawPath` may show it decoded all the same.
         let is_one_segment =
             !sent.contains('/') || (parameter.is_some() && (sent == id || percent_decoded(sent) == id));
         (is_one_segment && !id.is_empty()).then_some(id)
+    }
+
+    /// The last path parameter of the matched route, if the route ends with one: the literal text before it, and its name
+    /// (with a `+` if it is greedy).
+    fn matched_parameter(&self) -> Option<(&str, &str)> {
+        let route = match (&self.route_key, &self.resource) {
+            (Some(key), _) => key.split_once(' ')?.1,
+            (None, Some(resource)) => resource,
+            (None, None) => return None,
+        };
+        route.strip_suffix('}')?.rsplit_once('{')
+    }
+
+    fn path_parameter(&self, name: &str) -> Option<&str> {
+        self.path_parameters.as_ref()?.get(name)?.as_deref()
+    }
+
+    /// A path parameter's value. HTTP APIs decode path parameters. REST APIs don't.
+    fn decoded(&self, parameter: &str) -> String {
+        let is_http_api = self.raw_path.is_some() || self.version.is_some();
+        if is_http_api { parameter.to_owned() } else { percent_decoded(parameter) }
     }
 
     fn method(&self) -> Option<&str> {

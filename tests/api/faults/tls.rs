@@ -73,28 +73,32 @@ async fn successes(client: &Client, requests: usize) -> Vec<bool> {
 #[tokio::test]
 async fn a_certificate_from_the_first_roots_is_accepted() {
     let server = Server::start().await;
-    let client = server.client(with_fallback(client_trusting(server.trust_store()), client_trusting(other_trust_store())));
+    let client = server
+        .client(with_fallback(client_trusting(server.trust_store()), client_trusting(other_trust_store())));
     assert_eq!(successes(&client, 3).await, [true, true, true]);
 }
 
 #[tokio::test]
 async fn a_certificate_from_the_fallback_roots_is_accepted_after_the_first_request() {
     let server = Server::start().await;
-    let client = server.client(with_fallback(client_trusting(other_trust_store()), client_trusting(server.trust_store())));
+    let client = server
+        .client(with_fallback(client_trusting(other_trust_store()), client_trusting(server.trust_store())));
     assert_eq!(successes(&client, 3).await, [false, true, true]);
 }
 
 #[tokio::test]
 async fn a_certificate_from_other_roots_is_never_accepted() {
     let server = Server::start().await;
-    let client = server.client(with_fallback(client_trusting(other_trust_store()), client_trusting(other_trust_store())));
+    let client = server
+        .client(with_fallback(client_trusting(other_trust_store()), client_trusting(other_trust_store())));
     assert_eq!(successes(&client, 3).await, [false, false, false]);
 }
 
 #[tokio::test]
 async fn an_unreachable_server_does_not_cause_the_fallback() {
     let server = Server::absent().await;
-    let client = server.client(with_fallback(client_trusting(server.trust_store()), client_trusting(other_trust_store())));
+    let client = server
+        .client(with_fallback(client_trusting(server.trust_store()), client_trusting(other_trust_store())));
     assert_eq!(successes(&client, 2).await, [false, false]);
     server.listen().await;
     assert_eq!(successes(&client, 2).await, [true, true]);

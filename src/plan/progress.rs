@@ -1,0 +1,74 @@
+//! What a large update has committed so far, and when it has to give way to another update.
+
+use std::collections::HashSet;
+
+use crate::action::{Action, Transaction};
+use crate::error::Error;
+use crate::item::Stored;
+use crate::load::Loaded;
+
+/// What the transactions of one request have committed so far.
+#[derive(Debug, Default)]
+pub struct Progress {
+    has_begun: bool,
+    has_set_name: bool,
+    has_set_visibility: bool,
+    joined_monitors: HashSet<String>,
+    left_monitors: HashSet<String>,
+    joined_departments: HashSet<String>,
+    left_departments: HashSet<String>,
+}
+
+impl Progress {
+    /// Notes what a committed transaction has changed.
+    pub fn record(&mut self, transaction: &Transaction) {
+        self.has_begun = true;
+        for action in &transaction.actions {
+            match action {
+                Action::UpdateUnit(change) => {
+                    self.has_set_name |= change.name.is_some();
+                    self.has_set_visibility |= change.visibility.is_some();
+                }
+                Action::PutMonitor { monitor, .. } => {
+                    self.joined_monitors.insert(monitor.to_string());
+                }
+                Action::DeleteMonitor { monitor, .. } => {
+                    self.left_monitors.insert(monitor.to_string());
+                }
+                Action::JoinDepartment { id, .. } | Action::CheckInUnit { id, .. } => {
+                    self.joined_departments.insert(id.to_string());
+                }
+                Action::LeaveDepartment { id, .. } | Action::CheckNotInUnit { id, .. } => {
+                    self.left_departments.insert(id.to_string());
+                }
+                Action::ShrinkUnit { .. } | Action::CheckUnitLacks { .. } => {}
+            }
+        }
+    }
+
+    /// True if another update has undone something that this request has committed. Then the request must give way.
+    /// Otherwise two large updates could undo each other's changes without end.
+    pub fn is_undone(&self, loaded: &Loaded) -> bool {
+        if !self.has_begun {
+            return false;
+        }
+        let Stored::Present(unit) = &loaded.unit else { return true };
+        let update = loaded.update;
+        (self.has_set_name && unit.name.as_ref() != Some(&update.name))
+            || (self.has_set_visibility && unit.visibility.as_deref() != Some(update.visibility.as_str()))
+            || self.joined_monitors.iter().any(|id| !unit.monitors.contains_key(id))
+            || self.left_monitors.iter().any(|id| unit.monitors.contains_key(id))
+            || self.joined_departments.iter().any(|id| !unit.departments.contains(id))
+            || self.left_departments.iter().any(|id| unit.departments.contains(id))
+    }
+
+    /// The error to answer. After the first committed transaction, an error that promises that nothing was stored becomes
+    /// [`Error::Busy`]. The client repeats the request and then gets the error itself.
+    pub fn error(&self, error: Error) -> Error {
+        match error {
+            Error::Unavailable(_) | Error::Internal(_) => error,
+            _ if self.has_begun => Error::Busy,
+            _ => error,
+        }
+    }
+}

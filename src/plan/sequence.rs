@@ -1,0 +1,226 @@
+//! The transactions of an update, one after the other.
+//!
+//! If all changes fit into one transaction, there is one. Otherwise each transaction holds the unit and as many groups of
+//! changes as fit, and leaves the data consistent. See "Large updates" in docs/contract.md.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::groups::{Group, Groups};
+use crate::action::{Action, DepartmentsChange, MonitorsChange, Transaction, UnitChange};
+use crate::id::DepartmentId;
+use crate::item::{Stored, Unit};
+use crate::limits::MAX_TRANSACTION_ACTIONS;
+use crate::load::Loaded;
+use crate::request::{Update, Visibility};
+
+/// What is left to do of an update.
+#[derive(Debug)]
+pub struct Sequence {
+    /// The groups of each transaction.
+    transactions: VecDeque<Vec<Group>>,
+    /// All monitors after the update. `None` if the update takes several transactions.
+    whole: Option<BTreeMap<String, String>>,
+}
+
+impl Sequence {
+    pub(super) fn new(Groups(mut groups): Groups, monitors: BTreeMap<String, String>) -> Self {
+        let actions = groups.iter().flat_map(|group| &group.actions);
+        let changes = 1 + actions.filter(|action| !action.is_optional_check()).count();
+        if changes <= MAX_TRANSACTION_ACTIONS {
+            return Self { transactions: VecDeque::from([groups]), whole: Some(monitors) };
+        }
+        // A stable sort, so that equal inputs give equal transactions.
+        groups.sort_by_key(|group| group.stage);
+        let mut transactions = VecDeque::new();
+        let mut transaction = Vec::new();
+        let mut actions = 1;
+        for group in groups {
+            if actions + group.actions.len() > MAX_TRANSACTION_ACTIONS {
+                transactions.push_back(std::mem::take(&mut transaction));
+                actions = 1;
+            }
+            actions += group.actions.len();
+            transaction.push(group);
+        }
+        transactions.push_back(transaction);
+        Self { transactions, whole: None }
+    }
+
+    /// True if several transactions are left.
+    pub fn is_large(&self) -> bool {
+        self.transactions.len() > 1
+    }
+
+    /// The next transaction, from the state that `loaded` has now. `None` when the update is done.
+    pub fn next_transaction(&self, loaded: &Loaded) -> Option<Transaction> {
+        let groups = self.transactions.front()?;
+        let Stored::Present(unit) = &loaded.unit else { return None };
+        let change = match &self.whole {
+            Some(monitors) => whole_change(loaded.update, unit, monitors),
+            None => partial_change(loaded.update, unit, groups, !self.is_large()),
+        };
+        let mut actions = vec![Action::UpdateUnit(change)];
+        actions.extend(groups.iter().flat_map(|group| &group.actions).cloned());
+        if self.whole.is_some() {
+            // Optional checks are the last, and those that don't fit are left out.
+            actions[1..].sort_by_key(order_in_one_transaction);
+            actions.truncate(MAX_TRANSACTION_ACTIONS);
+        }
+        Some(Transaction { actions })
+    }
+
+    /// Removes the next transaction, which has been committed.
+    pub fn pop(&mut self) {
+        self.transactions.pop_front();
+    }
+
+    /// Divides the next transaction into two, because DynamoDB refused it as too large: between its groups, or within its
+    /// only group. Returns false if it is the smallest possible.
+    pub fn halve(&mut self) -> bool {
+        let Some(mut groups) = self.transactions.pop_front() else { return false };
+        self.whole = None;
+        groups.sort_by_key(|group| group.stage);
+        let (first, second) = match groups.len() {
+            0 => return false,
+            1 => match groups.remove(0).halves() {
+                Some((first, second)) => (vec![first], vec![second]),
+                None => return false,
+            },
+            len => {
+                let second = groups.split_off(len / 2);
+                (groups, second)
+            }
+        };
+        self.transactions.push_front(second);
+        self.transactions.push_front(first);
+        true
+    }
+
+    /// The groups of each transaction that is left.
+    pub(super) fn transactions(&self) -> impl Iterator<Item = &[Group]> {
+        self.transactions.iter().map(Vec::as_slice)
+    }
+}
+
+/// The order of the actions behind the unit's, when one transaction holds them all.
+fn order_in_one_transaction(action: &Action) -> u8 {
+    match action {
+        Action::UpdateUnit(_) | Action::JoinDepartment { .. } | Action::CheckInUnit { .. } => 0,
+        Action::ShrinkUnit { .. } => 1,
+        Action::LeaveDepartment { .. } => 2,
+        Action::PutMonitor { .. } => 3,
+        Action::DeleteMonitor { .. } => 4,
+        Action::CheckUnitLacks { .. } | Action::CheckNotInUnit { .. } => 5,
+    }
+}
+
+/// True if the name is set before the last transaction. A shorter name comes first, so that the unit's item never grows
+/// beyond its old and its new state because of the name.
+pub(super) fn is_name_first(update: &Update, unit: &Unit) -> bool {
+    unit.name.as_ref().is_some_and(|name| update.name.len() < name.len())
+}
+
+/// The unit's change when one transaction carries out the whole update.
+fn whole_change(update: &Update, unit: &Unit, monitors: &BTreeMap<String, String>) -> UnitChange {
+    let departments: BTreeSet<String> = update.possible_departments().map(ToString::to_string).collect();
+    UnitChange {
+        id: update.unit.clone(),
+        version: unit.version,
+        name: Some(update.name.clone()),
+        visibility: Some(update.visibility),
+        num_monitors: monitors.len(),
+        num_departments: departments.len(),
+        monitors: if *monitors == unit.monitors {
+            MonitorsChange::None
+        } else {
+            MonitorsChange::All(monitors.clone())
+        },
+        departments: if departments == unit.departments {
+            DepartmentsChange::None
+        } else {
+            DepartmentsChange::All(departments)
+        },
+    }
+}
+
+/// The unit's change in one of several transactions. Name and visibility are set by the last one, except that access is
+/// taken away first.
+fn partial_change(update: &Update, unit: &Unit, groups: &[Group], is_last: bool) -> UnitChange {
+    let (monitors, num_monitors) = monitors_change(unit, groups);
+    let (departments, num_departments) = departments_change(unit, groups);
+    let is_name_due = is_last || is_name_first(update, unit);
+    let is_visibility_due = is_last
+        || (update.visibility == Visibility::Private
+            && unit.visibility.as_deref() != Some(Visibility::Private.as_str()));
+    UnitChange {
+        id: update.unit.clone(),
+        version: unit.version,
+        name: is_name_due.then(|| update.name.clone()),
+        visibility: is_visibility_due.then_some(update.visibility),
+        monitors,
+        departments,
+        num_monitors,
+        num_departments,
+    }
+}
+
+/// How these groups change the unit's monitors, and how many there are afterwards.
+fn monitors_change(unit: &Unit, groups: &[Group]) -> (MonitorsChange, usize) {
+    let mut put = BTreeMap::new();
+    let mut remove = BTreeSet::new();
+    for group in groups {
+        remove.extend(group.dropped_monitors.iter().cloned());
+        for action in &group.actions {
+            match action {
+                Action::PutMonitor { monitor, username, .. } => {
+                    put.insert(monitor.to_string(), username.clone());
+                }
+                Action::DeleteMonitor { monitor, .. } => {
+                    remove.insert(monitor.to_string());
+                }
+                _ => {}
+            }
+        }
+    }
+    let joining = put.keys().filter(|id| !unit.monitors.contains_key(*id)).count();
+    let count = unit.monitors.len() + joining - remove.len();
+    let change = match (put.is_empty(), remove.is_empty()) {
+        (true, true) => MonitorsChange::None,
+        // The stored item may have no map yet.
+        _ if unit.monitors.is_empty() => MonitorsChange::All(put),
+        _ => MonitorsChange::Entries { put, remove },
+    };
+    (change, count)
+}
+
+/// How these groups change the unit's departments, and how many there are afterwards.
+fn departments_change(unit: &Unit, groups: &[Group]) -> (DepartmentsChange, usize) {
+    let mut add = BTreeSet::new();
+    let mut remove = BTreeSet::new();
+    let text = DepartmentId::to_string;
+    for group in groups {
+        remove.extend(group.dropped_departments.iter().cloned());
+        for action in &group.actions {
+            match action {
+                Action::JoinDepartment { id, .. } | Action::CheckInUnit { id, .. } => add.insert(text(id)),
+                Action::LeaveDepartment { id, .. } | Action::CheckNotInUnit { id, .. } => {
+                    remove.insert(text(id))
+                }
+                _ => false,
+            };
+        }
+    }
+    add.retain(|id| !unit.departments.contains(id));
+    let count = unit.departments.len() + add.len() - remove.len();
+    let change = match (add.is_empty(), remove.is_empty()) {
+        (true, true) => DepartmentsChange::None,
+        (false, true) => DepartmentsChange::Add(add),
+        (true, false) => DepartmentsChange::Remove(remove),
+        // One update expression can't add to a set and delete from it.
+        (false, false) => {
+            let staying = unit.departments.difference(&remove).cloned();
+            DepartmentsChange::All(staying.chain(add).collect())
+        }
+    };
+    (change, count)
+}
