@@ -103,6 +103,28 @@ fn links_lead_to_files_and_headings() {
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
+/// Files and folders of the project that a document names in inline code, such as `src/lib.rs`.
+fn named_paths(markdown: &str) -> Vec<String> {
+    const FOLDERS: [&str; 9] =
+        ["src/", "tests/", "testing/", "unitctl/", "benches/", "fuzz/", "events/", "docs/", ".ci/"];
+    let text = without_code_blocks(markdown);
+    let spans = text.split('`').skip(1).step_by(2);
+    let is_path = |span: &&str| {
+        FOLDERS.iter().any(|folder| span.starts_with(folder)) && !span.contains([' ', '*', '<', '{'])
+    };
+    spans.filter(is_path).map(String::from).collect()
+}
+
+#[test]
+fn named_files_exist() {
+    for document in files(Path::new(ROOT), "md") {
+        for path in named_paths(&read(&document)) {
+            let exists = Path::new(ROOT).join(&path).exists();
+            assert!(exists, "{} names {path}, which does not exist", document.display());
+        }
+    }
+}
+
 #[test]
 fn a_broken_link_is_noticed() {
     let readme = Path::new(ROOT).join("README.md");
