@@ -117,12 +117,13 @@ fn named_paths(markdown: &str) -> Vec<String> {
 
 #[test]
 fn named_files_exist() {
+    let mut missing = Vec::new();
     for document in files(Path::new(ROOT), "md") {
-        for path in named_paths(&read(&document)) {
-            let exists = Path::new(ROOT).join(&path).exists();
-            assert!(exists, "{} names {path}, which does not exist", document.display());
-        }
+        let paths = named_paths(&read(&document));
+        let absent = paths.iter().filter(|path| !Path::new(ROOT).join(path).exists());
+        missing.extend(absent.map(|path| format!("{}: {path}", document.display())));
     }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
 
 #[test]
