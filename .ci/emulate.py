@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Invokes every sample event on the artifact of `sam build`, under AWS's Lambda Runtime Interface Emulator and
-against the DynamoDB of `unitctl local`, and compares the answers with those that the tests expect.
+"""Invokes the artifact of `sam build` with every sample event, under AWS's Lambda Runtime Interface Emulator and with
+the DynamoDB of `unitctl local`. Compares the answers with those that the tests expect.
 
-Run by the Python that has aws-sam-cli, whose package has the emulator."""
+The Python that runs this must have aws-sam-cli, because the emulator is in its package."""
 
 import json
 import os
@@ -95,7 +95,7 @@ def main():
     if len(requests) != len(expected):
         failures += 1
         print(f"{len(requests)} request lines, {len(expected)} events:\n{printed}")
-    # The function's own lines; the emulator itself shows nothing of the events.
+    # These are the function's own lines. The emulator prints nothing of the events.
     if "RScctEHSmLGZGywfIhWyRpyofhKOiMoUIpimhvheU3f" in printed:
         failures += 1
         print("a token is in the log")

@@ -1,4 +1,4 @@
-"""What a request that the document allows may be refused for: what is stored, and never its own form."""
+"""A request that the OpenAPI document allows may be refused because of the stored data, and never because of its form."""
 
 import schemathesis
 
@@ -11,6 +11,6 @@ STORED = {
 
 
 @schemathesis.check
-def a_sound_request_is_refused_for_what_is_stored(ctx, response, case):
+def a_valid_request_is_refused_only_because_of_stored_data(ctx, response, case):
     if case.meta and case.meta.generation.mode.is_positive and response.status_code == 400:
-        assert response.json().get("errorType") in STORED, f"refused a sound request: {response.text}"
+        assert response.json().get("errorType") in STORED, f"refused a valid request: {response.text}"
