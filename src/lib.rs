@@ -19,8 +19,6 @@ mod budget;
 pub mod dynamodb;
 pub mod error;
 mod function;
-#[cfg(any(test, fuzzing))]
-pub mod fuzz;
 pub mod id;
 pub mod item;
 pub mod limits;

@@ -1,6 +1,6 @@
-//! A body into an update; see `src/fuzz.rs`.
+//! The body: JSON, the match errors, and the update in it. The checks are in `fuzz/checks/`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    livechat_units::fuzz::body(data);
+    checks::body(data);
 });

@@ -1,6 +1,6 @@
-//! API Gateway's event into a request; see `src/fuzz.rs`.
+//! API Gateway's event, and the request in it. The checks are in `fuzz/checks/`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    livechat_units::fuzz::event(data);
+    checks::event(data);
 });

@@ -1,6 +1,6 @@
-//! What was loaded and asked into a plan; see `src/fuzz.rs`.
+//! The plan of an update, on a model of the tables. The checks are in `fuzz/checks/`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    livechat_units::fuzz::plan(data);
+    checks::plan(data);
 });

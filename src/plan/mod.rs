@@ -81,8 +81,3 @@ fn require_all_departments(
         .collect();
     if missing.is_empty() { Ok(()) } else { Err(Error::DepartmentsNotFound(missing)) }
 }
-
-#[cfg(any(test, fuzzing))]
-pub(crate) mod model;
-#[cfg(test)]
-mod tests;

@@ -1,132 +1,135 @@
-//! Plans, on models that bytes make.
+//! Plans: a committed plan does what was asked, and a refused one has a reason in the contract.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use arbitrary::{Result, Unstructured};
 use aws_sdk_dynamodb::types::AttributeValue;
+use livechat_units::action::Plan;
+use livechat_units::auth::Caller;
+use livechat_units::error::Error;
+use livechat_units::id::{UnitId, UserId};
+use livechat_units::item::Key;
+use livechat_units::limits::{MAX_ITEM_BYTES, MAX_TRANSACTION_ACTIONS};
+use livechat_units::request::{ListedDepartment, Update, Visibility};
 
-use crate::action::Plan;
-use crate::auth::Caller;
-use crate::error::Error;
-use crate::id::{UnitId, UserId};
-use crate::item::Key;
-use crate::limits::MAX_TRANSACTION_ACTIONS as MAX_ACTIONS;
-use crate::plan::model::{Model, UnitModel, assert_is_as_asked, commit, load, run};
-use crate::request::{ListedDepartment, Update, Visibility};
+use crate::model::{
+    DepartmentModel, Model, UnitModel, UserModel, assert_has_members_of, commit, eligible_monitors, load, run,
+};
 
-/// Plans and commits an update on a model that these bytes make. Returns a name of what became of it.
+/// Plans and commits an update on a model. These bytes choose both. Recycle a name for the outcome.
 ///
 /// # Panics
-/// Something does not hold.
+/// A check fails.
 pub fn plan(data: &[u8]) -> &'static str {
     Case::new(&mut Unstructured::new(data)).map_or("no-case", Case::run)
 }
 
-/// Units that there may be; the first is updated.
+/// The number of units that may exist. The first is updated.
 const UNITS: usize = 4;
 
-/// An update and what it comes upon.
+/// An update, and the state and the other updates that it meets.
 struct Case {
     model: Model,
     caller: Caller,
     update: Update,
-    /// Nobody has changed departments behind the units' backs.
-    is_sound: bool,
-    /// Updates of others before this one, between whose commits its items are read.
+    /// Whether units and departments agree at first.
+    is_consistent: bool,
+    /// Other updates that are committed while this one reads its items.
     earlier: Vec<Update>,
-    /// Updates of others before each try.
+    /// Other updates, one of which is committed before each attempt.
     between: Vec<Update>,
-    /// For each item that is read, after how many of the earlier ones.
+    /// For each item that is read: the number of `earlier` updates before it.
     moments: Vec<u8>,
-    /// The number of an item that is read with an attribute of no known type.
+    /// The number of an item whose attributes have a wrong type.
     corrupt: Option<usize>,
 }
 
-/// A few bytes that many things take in turn, so that short inputs make large models.
-struct Turns(Vec<u8>);
+/// A few bytes that are used again and again, so that a short input can make a large model.
+struct Cycle(Vec<u8>);
 
-impl Turns {
+impl Cycle {
     fn new(choices: &mut Unstructured) -> Result<Self> {
         let count = choices.int_in_range(1..=12)?;
         (0..count).map(|_| choices.arbitrary()).collect::<Result<_>>().map(Self)
     }
 
-    fn of(&self, n: usize) -> u8 {
+    fn get(&self, n: usize) -> u8 {
         self.0[n % self.0.len()]
     }
 }
 
-fn bit(byte: u8, place: u8) -> bool {
-    byte >> place & 1 == 1
+fn bit(byte: u8, index: u8) -> bool {
+    byte >> index & 1 == 1
 }
 
-fn ids<Id>(prefix: &str, count: usize, turns: &Turns, place: u8, parse: fn(String) -> Option<Id>) -> Vec<Id> {
-    (0..count).filter(|n| bit(turns.of(*n), place)).filter_map(|n| parse(format!("{prefix}{n}"))).collect()
+fn ids<Id>(prefix: &str, count: usize, cycle: &Cycle, index: u8, parse: fn(String) -> Option<Id>) -> Vec<Id> {
+    (0..count).filter(|n| bit(cycle.get(*n), index)).filter_map(|n| parse(format!("{prefix}{n}"))).collect()
 }
 
 impl Case {
     fn new(choices: &mut Unstructured) -> Result<Self> {
         let flags: u8 = choices.arbitrary()?;
-        let is_sound = bit(flags, 0);
+        let is_consistent = bit(flags, 0);
         let (earlier, between) = (flags >> 2 & 3, flags >> 4 & 3);
-        // More than a transaction holds, or a few that many updates change in the same time.
-        let most = if earlier + between == 0 { 120 } else { 12 };
-        let users = choices.int_in_range(0..=most)?;
-        let departments = choices.int_in_range(0..=most)?;
+        // Either more items than a transaction can hold, or few items that several updates change.
+        let max = if earlier + between == 0 { 120 } else { 12 };
+        let users = choices.int_in_range(0..=max)?;
+        let departments = choices.int_in_range(0..=max)?;
         let (of_units, of_users, of_departments) =
-            (Turns::new(choices)?, Turns::new(choices)?, Turns::new(choices)?);
+            (Cycle::new(choices)?, Cycle::new(choices)?, Cycle::new(choices)?);
 
         let mut model = Model::default();
         for n in 0..users {
-            let byte = of_users.of(n);
+            let byte = of_users.get(n);
             let username = if bit(byte, 0) { format!("renamed{n}") } else { format!("name{n}") };
             if !bit(byte, 1) {
-                model.users.insert(format!("m{n}"), (username, !bit(byte, 2), bit(byte, 3)));
+                let user = UserModel { username, is_active: !bit(byte, 2), is_monitor: bit(byte, 3) };
+                model.users.insert(format!("m{n}"), user);
             }
         }
         for n in 0..UNITS {
-            let byte = of_units.of(n);
-            let monitors = (0..users).filter(|m| n < 2 && bit(of_users.of(*m), 4 + n as u8));
+            let byte = of_units.get(n);
+            let monitors = (0..users).filter(|m| n < 2 && bit(of_users.get(*m), 4 + n as u8));
             let monitors: BTreeMap<_, _> = monitors.map(|m| (format!("m{m}"), format!("name{m}"))).collect();
             let unit = UnitModel {
                 version: bit(byte, 0).then_some(7),
                 ancestors: if bit(byte, 1) { vec!["above".into()] } else { Vec::new() },
                 num_monitors: monitors.len(),
-                rows: monitors.clone(),
+                monitor_items: monitors.clone(),
                 monitors,
                 ..UnitModel::default()
             };
-            // The third stands for any that is gone.
+            // The third unit never exists.
             if n != 2 && !(bit(byte, 2) && bit(byte, 3)) {
                 model.units.insert(format!("u{n}"), unit);
             }
         }
         for n in 0..departments {
-            let byte = of_departments.of(n);
+            let byte = of_departments.get(n);
             let (id, at) = (format!("d{n}"), byte & 7);
             let parent = (at < 5).then(|| format!("u{}", at % 4));
-            let parent = parent.filter(|parent| !is_sound || model.units.contains_key(parent));
-            let is_strange = !is_sound && bit(byte, 3);
+            let parent = parent.filter(|parent| !is_consistent || model.units.contains_key(parent));
+            let is_inconsistent = !is_consistent && bit(byte, 3);
             let unit = parent.as_ref().and_then(|parent| model.units.get_mut(parent));
             let mut ancestors = None;
             if let Some(unit) = unit {
                 ancestors = Some([vec![format!("u{}", at % 4)], unit.ancestors.clone()].concat());
-                if !is_strange || bit(byte, 4) {
+                if !is_inconsistent || bit(byte, 4) {
                     unit.departments.insert(id.clone());
                     unit.num_departments += 1;
                 }
             }
-            if is_strange && bit(byte, 5) {
+            if is_inconsistent && bit(byte, 5) {
                 ancestors = ancestors.map_or(Some(Vec::new()), |_| None);
             }
-            if at != 7 && !(is_strange && bit(byte, 6)) {
-                model.departments.insert(id, (parent, ancestors));
+            if at != 7 && !(is_inconsistent && bit(byte, 6)) {
+                model.departments.insert(id, DepartmentModel { parent, ancestors });
             }
         }
 
-        let name = if bit(flags, 1) { "x".repeat(400 * 1024 + 1) } else { "name".into() };
+        let name = if bit(flags, 1) { "x".repeat(MAX_ITEM_BYTES + 1) } else { "name".into() };
         let mut updates = |unit: usize, name: String| -> Result<Update> {
-            let lists = Turns::new(choices)?;
+            let lists = Cycle::new(choices)?;
             let monitors = ids("m", users, &lists, 0, UserId::parse);
             let departments =
                 ids("d", departments, &lists, 1, |id| Some(ListedDepartment::from(id.as_str())));
@@ -148,24 +151,24 @@ impl Case {
         if bit(flags, 6) {
             update.departments.retain(|id| model.departments.contains_key(id.as_str()));
         }
-        let strange: u8 = choices.arbitrary()?;
-        if bit(strange, 0) {
+        let flags: u8 = choices.arbitrary()?;
+        if bit(flags, 0) {
             update.departments.push(ListedDepartment::from(""));
         }
-        let id = UserId::parse(if bit(strange, 1) { "m0" } else { "caller" }).expect("an id");
+        let id = UserId::parse(if bit(flags, 1) { "m0" } else { "caller" }).expect("an id");
         let item = model.item(&Key::User(id.clone())).unwrap_or_default();
-        let caller = Caller { id, is_restricted: bit(strange, 2), item };
-        let corrupt = bit(strange, 3).then_some(usize::from(strange >> 4));
-        let moments = Turns::new(choices)?.0;
-        Ok(Self { model, caller, update, is_sound, earlier, between, moments, corrupt })
+        let caller = Caller { id, is_restricted: bit(flags, 2), item };
+        let corrupt = bit(flags, 3).then_some(usize::from(flags >> 4));
+        let moments = Cycle::new(choices)?.0;
+        Ok(Self { model, caller, update, is_consistent, earlier, between, moments, corrupt })
     }
 
     fn run(self) -> &'static str {
-        let Self { model, caller, update, is_sound, earlier, between, moments, corrupt } = self;
+        let Self { model, caller, update, is_consistent, earlier, between, moments, corrupt } = self;
         let is_quiet = earlier.is_empty() && between.is_empty();
         let mut history = vec![model];
         for other in &earlier {
-            let mut next = history.last().expect("it starts with one").clone();
+            let mut next = history.last().expect("it has one model at least").clone();
             commit(&mut next, other);
             history.push(next);
         }
@@ -179,15 +182,15 @@ impl Case {
             reads += 1;
             Some(item)
         });
-        let before = history.pop().expect("it starts with one");
+        let before = history.pop().expect("it has one model at least");
         let mut after = before.clone();
         let result = run(&caller, &mut after, loaded, &between);
 
-        if is_sound {
+        if is_consistent {
             after.assert_invariants();
         }
         if result.is_ok() {
-            assert_is_as_asked(&after, &update);
+            assert_has_members_of(&after, &update);
             let unit = &after.units[update.unit.as_str()];
             assert_eq!(unit.num_departments, unit.departments.len());
         } else if between.is_empty() {
@@ -196,13 +199,16 @@ impl Case {
         if result.is_ok() && is_quiet {
             for id in update.possible_departments() {
                 let others = after.units.iter().filter(|(unit, _)| *unit != update.unit.as_str());
-                let (from, _) = &before.departments[id.as_str()];
+                let from = &before.departments[id.as_str()].parent;
                 let mut still = others.filter(|(_, other)| other.departments.contains(id.as_str()));
-                assert!(still.all(|(other, _)| Some(other) != from.as_ref()), "{id} was left in {from:?}");
+                assert!(
+                    still.all(|(other, _)| Some(other) != from.as_ref()),
+                    "{id} is still in the list of {from:?}"
+                );
             }
         }
         if corrupt.is_none() && is_quiet {
-            assert_is_expected(&result, &before, &caller, &update, is_sound);
+            assert_is_expected(&result, &before, &caller, &update, is_consistent);
         } else if let Err(error) = &result {
             assert!(corrupt.is_some() || !matches!(error, Error::Internal(_)), "{error:?}");
         }
@@ -210,13 +216,13 @@ impl Case {
     }
 }
 
-/// The rows of the contract, from what is stored and not from a plan.
+/// Checks the result by rows 9 to 11 of the contract. The expected number of changes comes from the stored items.
 fn assert_is_expected(
     result: &std::result::Result<Plan, Error>,
     model: &Model,
     caller: &Caller,
     update: &Update,
-    is_sound: bool,
+    is_consistent: bool,
 ) {
     let Some(unit) = model
         .units
@@ -235,25 +241,27 @@ fn assert_is_expected(
         );
     }
 
-    let eligible = update.monitors.iter().filter_map(|id| {
-        let (username, active, is_monitor) = model.users.get(id.as_str())?;
-        (*active && *is_monitor).then(|| (id.to_string(), username.clone()))
-    });
-    let eligible: BTreeMap<String, String> = eligible.collect();
-    let all: BTreeSet<&String> = eligible.keys().chain(unit.rows.keys()).collect();
-    let monitors = all.iter().filter(|id| eligible.get(**id) != unit.rows.get(**id)).count();
-    let here = (Some(update.unit.to_string()), Some(model.ancestors_within(update.unit.as_str())));
+    let eligible = eligible_monitors(model, update);
+    let all: BTreeSet<&String> = eligible.keys().chain(unit.monitor_items.keys()).collect();
+    let monitors = all.iter().filter(|id| eligible.get(**id) != unit.monitor_items.get(**id)).count();
+    let here = DepartmentModel {
+        parent: Some(update.unit.to_string()),
+        ancestors: Some(model.ancestors_within(update.unit.as_str())),
+    };
     let joining: Vec<&String> = listed.iter().filter(|id| model.departments[*id] != here).collect();
     let leaving = unit.departments.iter().filter(|id| {
-        !listed.contains(id) && model.departments.get(*id).is_some_and(|(parent, _)| *parent == here.0)
+        !listed.contains(id)
+            && model.departments.get(*id).is_some_and(|department| department.parent == here.parent)
     });
     let losing: BTreeSet<&String> = joining
         .iter()
-        .filter_map(|id| model.departments[*id].0.as_ref().filter(|parent| Some(*parent) != here.0.as_ref()))
+        .filter_map(|id| {
+            model.departments[*id].parent.as_ref().filter(|parent| Some(*parent) != here.parent.as_ref())
+        })
         .filter(|parent| {
             model.units.get(*parent).is_some_and(|unit| {
                 joining.iter().any(|id| {
-                    unit.departments.contains(*id) && model.departments[*id].0.as_ref() == Some(*parent)
+                    unit.departments.contains(*id) && model.departments[*id].parent.as_ref() == Some(*parent)
                 })
             })
         })
@@ -261,16 +269,22 @@ fn assert_is_expected(
     let changes = 1 + monitors + joining.len() + leaving.count() + losing.len();
     match result {
         Ok(plan) => {
-            assert!(changes <= MAX_ACTIONS, "{changes} changes were planned");
-            // Beside the changes there may be checks, if the lists were not sound.
-            assert!(plan.actions.len() == changes || (!is_sound && plan.actions.len() > changes));
-            assert!(update.name.len() <= 400 * 1024);
+            assert!(changes <= MAX_TRANSACTION_ACTIONS, "{changes} changes were planned");
+            // If units and departments disagree, the plan may have checks besides the changes.
+            assert!(plan.actions.len() == changes || (!is_consistent && plan.actions.len() > changes));
+            assert!(update.name.len() <= MAX_ITEM_BYTES);
         }
-        Err(Error::TooManyChanges(told)) => {
-            // A check that a plan would be wrong without counts as well.
-            assert!(*told > MAX_ACTIONS && (*told == changes || (!is_sound && *told > changes)), "{changes}");
+        Err(Error::TooManyChanges(reported)) => {
+            // A check that the plan cannot do without counts as a change.
+            assert!(
+                *reported > MAX_TRANSACTION_ACTIONS
+                    && (*reported == changes || (!is_consistent && *reported > changes)),
+                "{changes}"
+            );
         }
-        Err(Error::UnitTooLarge) => assert!(update.name.len() > 400 * 1024 && changes <= MAX_ACTIONS),
+        Err(Error::UnitTooLarge) => {
+            assert!(update.name.len() > MAX_ITEM_BYTES && changes <= MAX_TRANSACTION_ACTIONS)
+        }
         Err(error) => panic!("{error:?}"),
     }
 }

@@ -1,59 +1,105 @@
-//! A model of the two tables that evaluates conditions and applies actions; what plans are tested and fuzzed on.
+//! A model of the livechat table that evaluates the conditions of a plan and executes its actions.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use livechat_units::action::{Action, FailedCondition, Plan, UnitChange};
+use livechat_units::auth::Caller;
+use livechat_units::error::Error;
+use livechat_units::id::{DepartmentId, UnitId, UserId};
+use livechat_units::item::{Item, Items, Key, MONITOR_ROLE};
+use livechat_units::limits::MAX_TRANSACTION_ACTIONS;
+use livechat_units::load::{self, Loaded};
+use livechat_units::plan::{Next, plan};
+use livechat_units::request::Update;
 
-use super::*;
-use crate::action::FailedCondition;
-use crate::item::{Item, Items};
-
-/// What is stored, as far as plans read and write it.
+/// The attributes of the livechat table that plans read and write.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Model {
-    pub(crate) units: BTreeMap<String, UnitModel>,
-    /// Parent and ancestors of each department.
-    pub(crate) departments: BTreeMap<String, (Option<String>, Option<Vec<String>>)>,
-    /// Username, active and role of each user.
-    pub(crate) users: BTreeMap<String, (String, bool, bool)>,
+pub struct Model {
+    /// The units by id.
+    pub units: BTreeMap<String, UnitModel>,
+    /// The departments by id.
+    pub departments: BTreeMap<String, DepartmentModel>,
+    /// The users by id.
+    pub users: BTreeMap<String, UserModel>,
 }
 
+/// A unit and its monitors' items.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct UnitModel {
-    pub(crate) version: Option<u64>,
-    pub(crate) ancestors: Vec<String>,
-    pub(crate) monitors: BTreeMap<String, String>,
-    pub(crate) rows: BTreeMap<String, String>,
-    pub(crate) num_monitors: usize,
-    pub(crate) departments: BTreeSet<String>,
-    pub(crate) num_departments: usize,
+pub struct UnitModel {
+    /// `version`.
+    pub version: Option<u64>,
+    /// `ancestors`.
+    pub ancestors: Vec<String>,
+    /// `monitors`: usernames by user id.
+    pub monitors: BTreeMap<String, String>,
+    /// The monitors' items: usernames by user id.
+    pub monitor_items: BTreeMap<String, String>,
+    /// `numMonitors`.
+    pub num_monitors: usize,
+    /// `departmentIds`.
+    pub departments: BTreeSet<String>,
+    /// `numDepartments`.
+    pub num_departments: usize,
+}
+
+/// A department.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DepartmentModel {
+    /// `parentId`.
+    pub parent: Option<String>,
+    /// `ancestors`.
+    pub ancestors: Option<Vec<String>>,
+}
+
+/// A user.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UserModel {
+    /// `username`.
+    pub username: String,
+    /// `active`.
+    pub is_active: bool,
+    /// Whether `roles` has the role `livechat-monitor`.
+    pub is_monitor: bool,
 }
 
 impl Model {
-    pub(crate) fn ancestors_within(&self, unit: &str) -> Vec<String> {
+    /// The `ancestors` of departments in this unit.
+    ///
+    /// # Panics
+    /// There is no such unit.
+    pub fn ancestors_within(&self, unit: &str) -> Vec<String> {
         std::iter::once(unit.to_owned()).chain(self.units[unit].ancestors.clone()).collect()
     }
 
-    pub(crate) fn assert_invariants(&self) {
+    /// Checks the invariants of docs/data-model.md.
+    ///
+    /// # Panics
+    /// An invariant is broken.
+    pub fn assert_invariants(&self) {
         for (id, unit) in &self.units {
-            assert_eq!(unit.monitors, unit.rows, "monitors of {id}");
+            assert_eq!(unit.monitors, unit.monitor_items, "monitors of {id}");
             assert_eq!(unit.num_monitors, unit.monitors.len(), "numMonitors of {id}");
             assert_eq!(unit.num_departments, unit.departments.len(), "numDepartments of {id}");
             let members: BTreeSet<String> = self
                 .departments
                 .iter()
-                .filter(|(_, d)| d.0.as_ref() == Some(id))
+                .filter(|(_, department)| department.parent.as_ref() == Some(id))
                 .map(|(id, _)| id.clone())
                 .collect();
             assert_eq!(unit.departments, members, "departments of {id}");
             for member in members {
-                assert_eq!(self.departments[&member].1, Some(self.ancestors_within(id)), "of {member}");
+                assert_eq!(
+                    self.departments[&member].ancestors,
+                    Some(self.ancestors_within(id)),
+                    "of {member}"
+                );
             }
         }
     }
 
-    /// The item as DynamoDB would return it.
-    pub(crate) fn item(&self, key: &Key) -> Option<Item> {
+    /// The item with this key as DynamoDB would return it.
+    pub fn item(&self, key: &Key) -> Option<Item> {
         let string = |text: &String| AttributeValue::S(text.clone());
         let list = |texts: &[String]| AttributeValue::L(texts.iter().map(string).collect());
         let mut item = key.attributes();
@@ -72,15 +118,19 @@ impl Model {
                 item.insert("ancestors".into(), list(&unit.ancestors));
             }
             Key::Department(id) => {
-                let (parent, ancestors) = self.departments.get(id.as_str())?;
-                parent.iter().for_each(|parent| drop(item.insert("parentId".into(), string(parent))));
-                ancestors.iter().for_each(|above| drop(item.insert("ancestors".into(), list(above))));
+                let department = self.departments.get(id.as_str())?;
+                if let Some(parent) = &department.parent {
+                    item.insert("parentId".into(), string(parent));
+                }
+                if let Some(ancestors) = &department.ancestors {
+                    item.insert("ancestors".into(), list(ancestors));
+                }
             }
             Key::User(id) => {
-                let (username, active, is_monitor) = self.users.get(id.as_str())?;
-                item.insert("username".into(), string(username));
-                item.insert("active".into(), AttributeValue::Bool(*active));
-                if *is_monitor {
+                let user = self.users.get(id.as_str())?;
+                item.insert("username".into(), string(&user.username));
+                item.insert("active".into(), AttributeValue::Bool(user.is_active));
+                if user.is_monitor {
                     item.insert("roles".into(), AttributeValue::Ss(vec![MONITOR_ROLE.into()]));
                 }
             }
@@ -89,31 +139,36 @@ impl Model {
         Some(item)
     }
 
-    /// All of the plan, or what each failed condition found.
+    /// Commits a plan.
+    ///
+    /// # Errors
+    /// The conditions that fail, with the stored items.
     fn apply(&self, plan: &Plan) -> Result<Self, Vec<FailedCondition>> {
         let keys: BTreeSet<String> =
             plan.actions.iter().map(|action| format!("{:?}", action.key())).collect();
-        assert_eq!(keys.len(), plan.actions.len(), "an item is touched twice");
+        assert_eq!(keys.len(), plan.actions.len(), "two actions are on the same item");
         assert!(plan.actions.len() <= MAX_TRANSACTION_ACTIONS);
 
-        let refused: Vec<_> = plan
+        let failed: Vec<_> = plan
             .actions
             .iter()
             .enumerate()
             .filter(|(_, action)| !self.holds(action))
-            .map(|(place, action)| FailedCondition { action: place, item: self.item(&action.key()) })
+            .map(|(index, action)| FailedCondition { action: index, item: self.item(&action.key()) })
             .collect();
-        if !refused.is_empty() {
-            return Err(refused);
+        if !failed.is_empty() {
+            return Err(failed);
         }
         let mut next = self.clone();
         plan.actions.iter().for_each(|action| next.write(action));
         Ok(next)
     }
 
+    /// Whether the condition of an action holds.
     fn holds(&self, action: &Action) -> bool {
-        let parent =
-            |id: &DepartmentId| self.departments.get(id.as_str()).map(|department| department.0.as_deref());
+        let parent = |id: &DepartmentId| {
+            self.departments.get(id.as_str()).map(|department| department.parent.as_deref())
+        };
         let lists = |unit: &UnitId, id: &DepartmentId| {
             self.units.get(unit.as_str()).is_some_and(|unit| unit.departments.contains(id.as_str()))
         };
@@ -136,7 +191,7 @@ impl Model {
         }
     }
 
-    /// Carries out an action, which has to change something.
+    /// Executes an action, which has to change something.
     fn write(&mut self, action: &Action) {
         match action {
             Action::UpdateUnit(UnitChange {
@@ -147,34 +202,35 @@ impl Model {
                 num_departments,
                 ..
             }) => {
-                let unit = self.units.get_mut(id.as_str()).expect("its condition holds");
+                let unit = self.units.get_mut(id.as_str()).expect("the condition of the action holds");
                 unit.version = Some(unit.version.unwrap_or(0) + 1);
                 monitors.iter().for_each(|monitors| unit.monitors = monitors.clone());
                 departments.iter().for_each(|departments| unit.departments = departments.clone());
                 (unit.num_monitors, unit.num_departments) = (*num_monitors, *num_departments);
             }
             Action::PutMonitor { unit, monitor, username } => {
-                let rows = &mut self.units.get_mut(unit.as_str()).expect("it is there").rows;
-                let before = rows.insert(monitor.to_string(), username.clone());
+                let items = &mut self.units.get_mut(unit.as_str()).expect("the unit exists").monitor_items;
+                let before = items.insert(monitor.to_string(), username.clone());
                 assert_ne!(before.as_ref(), Some(username), "{action:?} changes nothing");
             }
             Action::DeleteMonitor { unit, monitor } => {
-                let rows = &mut self.units.get_mut(unit.as_str()).expect("it is there").rows;
-                assert!(rows.remove(monitor.as_str()).is_some(), "{action:?} changes nothing");
+                let items = &mut self.units.get_mut(unit.as_str()).expect("the unit exists").monitor_items;
+                assert!(items.remove(monitor.as_str()).is_some(), "{action:?} changes nothing");
             }
             Action::JoinDepartment { id, from, unit, ancestors } => {
-                let department = (Some(unit.to_string()), Some(ancestors.clone()));
+                let department =
+                    DepartmentModel { parent: Some(unit.to_string()), ancestors: Some(ancestors.clone()) };
                 let before = self.departments.insert(id.to_string(), department.clone());
-                // Ancestors that were wrong may have been mended by another update since they were read.
-                let is_mending = from.as_deref() == Some(unit.as_str());
-                assert!(is_mending || before != Some(department), "{action:?} changes nothing");
+                // Another update may have corrected the ancestors since this one has read them.
+                let is_correction = from.as_deref() == Some(unit.as_str());
+                assert!(is_correction || before != Some(department), "{action:?} changes nothing");
             }
             Action::LeaveDepartment { id, .. } => {
-                let before = self.departments.insert(id.to_string(), (None, None));
-                assert_ne!(before, Some((None, None)), "{action:?} changes nothing");
+                let before = self.departments.insert(id.to_string(), DepartmentModel::default());
+                assert_ne!(before, Some(DepartmentModel::default()), "{action:?} changes nothing");
             }
             Action::ShrinkUnit { id, loses, .. } => {
-                let unit = self.units.get_mut(id.as_str()).expect("its condition holds");
+                let unit = self.units.get_mut(id.as_str()).expect("the condition of the action holds");
                 unit.version = Some(unit.version.unwrap_or(0) + 1);
                 unit.num_departments -= loses.len();
                 assert!(!loses.is_empty());
@@ -185,25 +241,35 @@ impl Model {
     }
 }
 
-/// Somebody who may see every unit.
-pub(crate) fn caller() -> Caller {
+/// A caller who sees every unit.
+///
+/// # Panics
+/// Never.
+pub fn caller() -> Caller {
     let id = UserId::parse("caller").expect("an id");
     Caller { id, is_restricted: false, item: Item::new() }
 }
 
-/// Loads every key from one of these states: a read of many items is no snapshot.
-pub(crate) fn load<'a>(
+/// Loads the items of an update. Each item comes from `from`, which may take it from another moment than the others,
+/// because a read of many items is not a snapshot.
+pub fn load<'a>(
     caller: &Caller,
     update: &'a Update,
     from: &mut dyn FnMut(&Key) -> Option<Item>,
 ) -> Loaded<'a> {
-    let keys = crate::load::keys(update, &caller.id);
+    let keys = load::keys(update, &caller.id);
     let items = keys.iter().filter_map(|key| Some((key.partition(), from(key)?))).collect::<HashMap<_, _>>();
     Loaded::new(update, caller, Items::from(items))
 }
 
-/// Goes through plans as the function does, other updates coming between the tries.
-pub(crate) fn run(
+/// Plans and commits as the function does. Before each attempt, one of the updates in `between` is committed.
+///
+/// # Errors
+/// The plan is refused by a row of the contract.
+///
+/// # Panics
+/// There is no end of attempts.
+pub fn run(
     caller: &Caller,
     model: &mut Model,
     mut loaded: Loaded<'_>,
@@ -231,22 +297,32 @@ pub(crate) fn run(
             }
         }
     }
-    panic!("the plans never come to an end");
+    panic!("40 attempts are not enough");
 }
 
-/// An update that nothing disturbs.
-pub(crate) fn commit(model: &mut Model, update: &Update) {
+/// Commits an update while nothing else happens.
+pub fn commit(model: &mut Model, update: &Update) {
     let loaded = load(&caller(), update, &mut |key| model.item(key));
-    let _row_9_to_11 = run(&caller(), model, loaded, &[]);
+    // An update that rows 9 to 11 of the contract refuse changes nothing.
+    let _refused = run(&caller(), model, loaded, &[]);
 }
 
-pub(crate) fn assert_is_as_asked(model: &Model, update: &Update) {
+/// Checks that the unit has exactly the members that an update asks for.
+///
+/// # Panics
+/// It has others.
+pub fn assert_has_members_of(model: &Model, update: &Update) {
     let unit = &model.units[update.unit.as_str()];
     let listed: BTreeSet<String> = update.possible_departments().map(ToString::to_string).collect();
     assert_eq!(unit.departments, listed);
+    assert_eq!(unit.monitors, eligible_monitors(model, update));
+}
+
+/// The listed users who are active and have the role: their usernames by user id.
+pub fn eligible_monitors(model: &Model, update: &Update) -> BTreeMap<String, String> {
     let eligible = update.monitors.iter().filter_map(|id| {
-        let (username, active, is_monitor) = model.users.get(id.as_str())?;
-        (*active && *is_monitor).then(|| (id.to_string(), username.clone()))
+        let user = model.users.get(id.as_str())?;
+        (user.is_active && user.is_monitor).then(|| (id.to_string(), user.username.clone()))
     });
-    assert_eq!(unit.monitors, eligible.collect());
+    eligible.collect()
 }
