@@ -1,65 +1,66 @@
-//! The steps of an update that do no I/O, for units of different sizes: one department leaves.
+//! The steps of an update that do no I/O, for units of different sizes. One department leaves the unit.
 //!
 //!     cargo bench --bench plan
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use divan::{Bencher, black_box};
 use livechat_units::auth::Caller;
 use livechat_units::dynamodb::to_transact_item;
-use livechat_units::item::{Item, Items};
+use livechat_units::item::Items;
 use livechat_units::load::Loaded;
 use livechat_units::plan::{Next, plan};
 use livechat_units::request::{ApiRequest, Update};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use unitctl::sample::{self, attribute};
+use testing::events::{http_sample, update_body};
+use testing::items::item;
+use unitctl::sample;
 
-/// Monitors and departments together, half and half.
+/// Members of the units: one half are monitors, the other half departments.
 const MEMBERS: [usize; 4] = [2, 10, 50, 94];
 
 fn main() {
     divan::main();
 }
 
-/// API Gateway's event into the call, the token hashed.
+/// Parses API Gateway's event into a request, and hashes the token.
 #[divan::bench(args = MEMBERS)]
 fn event(bencher: Bencher<'_, '_>, members: usize) {
     let event = event_of(members);
-    bencher.bench(|| call(black_box(&event)));
+    bencher.bench(|| request(black_box(&event)));
 }
 
-/// The call's body into the update.
+/// Parses the body of the request into the update.
 #[divan::bench(args = MEMBERS)]
 fn body(bencher: Bencher<'_, '_>, members: usize) {
     let event = event_of(members);
-    bencher.with_inputs(|| call(&event)).bench_values(update);
+    bencher.with_inputs(|| request(&event)).bench_values(update);
 }
 
-/// The items that were read into what the plan is made of.
+/// Parses the items that were read.
 #[divan::bench(args = MEMBERS)]
 fn load(bencher: Bencher<'_, '_>, members: usize) {
-    let (caller, update) = asked(members);
+    let (caller, update) = caller_and_update(members);
     bencher
         .with_inputs(|| items_of(members))
         .bench_local_values(|items| Loaded::new(black_box(&update), &caller, items));
 }
 
-/// What was loaded into the plan.
+/// Makes the plan from the parsed items.
 #[divan::bench(args = MEMBERS)]
 fn planning(bencher: Bencher<'_, '_>, members: usize) {
-    let (caller, update) = asked(members);
+    let (caller, update) = caller_and_update(members);
     let loaded = Loaded::new(&update, &caller, items_of(members));
     bencher.bench_local(|| plan(&caller, black_box(&loaded)).ok());
 }
 
-/// The plan into the transaction.
+/// Turns the plan into a transaction.
 #[divan::bench(args = MEMBERS)]
 fn transaction(bencher: Bencher<'_, '_>, members: usize) {
-    let (caller, update) = asked(members);
+    let (caller, update) = caller_and_update(members);
     let loaded = Loaded::new(&update, &caller, items_of(members));
-    let Ok(Next::Write(plan)) = plan(&caller, &loaded) else { panic!("there is nothing to read") };
+    let Ok(Next::Write(plan)) = plan(&caller, &loaded) else { panic!("nothing is left to read") };
     bencher.bench_local(|| {
         let actions = black_box(&plan.actions).iter();
         let items = actions.map(|action| to_transact_item(action, "livechat", "2021-12-06T14:40:59.478Z"));
@@ -67,38 +68,30 @@ fn transaction(bencher: Bencher<'_, '_>, members: usize) {
     });
 }
 
-/// Who asks for what.
-fn asked(members: usize) -> (Caller, Update) {
-    let mut call = call(&event_of(members));
-    let credentials = call.credentials.take().expect("the event has some");
-    let update = update(call);
-    let caller = credentials.authorize(&mut caller_items(), 0.0).expect("the caller may");
+/// The caller and the update of one request.
+fn caller_and_update(members: usize) -> (Caller, Update) {
+    let mut request = request(&event_of(members));
+    let credentials = request.credentials.take().expect("the event has some");
+    let update = update(request);
+    let caller = credentials.authorize(&mut caller_items(), 0.0).expect("the caller may update units");
     (caller, update)
 }
 
-fn call(event: &RawValue) -> ApiRequest {
-    ApiRequest::parse(event).expect("it is an event")
+fn request(event: &RawValue) -> ApiRequest {
+    ApiRequest::parse(event).expect("the event is valid")
 }
 
-fn update(call: ApiRequest) -> Update {
-    Update::parse(call.unit, call.body).expect("the body matches")
+fn update(request: ApiRequest) -> Update {
+    Update::parse(request.unit, request.body).expect("the body matches")
 }
 
 fn event_of(members: usize) -> Box<RawValue> {
-    let monitors: Vec<Value> = (0..members / 2)
-        .map(|number| json!({ "monitorId": id("user", number), "username": "some.body" }))
-        .collect();
-    // All but the last.
-    let departments: Vec<Value> =
-        (1..members - members / 2).map(|number| json!({ "departmentId": id("dept", number - 1) })).collect();
-    let body = json!({
-        "unitData": { "name": "Support", "visibility": "private" },
-        "unitMonitors": monitors,
-        "unitDepartments": departments,
-    });
-    let mut event: Value =
-        serde_json::from_str(include_str!("../events/success.json")).expect("the sample is JSON");
-    event["body"] = body.to_string().into();
+    let monitors: Vec<String> = (0..members / 2).map(|number| id("user", number)).collect();
+    // All departments except the last.
+    let departments: Vec<String> = (1..members - members / 2).map(|number| id("dept", number - 1)).collect();
+    let monitors = monitors.iter().map(|id| (id.as_str(), "some.body"));
+    let mut event = http_sample();
+    event["body"] = update_body("Support", monitors, departments.iter().map(String::as_str)).into();
     serde_json::value::to_raw_value(&event).expect("an event is JSON")
 }
 
@@ -106,6 +99,7 @@ fn id(kind: &str, number: usize) -> String {
     format!("{kind}{number:013}")
 }
 
+/// Token, user and permission.
 fn caller_items() -> Items {
     items(vec![
         (livechat_units::hashed_token(sample::TOKEN), json!({ "userId": sample::USER })),
@@ -114,6 +108,7 @@ fn caller_items() -> Items {
     ])
 }
 
+/// The unit, its monitors' users and its departments.
 fn items_of(members: usize) -> Items {
     let monitors: Vec<String> = (0..members / 2).map(|number| id("user", number)).collect();
     let departments: Vec<String> = (0..members - members / 2).map(|number| id("dept", number)).collect();
@@ -132,9 +127,5 @@ fn items_of(members: usize) -> Items {
 }
 
 fn items(all: Vec<(String, Value)>) -> Items {
-    let items = all.into_iter().map(|(partition, item)| {
-        let AttributeValue::M(item) = attribute(&item) else { panic!("an item is an object") };
-        (partition, item)
-    });
-    items.collect::<HashMap<String, Item>>().into()
+    all.iter().map(|(partition, json)| (partition.clone(), item(json))).collect::<HashMap<_, _>>().into()
 }

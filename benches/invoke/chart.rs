@@ -1,4 +1,4 @@
-//! The chart: latency against the unit's members, and against the delay that was added to each DynamoDB call.
+//! The chart: the latency by the number of the unit's members, and by the delay of each request to DynamoDB.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ pub struct Line {
     pub points: Vec<(f64, f64)>,
 }
 
-/// Draws both charts, one above the other.
+/// Draws both panels, one above the other.
 pub fn draw(file: &Path, members: &[Line], delay: &[Line]) -> Result<()> {
     let area = SVGBackend::new(file, (800, 900)).into_drawing_area();
     let drawn = (|| {
@@ -23,7 +23,7 @@ pub fn draw(file: &Path, members: &[Line], delay: &[Line]) -> Result<()> {
             "members of the unit",
             members,
         )?;
-        panel(&lower, "Median latency of an update", "ms added to each DynamoDB call", delay)?;
+        panel(&lower, "Median latency of an update", "ms added to each request to DynamoDB", delay)?;
         area.present()
     })();
     drawn.map_err(|error| anyhow!("drawing the chart: {error}"))

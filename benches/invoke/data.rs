@@ -1,4 +1,4 @@
-//! What is in the tables, and the events of the updates that are measured.
+//! The items in the tables, and the events of the updates that are measured.
 
 use anyhow::{Context, Result, ensure};
 use aws_sdk_dynamodb::Client;
@@ -6,20 +6,22 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use livechat_units::item::Item;
 use livechat_units::{Tables, hashed_token};
 use serde_json::{Value, json};
+use testing::events::{update_body, update_event};
+use testing::items;
 use unitctl::target::Data;
 use unitctl::{engine, sample};
 
 use crate::proxy::Call;
 
-/// Sizes of the units, monitors and departments together, of which one department leaves and comes back.
+/// Sizes of units, in members: monitors and departments together. One department leaves each unit and comes back.
 pub const MEMBERS: [usize; 5] = [1, 10, 50, 95, 1000];
 
-/// Updates that follow each other, over and over: after the last all is as before the first but for the
-/// unit's version and the times.
+/// Updates that are sent one after the other, again and again. After the last one, everything is as before the first
+/// except the unit's version and the times.
 pub struct Profile {
     unit: String,
     pub events: Vec<Value>,
-    /// The function's calls for each event.
+    /// The requests that the function sends to DynamoDB for each event.
     pub calls: Vec<Vec<Call>>,
 }
 
@@ -27,41 +29,44 @@ pub async fn put(client: &Client, tables: &Tables) -> Result<()> {
     engine::create_tables(client, tables).await?;
     sample::put(&Data { client: client.clone(), tables: tables.clone() }).await?;
     for members in MEMBERS {
-        sample::write(client, &tables.livechat, &unit(members)).await?;
+        items::put(client, &tables.livechat, &unit(members)).await?;
     }
     Ok(())
 }
 
-/// The update of Rocket.Chat's documentation: one monitor, one department, and nothing but the unit's
-/// version and time changes.
+/// The update of Rocket.Chat's documentation: one monitor and one department. Only the unit's version and time change.
 pub fn reference() -> Profile {
-    Profile { unit: sample::UNIT.into(), events: vec![event(sample::UNIT, sample::BODY)], calls: Vec::new() }
+    Profile {
+        unit: sample::UNIT.into(),
+        events: vec![update_event(sample::UNIT, sample::BODY)],
+        calls: Vec::new(),
+    }
 }
 
 /// A department moves between two units.
 pub fn moving() -> Profile {
     let body = body(&[], &[department(0, 1)]);
-    let events = ["unit0000000000010", "unit0000000000001"].map(|unit| event(unit, &body));
+    let events = ["unit0000000000010", "unit0000000000001"].map(|unit| update_event(unit, &body));
     Profile { unit: String::new(), events: events.into(), calls: Vec::new() }
 }
 
-/// One department leaves a unit of so many members, and comes back.
+/// One department leaves a unit with this many members, and comes back.
 pub fn growth(members: usize) -> Profile {
     let (monitors, departments) = ids(members);
     let unit = unit_id(members);
     let less = body(&monitors, &departments[..departments.len() - 1]);
-    let events = vec![event(&unit, &less), event(&unit, &body(&monitors, &departments))];
+    let events = vec![update_event(&unit, &less), update_event(&unit, &body(&monitors, &departments))];
     Profile { unit, events, calls: Vec::new() }
 }
 
-/// Tokens that nobody has used yet, all the sample user's.
+/// Stores new tokens of the sample user, which no execution environment knows.
 pub async fn new_tokens(client: &Client, tables: &Tables, series: &str, count: usize) -> Result<Vec<String>> {
     let tokens: Vec<String> = (0..count).map(|number| format!("{series:a<30}{number:013}")).collect();
     let items: Vec<Value> = tokens
         .iter()
         .map(|token| json!({ "hashedToken": hashed_token(token), "userId": sample::USER }))
         .collect();
-    sample::write(client, &tables.tokens, &items).await?;
+    items::put(client, &tables.tokens, &items).await?;
     Ok(tokens)
 }
 
@@ -72,8 +77,8 @@ pub fn with_token(event: &Value, token: &str) -> Value {
 }
 
 impl Profile {
-    /// The event for the floor that sends the same bodies as the function did, in the same steps, with the
-    /// unit's version of now.
+    /// The event for the floor: it makes the floor send the same requests as the function, in the same steps, with the
+    /// current version of the unit.
     pub async fn raw_event(&self, number: usize, is_token_known: bool, data: &Data) -> Result<Value> {
         let version = self.version(data).await?;
         let mut reads = Vec::new();
@@ -123,14 +128,14 @@ impl Profile {
     }
 }
 
-/// Half of the members are departments, one at least.
+/// The ids of the monitors and of the departments: one half each, and one department at least.
 fn ids(members: usize) -> (Vec<String>, Vec<String>) {
     let monitors = (0..members / 2).map(|number| monitor(number, members)).collect();
     let departments = (0..members - members / 2).map(|number| department(number, members)).collect();
     (monitors, departments)
 }
 
-/// Ids are as long as Rocket.Chat's.
+/// All ids are as long as those of Rocket.Chat.
 fn unit_id(members: usize) -> String {
     format!("unit{members:013}")
 }
@@ -191,24 +196,7 @@ fn username(id: &str) -> String {
 }
 
 fn body(monitors: &[String], departments: &[String]) -> String {
-    let monitors: Vec<Value> =
-        monitors.iter().map(|id| json!({ "monitorId": id, "username": username(id) })).collect();
-    let departments: Vec<Value> = departments.iter().map(|id| json!({ "departmentId": id })).collect();
-    json!({
-        "unitData": { "name": "Support", "visibility": "private" },
-        "unitMonitors": monitors,
-        "unitDepartments": departments,
-    })
-    .to_string()
-}
-
-fn event(unit: &str, body: &str) -> Value {
-    let mut event: Value =
-        serde_json::from_str(include_str!("../../events/success.json")).expect("the sample is JSON");
-    let path = format!("/api/v1/livechat/units/{unit}");
-    event["requestContext"]["http"]["path"] = path.as_str().into();
-    event["rawPath"] = path.into();
-    event["pathParameters"]["id"] = unit.into();
-    event["body"] = body.into();
-    event
+    let usernames: Vec<String> = monitors.iter().map(|id| username(id)).collect();
+    let monitors = monitors.iter().zip(&usernames).map(|(id, username)| (id.as_str(), username.as_str()));
+    update_body("Support", monitors, departments.iter().map(String::as_str))
 }

@@ -1,4 +1,4 @@
-//! Starts what is measured, as Lambda does, in turn with its floors, and measures one update.
+//! Starts the function and its floors as Lambda does, in turn, and measures single updates.
 
 use std::env;
 use std::fs;
@@ -23,35 +23,42 @@ use crate::statistics::Samples;
 /// The function's timeout in the template.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The roots that the function trusts at first.
+/// The root certificates that the function trusts first.
 const AMAZON_ROOTS: &str = include_str!("../../src/dynamodb/amazon-roots.pem");
 
-/// Where distributions keep the roots that they trust; the second is Lambda's.
+/// Where Linux distributions keep the root certificates that they trust. Lambda uses the second path.
 const SYSTEM_ROOTS: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
 
-/// How often things are measured.
+/// How often each part measures.
 pub struct Times {
+    /// Process starts.
     pub starts: usize,
+    /// Warm updates.
     pub updates: usize,
+    /// Updates with each delay, in each round.
     pub delayed: usize,
+    /// Rounds through all delays.
     pub rounds: usize,
+    /// Repetitions of the updates of each unit size.
     pub cycles: usize,
+    /// Numbers of updates after which the memory is measured.
     pub memory: [usize; 3],
 }
 
+/// A process that is measured.
 #[derive(Clone, Copy)]
 pub enum Kind {
     /// The function.
     Function,
-    /// The function, with no DynamoDB that it could connect to.
-    Alone,
-    /// The function, trusting the system's roots, as it does when Amazon's don't do.
-    Distrustful,
-    /// The handler that does nothing.
+    /// The function without a DynamoDB to connect to.
+    FunctionWithoutDynamoDb,
+    /// The function with the system's root certificates, which it uses if Amazon's did not sign DynamoDB's certificate.
+    FunctionWithSystemRoots,
+    /// A floor: a handler that does nothing.
     Noop,
-    /// The function's requests without an SDK.
+    /// A floor: a handler that sends the function's requests without an SDK.
     Raw,
-    /// The same, with its connection made during the init.
+    /// The same floor, which connects during the init.
     RawConnected,
 }
 
@@ -62,15 +69,15 @@ pub struct Bench {
     raw: PathBuf,
     pub data: Data,
     pub proxy: Proxy,
-    /// Amazon's roots and the proxy's in their company: what the function parses on AWS, and one more.
+    /// A file with Amazon's root certificates, which the function parses on AWS, and the proxy's certificate.
     amazon_roots: PathBuf,
-    /// The system's roots and the proxy's.
+    /// A file with the system's root certificates and the proxy's certificate.
     system_roots: PathBuf,
-    /// The proxy's alone: a floor loads no more than it needs.
+    /// A file with the proxy's certificate only, which is all that a floor needs.
     one_root: PathBuf,
 }
 
-/// What one update took.
+/// What updates took.
 #[derive(Default)]
 pub struct Measured {
     pub latency_ms: Samples,
@@ -96,8 +103,8 @@ impl Bench {
 
         let folder = target().join("bench");
         fs::create_dir_all(&folder)?;
-        // Copies, so that all files are of one age: of one just written the kernel maps more at a time, and a start has
-        // up to a twentieth fewer page faults.
+        // The binaries are copied, so that all files have the same age. The kernel maps more of a new file at once, and
+        // then a start has up to 5 % fewer page faults.
         let copy = |from: PathBuf, name: &str| {
             let to = folder.join(name);
             fs::copy(from, &to).map(|_| to)
@@ -107,7 +114,7 @@ impl Bench {
             ["amazon-roots.pem", "system-roots.pem", "one-root.pem"].map(|file| folder.join(file));
         let system = SYSTEM_ROOTS.iter().find_map(|file| fs::read_to_string(file).ok());
         if system.is_none() {
-            println!("No system roots found: loading them is not in the figures.");
+            println!("No system root certificates found: the figures do not include loading them.");
         }
         fs::write(&amazon_roots, format!("{AMAZON_ROOTS}{}", proxy.certificate))?;
         fs::write(&system_roots, system.unwrap_or_default() + &proxy.certificate)?;
@@ -122,8 +129,8 @@ impl Bench {
 
     pub async fn environment_with(&self, kind: Kind, stdout: Stdio) -> Result<Environment> {
         let (binary, roots) = match kind {
-            Kind::Function | Kind::Alone => (&self.function, &self.amazon_roots),
-            Kind::Distrustful => (&self.function, &self.system_roots),
+            Kind::Function | Kind::FunctionWithoutDynamoDb => (&self.function, &self.amazon_roots),
+            Kind::FunctionWithSystemRoots => (&self.function, &self.system_roots),
             Kind::Noop => (&self.noop, &self.one_root),
             Kind::Raw | Kind::RawConnected => (&self.raw, &self.one_root),
         };
@@ -133,12 +140,16 @@ impl Bench {
             variables.push(("CONNECT", "true"));
         }
         let tables = &self.data.tables;
-        // Nobody listens on port 1 of this machine.
-        let endpoint = if matches!(kind, Kind::Alone) { "https://localhost:1" } else { &self.proxy.endpoint };
+        // No server listens on port 1 of this machine.
+        let endpoint = if matches!(kind, Kind::FunctionWithoutDynamoDb) {
+            "https://localhost:1"
+        } else {
+            &self.proxy.endpoint
+        };
         Environment::start_function(binary, endpoint, tables, &variables, stdout, Stdio::inherit()).await
     }
 
-    /// The profile, with the calls that the function makes for it.
+    /// Records the requests that the function sends for a profile.
     pub async fn recorded(&self, mut profile: Profile, is_token_known: bool) -> Result<Profile> {
         let mut environment = self.environment(Kind::Function).await?;
         for event in &profile.events {
@@ -147,10 +158,10 @@ impl Bench {
         if !is_token_known {
             environment = self.environment(Kind::Function).await?;
         }
-        // Not the call that connects.
+        // The request that connects during the init is not recorded.
         environment.idle().await?;
         for event in &profile.events {
-            let (_, calls) = self.proxy.keep(invoke(&mut environment, event.to_string())).await?;
+            let (_, calls) = self.proxy.record(invoke(&mut environment, event.to_string())).await?;
             profile.calls.push(calls);
         }
         Ok(profile)
@@ -169,7 +180,7 @@ impl Bench {
         }
     }
 
-    /// Measures the profile's updates, the floor's and the function's in turn.
+    /// Measures the updates of a profile, in turn on the floor and on the function. Returns both in this order.
     pub async fn in_turn(
         &self,
         profile: &Profile,
@@ -177,7 +188,7 @@ impl Bench {
         is_token_known: bool,
         series: &str,
     ) -> Result<[Measured; 2]> {
-        /// Updates before the first that is measured.
+        /// Repetitions before the first that is measured.
         const UNMEASURED: usize = 3;
         let tokens =
             data::new_tokens(&self.data.client, &self.data.tables, series, cycles + UNMEASURED).await?;
@@ -235,7 +246,7 @@ pub fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// Builds as for a deployment: by itself, so that nothing that tests or benchmarks need is in it.
+/// Builds a binary as for a deployment: in a build of its own, so that no feature is on that only tests or benchmarks need.
 fn build(what: &[&str], binary: &str) -> Result<PathBuf> {
     let cargo = env::var_os("CARGO").context("run it by cargo bench")?;
     let mut command = Command::new(cargo);
@@ -244,8 +255,9 @@ fn build(what: &[&str], binary: &str) -> Result<PathBuf> {
     Ok(target().join("release").join(binary))
 }
 
+/// The target folder.
 pub fn target() -> PathBuf {
-    // The benchmark is itself there, in release/deps.
+    // The benchmark's own binary is in target/release/deps.
     let own = env::current_exe().unwrap_or_default();
     own.ancestors().nth(3).map_or_else(|| "target".into(), Path::to_path_buf)
 }

@@ -1,12 +1,12 @@
-//! What an update costs, against the floor of the same run.
+//! What an update costs, compared with a floor that is measured in the same run.
 //!
-//! It starts the release binary as Lambda does, on an embedded DynamoDB behind a proxy with TLS, and in turn with
-//! it the floors: a handler that does nothing, and one that sends the same requests without an SDK. It asserts no
-//! times: it prints a table, and writes it with a chart to `target/bench`.
+//! The benchmark starts the release binary as Lambda does, on an embedded DynamoDB behind a proxy with TLS. In turn with it,
+//! it starts two floors: a handler that does nothing, and a handler that sends the same requests without an SDK. It does not
+//! assert times. It prints a table, and writes the table and a chart to `target/bench`.
 //!
-//!     cargo bench --bench invoke                     all of it, some minutes
-//!     cargo bench --bench invoke -- --quick          does it run?
-//!     cargo bench --bench invoke -- init warm        these parts
+//!     cargo bench --bench invoke                     all parts, in some minutes
+//!     cargo bench --bench invoke -- --quick          a short run that shows that it works
+//!     cargo bench --bench invoke -- init warm        only these parts
 //!     cargo bench --bench invoke -- --function PATH  another build of the function
 
 mod chart;
@@ -47,9 +47,9 @@ async fn main() -> Result<()> {
         match argument.as_str() {
             "--quick" => times = QUICK,
             "--function" => function = Some(PathBuf::from(arguments.next().context("--function PATH")?)),
-            // Cargo's own.
+            // Cargo adds this option.
             "--bench" => {}
-            option if option.starts_with('-') => bail!("no such option: {option}"),
+            option if option.starts_with('-') => bail!("unknown option: {option}"),
             part => drop(parts.insert(part.to_owned())),
         }
     }

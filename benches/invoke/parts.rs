@@ -1,4 +1,4 @@
-//! The parts of the benchmark: each a few rows of the table.
+//! The parts of the benchmark. Each measures a few rows of the table.
 
 use std::collections::HashSet;
 use std::fs;
@@ -18,16 +18,17 @@ use crate::process;
 use crate::report::Row;
 use crate::statistics::{Samples, slope};
 
-/// What updates took at one delay, the floor's and the function's.
+/// What updates took at one delay: the floor's and the function's.
 #[derive(Default)]
 struct Delayed {
     delay_ms: Samples,
     latency_ms: [Samples; 2],
 }
 
+/// What updates cost on DynamoDB. Units are capacity units.
 #[derive(Default)]
-struct Spent {
-    /// Each item once.
+struct Consumption {
+    /// The number of different items.
     items_read: f64,
     read_units: f64,
     items_written: f64,
@@ -36,7 +37,7 @@ struct Spent {
 }
 
 impl Bench {
-    /// Process start to the first poll for an event.
+    /// Measures from the start of the process to its first request for an event.
     pub async fn init(&self, rows: &mut Vec<Row>) -> Result<()> {
         let kinds = [Kind::Noop, Kind::Alone, Kind::RawConnected, Kind::Function, Kind::Distrustful];
         let mut measured = kinds.map(|_| Measured::default());
@@ -48,11 +49,11 @@ impl Bench {
                 measured.cpu_ms.push(process::cpu_ms(pid(&mut environment)?).await?);
             }
         }
-        let [noop, alone, raw, ours, distrustful] = &measured;
+        let [noop, without_dynamodb, raw, ours, with_system_roots] = &measured;
         let cpu = |what, floor: &Measured, ours: &Measured, goal, most| {
             Row::ratio(what, "ms", &floor.cpu_ms, &ours.cpu_ms, goal, most)
         };
-        rows.push(cpu("init without a connection: CPU", noop, alone, "at most 2.2x", Some(2.2)));
+        rows.push(cpu("init without a connection: CPU", noop, without_dynamodb, "at most 2.2x", Some(2.2)));
         rows.push(cpu("init with a connection: CPU", raw, ours, "", None));
         rows.push(Row::ratio(
             "init with a connection: time",
@@ -62,12 +63,12 @@ impl Bench {
             "",
             None,
         ));
-        rows.push(cpu("init with a connection, floor without: CPU", noop, ours, "", None));
-        rows.push(cpu("the same with the system's roots: CPU", noop, distrustful, "", None));
+        rows.push(cpu("init with a connection, floor without a connection: CPU", noop, ours, "", None));
+        rows.push(cpu("init with the system's root certificates: CPU", noop, with_system_roots, "", None));
         Ok(())
     }
 
-    /// Init and the first update over TLS.
+    /// Measures the init and the first update, over TLS.
     pub async fn cold(&self, rows: &mut Vec<Row>) -> Result<()> {
         let profile = self.recorded(data::reference(), false).await?;
         let mut whole = [Samples::default(), Samples::default()];
@@ -82,18 +83,33 @@ impl Bench {
         }
         let [raw, ours] = &first;
         rows.push(Row::ratio("cold update: CPU", "ms", &whole[0], &whole[1], "at most 2x", Some(2.0)));
-        rows.push(Row::ratio("its update alone: CPU", "ms", &raw.cpu_ms, &ours.cpu_ms, "", None));
-        rows.push(Row::ratio("its update alone: time", "ms", &raw.latency_ms, &ours.latency_ms, "", None));
+        rows.push(Row::ratio(
+            "first update without the init: CPU",
+            "ms",
+            &raw.cpu_ms,
+            &ours.cpu_ms,
+            "",
+            None,
+        ));
+        rows.push(Row::ratio(
+            "first update without the init: time",
+            "ms",
+            &raw.latency_ms,
+            &ours.latency_ms,
+            "",
+            None,
+        ));
         Ok(())
     }
 
-    /// The slope of latency against the delay of each DynamoDB call is the calls that wait for each other.
+    /// Measures how many requests of an update wait for each other: with each request delayed by 1 ms, the latency grows by
+    /// that many ms.
     pub async fn round_trips(&self, rows: &mut Vec<Row>) -> Result<Vec<Line>> {
         let cases = [(true, "token seen before", "2", 2.0), (false, "first use of a token", "3", 3.0)];
         let mut lines = Vec::new();
         for (is_token_known, name, goal, calls_of_floor) in cases {
             let mut delays = [0, 5, 10].map(|delay| (Duration::from_millis(delay), Delayed::default()));
-            // In rounds, so that what else the machine does falls on all delays alike.
+            // The delays take turns, so that other work of this machine affects all of them alike.
             for round in 0..self.times.rounds {
                 for (delay, measured) in &mut delays {
                     self.proxy.delay(*delay);
@@ -112,11 +128,12 @@ impl Bench {
                 delays.iter().map(point).collect::<Vec<_>>()
             });
             let [raw, ours] = [slope(&points[0]), slope(&points[1])];
-            // The floor sends so many calls in a row; on a busy machine each costs more than its delay.
+            // On a busy machine a request takes longer than its delay. The floor's number of requests is known, so its slope
+            // corrects that.
             let calls = calls_of_floor * ours / raw;
             rows.push(Row {
                 what: format!("sequential round trips, {name}"),
-                unit: "slope",
+                unit: "ms per ms of delay",
                 floor: Some(raw.into()),
                 ours: ours.into(),
                 result: format!("{calls:.2}"),
@@ -156,7 +173,7 @@ impl Bench {
             ("a department moves", data::moving()),
         ];
         for (name, profile) in profiles {
-            let spent = self.spent(&self.recorded(profile, true).await?)?;
+            let consumption = self.consumption(&self.recorded(profile, true).await?)?;
             let row = |what: &str, floor: f64, ours: f64, goal| Row {
                 what: format!("{name}: {what}"),
                 unit: "units",
@@ -166,8 +183,18 @@ impl Bench {
                 goal,
                 met: Some(ours == floor),
             };
-            rows.push(row("read", spent.items_read, spent.read_units, "1 an item, none twice"));
-            rows.push(row("written", 2.0 * spent.items_written, spent.write_units, "2 a changed item"));
+            rows.push(row(
+                "read",
+                consumption.items_read,
+                consumption.read_units,
+                "1 unit an item, no item twice",
+            ));
+            rows.push(row(
+                "written",
+                2.0 * consumption.items_written,
+                consumption.write_units,
+                "2 units a changed item",
+            ));
         }
         rows.push(Row {
             what: "logged for an update".into(),
@@ -192,25 +219,30 @@ impl Bench {
         Ok(fs::metadata(file)?.len() as f64 / UPDATES as f64)
     }
 
-    /// One department leaves and comes back, in units of different sizes.
+    /// Measures one department that leaves and comes back, in units of different sizes.
     pub async fn growth(&self, rows: &mut Vec<Row>) -> Result<Vec<Line>> {
         let mut lines = [Vec::new(), Vec::new()];
         for members in data::MEMBERS {
             let profile = self.recorded(data::growth(members), true).await?;
-            let spent = self.spent(&profile)?;
+            let consumption = self.consumption(&profile)?;
             let [raw, ours] = self.in_turn(&profile, self.times.cycles, true, "growth").await?;
-            // The unit by its size, as it is after or before, and the department.
+            // The cost of the unit grows with its size; the department costs 2 units.
             let floor = 2.0 * profile.unit_bytes(&self.data).await?.div_ceil(1024) as f64 + 2.0;
             rows.push(Row {
-                what: format!("{members} members: written"),
+                what: format!("unit with {members} members: written"),
                 unit: "units",
                 floor: Some(floor.into()),
-                ours: spent.write_units.into(),
-                result: format!("{} units, {:.1} KB read", spent.read_units, spent.bytes_read / 1e3),
-                goal: "2 a KB of changed items",
-                met: Some(spent.write_units == floor),
+                ours: consumption.write_units.into(),
+                result: format!(
+                    "{} units, {:.1} KB read",
+                    consumption.read_units,
+                    consumption.bytes_read / 1e3
+                ),
+                goal: "2 units a KB of changed items",
+                met: Some(consumption.write_units == floor),
             });
-            let (cpu, time) = (format!("{members} members: CPU"), format!("{members} members: time"));
+            let (cpu, time) =
+                (format!("unit with {members} members: CPU"), format!("unit with {members} members: time"));
             rows.push(Row::ratio(&cpu, "ms", &raw.cpu_ms, &ours.cpu_ms, "", None));
             rows.push(Row::ratio(&time, "ms", &raw.latency_ms, &ours.latency_ms, "", None));
             for (line, measured) in lines.iter_mut().zip([raw, ours]) {
@@ -264,30 +296,30 @@ impl Bench {
         Ok(())
     }
 
-    /// What the profile's first update took of DynamoDB.
-    fn spent(&self, profile: &Profile) -> Result<Spent> {
-        let mut spent = Spent::default();
+    /// What the first update of a profile costs on DynamoDB.
+    fn consumption(&self, profile: &Profile) -> Result<Consumption> {
+        let mut consumption = Consumption::default();
         let mut keys = HashSet::new();
         for call in profile.calls.first().context("nothing is recorded")? {
             let request: Value = serde_json::from_slice(&call.request)?;
             if let Some(actions) = request["TransactItems"].as_array() {
-                spent.items_written += actions.len() as f64;
-                spent.write_units += call.units()?;
+                consumption.items_written += actions.len() as f64;
+                consumption.write_units += call.units()?;
                 continue;
             }
-            spent.read_units += call.units()?;
-            spent.bytes_read += call.response.len() as f64;
+            consumption.read_units += call.units()?;
+            consumption.bytes_read += call.response.len() as f64;
             for (table, read) in request["RequestItems"].as_object().context("an unknown request")? {
                 let read = read["Keys"].as_array().context("no keys")?;
                 keys.extend(read.iter().map(|key| format!("{table} {key}")));
             }
         }
-        spent.items_read = keys.len() as f64;
-        Ok(spent)
+        consumption.items_read = keys.len() as f64;
+        Ok(consumption)
     }
 }
 
-/// What a zip of one file weighs, but for its name and some hundred bytes.
+/// The size of a zip of one file, without its name and some hundred bytes of headers.
 fn zipped_mb(file: &Path) -> Result<f64> {
     let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(&fs::read(file)?)?;

@@ -1,4 +1,4 @@
-//! What a process has cost so far, as Linux counts it in `/proc`.
+//! The CPU time and the memory that a process has used so far, from `/proc`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-/// Longest wait for a process to come to rest.
-const LONGEST_WAIT: Duration = Duration::from_millis(200);
+/// Longest wait for all threads of a process to sleep.
+const MAX_WAIT: Duration = Duration::from_millis(200);
 
-/// CPU time in ms of all threads, to the nanosecond: the ticks of `/proc/PID/stat` are 10 ms. Waits until
-/// every thread sleeps, since the time of a running one is told late.
+/// The CPU time of all threads in ms. `schedstat` counts nanoseconds, while the ticks of `/proc/PID/stat` are 10 ms. Waits
+/// until every thread sleeps, because Linux updates the time of a running thread late.
 pub async fn cpu_ms(pid: u32) -> Result<f64> {
     let start = Instant::now();
-    while start.elapsed() < LONGEST_WAIT && !sleeps(pid)? {
+    while start.elapsed() < MAX_WAIT && !all_threads_sleep(pid)? {
         tokio::time::sleep(Duration::from_micros(100)).await;
     }
     let mut nanoseconds = 0;
@@ -25,7 +25,7 @@ pub async fn cpu_ms(pid: u32) -> Result<f64> {
     Ok(nanoseconds as f64 / 1e6)
 }
 
-/// The most memory that was resident at a time, in MB.
+/// The largest amount of memory that was resident at one time, in MB.
 pub fn peak_mb(pid: u32) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
@@ -33,10 +33,10 @@ pub fn peak_mb(pid: u32) -> Result<f64> {
     Ok(kb * 1024.0 / 1e6)
 }
 
-fn sleeps(pid: u32) -> Result<bool> {
+fn all_threads_sleep(pid: u32) -> Result<bool> {
     for thread in threads(pid)? {
         let stat = fs::read_to_string(thread.join("stat"))?;
-        // After the name, which is in parentheses and may have some itself.
+        // The state follows the name, which is in parentheses and may contain parentheses.
         let state = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next());
         if state != Some("S") {
             return Ok(false);

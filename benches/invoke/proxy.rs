@@ -1,5 +1,5 @@
-//! The way to DynamoDB as it is on AWS, and more: a proxy before the engine that speaks TLS with a certificate
-//! made on the fly, adds delay, and keeps what passes through.
+//! A proxy between the function and the engine. It speaks TLS, as DynamoDB does on AWS, can delay requests, and can record
+//! them.
 
 use std::io;
 use std::net::SocketAddr;
@@ -32,7 +32,7 @@ pub struct Proxy {
     shared: Arc<Shared>,
 }
 
-/// A request that passed, and what came back.
+/// A request to DynamoDB and its response.
 pub struct Call {
     pub operation: String,
     pub request: Bytes,
@@ -43,10 +43,10 @@ struct Shared {
     engine: String,
     client: Client<HttpConnector, Full<Bytes>>,
     delay_us: AtomicU64,
-    /// What the delays really were, and how many: a timer is late.
+    /// The sum of the actual delays, which are longer than asked, and their number.
     delayed_us: AtomicU64,
     delays: AtomicU64,
-    keeps: AtomicBool,
+    is_recording: AtomicBool,
     calls: Mutex<Vec<Call>>,
 }
 
@@ -62,7 +62,7 @@ impl Proxy {
             delay_us: AtomicU64::default(),
             delayed_us: AtomicU64::default(),
             delays: AtomicU64::default(),
-            keeps: AtomicBool::default(),
+            is_recording: AtomicBool::default(),
             calls: Mutex::default(),
         });
         let app = Router::new().fallback(forward).with_state(shared.clone());
@@ -71,7 +71,7 @@ impl Proxy {
         Ok(Self { endpoint, certificate, shared })
     }
 
-    /// Delays every call by this much from now on.
+    /// Delays every request by this much from now on.
     pub fn delay(&self, delay: Duration) {
         self.shared.delay_us.store(delay.as_micros() as u64, Ordering::Relaxed);
         self.shared.delayed_us.store(0, Ordering::Relaxed);
@@ -84,22 +84,22 @@ impl Proxy {
         self.shared.delayed_us.load(Ordering::Relaxed) as f64 / delays as f64 / 1e3
     }
 
-    /// Keeps the calls that pass while `work` goes on.
-    pub async fn keep<T>(&self, work: impl Future<Output = Result<T>>) -> Result<(T, Vec<Call>)> {
-        self.shared.keeps.store(true, Ordering::Relaxed);
+    /// Records the requests that pass during `work`.
+    pub async fn record<T>(&self, work: impl Future<Output = Result<T>>) -> Result<(T, Vec<Call>)> {
+        self.shared.is_recording.store(true, Ordering::Relaxed);
         let done = work.await;
-        self.shared.keeps.store(false, Ordering::Relaxed);
-        let calls = std::mem::take(&mut *self.shared.calls.lock().expect("nobody panics"));
+        self.shared.is_recording.store(false, Ordering::Relaxed);
+        let calls = std::mem::take(&mut *self.shared.calls.lock().expect("no task panics with it"));
         Ok((done?, calls))
     }
 }
 
 impl Call {
-    /// The capacity units that it consumed.
+    /// The capacity units that the request consumed.
     pub fn units(&self) -> Result<f64> {
         let response: Value = serde_json::from_slice(&self.response)?;
         let capacity = &response["ConsumedCapacity"];
-        let tables = capacity.as_array().context("no capacity is told")?;
+        let tables = capacity.as_array().context("the response has no capacity")?;
         Ok(tables.iter().filter_map(|table| table["CapacityUnits"].as_f64()).sum())
     }
 }
@@ -126,9 +126,9 @@ async fn forwarded(shared: &Shared, mut headers: HeaderMap, body: Bytes) -> Resu
     *request.headers_mut() = headers;
     let (mut parts, response) = shared.client.request(request).await?.into_parts();
     let response = response.collect().await?.to_bytes();
-    if shared.keeps.load(Ordering::Relaxed) {
+    if shared.is_recording.load(Ordering::Relaxed) {
         let call = Call { operation, request: body, response: response.clone() };
-        shared.calls.lock().expect("nobody panics").push(call);
+        shared.calls.lock().expect("no task panics with it").push(call);
     }
     parts.headers.remove(header::TRANSFER_ENCODING);
     Ok(Response::from_parts(parts, Body::from(response)))
@@ -147,7 +147,7 @@ impl Listener for TlsListener {
         loop {
             let Ok((stream, address)) = self.listener.accept().await else { continue };
             let _late = stream.set_nodelay(true);
-            // Clients of the benchmark's own shake hands at once; nobody else is to be waited for.
+            // Only the benchmark's own processes connect, and they begin the handshake at once.
             if let Ok(stream) = self.acceptor.accept(stream).await {
                 return (stream, address);
             }

@@ -4,16 +4,16 @@ use serde_json::{Value, json};
 
 use crate::statistics::Samples;
 
-/// What was measured of one thing, against its floor.
+/// One measured value and its floor.
 pub struct Row {
     pub what: String,
     pub unit: &'static str,
     pub floor: Option<Figure>,
     pub ours: Figure,
-    /// The figure that the goal is about.
+    /// The value that is compared with the goal.
     pub result: String,
     pub goal: &'static str,
-    /// Unknown of what is only told.
+    /// Whether the goal is met. `None` for a row without a goal.
     pub met: Option<bool>,
 }
 
@@ -50,19 +50,19 @@ impl Figure {
 }
 
 impl Row {
-    /// A row of which the ratio of the medians counts.
+    /// A row whose result is the ratio of the medians.
     pub fn ratio(
         what: &str,
         unit: &'static str,
         floor: impl Into<Figure>,
         ours: impl Into<Figure>,
         goal: &'static str,
-        most: Option<f64>,
+        max: Option<f64>,
     ) -> Self {
         let (floor, ours) = (floor.into(), ours.into());
         let ratio = ours.median / floor.median;
         let result = format!("{ratio:.2}x");
-        let met = most.map(|most| ratio <= most);
+        let met = max.map(|max| ratio <= max);
         Self { what: what.into(), unit, floor: Some(floor), ours, result, goal, met }
     }
 
@@ -106,7 +106,7 @@ pub fn json(machine: &str, date: &str, rows: &[Row]) -> Value {
     json!({ "machine": machine, "date": date, "rows": rows.iter().map(Row::json).collect::<Vec<_>>() })
 }
 
-/// Three digits, or the whole of a large number.
+/// A number with three digits, or all digits of a larger number.
 fn number(value: f64) -> String {
     match value.abs() {
         small if small < 10.0 && small.fract() != 0.0 => format!("{value:.2}"),

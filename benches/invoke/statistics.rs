@@ -21,7 +21,7 @@ impl Samples {
         self.quantile(0.99)
     }
 
-    /// The value that this share of the values is not above.
+    /// The smallest value that at least this share of the values does not exceed.
     fn quantile(&self, share: f64) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
@@ -30,7 +30,7 @@ impl Samples {
     }
 }
 
-/// The slope of the line that lies closest to the points.
+/// The slope of the line through the points, by least squares.
 pub fn slope(points: &[(f64, f64)]) -> f64 {
     let count = points.len() as f64;
     let mean_x = points.iter().map(|(x, _)| x).sum::<f64>() / count;

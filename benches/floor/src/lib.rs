@@ -1,10 +1,10 @@
-//! What the benchmark's floors share: the answer that says nothing.
+//! What the benchmark's floors share: an empty answer.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// A response that API Gateway takes.
+/// A response in the form that API Gateway expects.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Response {
@@ -14,7 +14,7 @@ pub struct Response {
     is_base64_encoded: bool,
 }
 
-/// 200 and no more.
+/// A 200 without data.
 pub fn ok() -> Response {
     Response {
         status_code: 200,

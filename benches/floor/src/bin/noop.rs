@@ -1,4 +1,4 @@
-//! The floor of a Lambda function in Rust: it answers 200 and does nothing.
+//! The floor of every Lambda function in Rust: it answers 200 and does nothing else.
 
 use std::convert::Infallible;
 

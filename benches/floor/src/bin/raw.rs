@@ -1,6 +1,6 @@
-//! The floor of a Lambda function on DynamoDB: no SDK, just an HTTP client that sends what the event says
-//! over a connection that it keeps. It signs nothing and looks at no response. With `CONNECT` in the environment it
-//! makes the connection before it asks for the first event.
+//! The floor of every Lambda function on DynamoDB: an HTTP client without an SDK. It sends the requests that are in the
+//! event over one connection, signs nothing, and does not read the responses. If the environment variable `CONNECT` is
+//! set, it connects during the init.
 
 use std::env;
 
@@ -15,7 +15,7 @@ use lambda_http::lambda_runtime::{self, LambdaEvent};
 use lambda_http::{Error, service_fn};
 use serde::Deserialize;
 
-/// Requests, those of each step at once.
+/// Requests in steps. Those of one step are sent at once.
 #[derive(Deserialize)]
 struct Event {
     steps: Vec<Vec<Call>>,
@@ -34,7 +34,7 @@ async fn main() -> Result<(), Error> {
     let client = Client::builder(TokioExecutor::new()).build(connector);
     let (client, endpoint) = (&client, endpoint.as_str());
     if env::var_os("CONNECT").is_some() {
-        // What the function sends, to be as fair as can be.
+        // The function connects with the same request.
         let body = format!(
             r#"{{"RequestItems":{{"{}":{{"Keys":[{{"hashedToken":{{"S":"-"}}}}]}}}}}}"#,
             env::var("TOKENS_TABLE")?
