@@ -39,7 +39,13 @@ struct Consumption {
 impl Bench {
     /// Measures from the start of the process to its first request for an event.
     pub async fn init(&self, rows: &mut Vec<Row>) -> Result<()> {
-        let kinds = [Kind::Noop, Kind::Alone, Kind::RawConnected, Kind::Function, Kind::Distrustful];
+        let kinds = [
+            Kind::Noop,
+            Kind::FunctionWithoutDynamoDb,
+            Kind::RawConnected,
+            Kind::Function,
+            Kind::FunctionWithSystemRoots,
+        ];
         let mut measured = kinds.map(|_| Measured::default());
         for _ in 0..self.times.starts {
             for (kind, measured) in kinds.into_iter().zip(&mut measured) {

@@ -40,7 +40,7 @@ async fn another_users_token_looks_like_an_unknown_token() {
                             response = Some(invoke(function, &event, None).await);
                         })
                         .await;
-                        let response = response.expect("it was invoked");
+                        let response = response.expect("the request was sent");
                         assert_refused(&response, 401, NOT_LOGGED_IN);
                         // Both tokens take the same work, and so the same time: the requests differ in the hash only.
                         let sent = &faulty.sent()[sent..];

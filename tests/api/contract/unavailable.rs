@@ -39,7 +39,7 @@ pub async fn busy_and_unavailable() -> [Response; 2] {
         let mut answer = None;
         update_through(&faulty, Duration::from_millis(1400), async |_, response| answer = Some(response))
             .await;
-        answer.expect("it was invoked")
+        answer.expect("the update was sent")
     };
     [
         answer(cancelled(&["TransactionConflict"])).await,

@@ -15,7 +15,7 @@ use crate::support::responses::UNAVAILABLE;
 use crate::support::update_case::UpdateCase;
 use crate::support::{Items, TestApp, assert_refused, body, event, invoke, with_app};
 
-/// Polls a future so many times at most. Returns `None` if it needs more.
+/// Polls a future at most `times` times. Returns `None` if it needs more.
 async fn poll_times<T>(mut future: Pin<&mut impl Future<Output = T>>, times: usize) -> Option<T> {
     let mut left = times;
     poll_fn(|context| {

@@ -80,7 +80,7 @@ pub struct Drill {
     pub faults: Vec<Fault>,
     /// Whether all later attempts meet the last fault again.
     pub is_lasting: bool,
-    /// How long Lambda lets it run.
+    /// The time until Lambda's deadline.
     pub remaining: Duration,
 }
 

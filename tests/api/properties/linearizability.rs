@@ -17,8 +17,9 @@ use livechat_units::Function;
 use serde_json::Value;
 use testing::items::json_of;
 
+use super::model::changes::initial_tables;
 use super::model::reference::{StoredTables, department_key, unit_key};
-use super::model::steps::{Id, Name, Step, initial_tables};
+use super::model::steps::{Id, Name, Step};
 use super::model::tables::ModelTables;
 use crate::support::interceptor::{intercepting_client, plain_http_client};
 use crate::support::invariants::broken_invariant;
@@ -182,7 +183,7 @@ fn histories_are_linearizable() {
     assert!(counts.get(REFUSED) > Some(&0), "the updates never competed");
 }
 
-/// Makes so many histories, one after the other, and checks each.
+/// Makes this many histories, one after the other, and checks each.
 fn make_histories(histories: u32) -> OutcomeCounts {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.expect("a runtime starts").block_on(async {

@@ -1,6 +1,7 @@
 //! Random sequences of requests and of changes by other programs, on the function and on a model of the contract: every
 //! answer and everything stored must agree. `MODEL_SEQUENCES` is the number of sequences.
 
+pub mod changes;
 pub mod random;
 pub mod reference;
 pub mod steps;
@@ -15,8 +16,9 @@ use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
 
 use crate::support::invariants::broken_invariant;
 use crate::support::{case_count, invoke};
+use changes::initial_tables;
 use random::sequences;
-use steps::{Step, initial_tables};
+use steps::Step;
 use tables::{ModelTables, difference};
 
 const SEQUENCES: u32 = 2_000;
@@ -55,7 +57,7 @@ fn the_function_and_the_model_agree() {
     }
 }
 
-/// Tries so many sequences, one after the other. Returns the shortest failing sequence that it finds.
+/// Tries this many sequences, one after the other. Returns the shortest failing sequence that it finds.
 fn try_sequences(cases: u32, counts: &Mutex<AnswerCounts>) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime starts");

@@ -12,9 +12,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
+use super::model::changes::initial_tables;
 use super::model::random::{disagreements, updates};
 use super::model::reference::{StoredTables, put_set, unit_key};
-use super::model::steps::{Broken, Caller, Id, Name, Step, initial_tables};
+use super::model::steps::{Broken, Caller, Id, Name, Step};
 use super::model::tables::{ModelTables, difference};
 use crate::support::interceptor::plain_http_client;
 use crate::support::invariants::broken_invariant;

@@ -9,7 +9,7 @@ pub fn username(id: &str) -> String {
     format!("name of {id}")
 }
 
-/// A unit's item with version 7, which is as old as every other item of these.
+/// A unit's item, with version 7 and an old `_updatedAt`.
 pub fn unit_item(id: &str, monitors: &[&str], departments: &[&str]) -> Value {
     let by_id: BTreeMap<_, _> = monitors.iter().map(|id| (*id, username(id))).collect();
     let mut item = json!({

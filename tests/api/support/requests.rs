@@ -38,13 +38,13 @@ pub fn samples() -> [Value; 2] {
     [http_sample(), rest_sample()]
 }
 
-/// A body that lists these members, with another name and visibility than a unit has that a test stores.
+/// A body that lists these members. Its name and visibility differ from those of [`super::unit_item`].
 pub fn body(monitors: &[&str], departments: &[&str]) -> String {
     let monitors = monitors.iter().map(|id| (*id, "as.sent"));
     update_body("new name", monitors, departments.iter().copied())
 }
 
-/// So many ids with this prefix.
+/// `count` ids that begin with this prefix.
 pub fn ids(prefix: &str, count: usize) -> Vec<String> {
     (0..count).map(|n| format!("{prefix}{n:05}")).collect()
 }
