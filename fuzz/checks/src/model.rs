@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use livechat_units::action::{Action, FailedCondition, Plan, UnitChange};
+use livechat_units::action::{
+    Action, DepartmentsChange, FailedCondition, MonitorsChange, Transaction, UnitChange,
+};
 use livechat_units::auth::Caller;
 use livechat_units::error::Error;
 use livechat_units::id::{DepartmentId, UnitId, UserId};
 use livechat_units::item::{Item, Items, Key, MONITOR_ROLE};
 use livechat_units::limits::MAX_TRANSACTION_ACTIONS;
 use livechat_units::load::{self, Loaded};
-use livechat_units::plan::{Next, plan};
+use livechat_units::plan::{Progress, plan};
 use livechat_units::request::Update;
 
 /// The attributes of the livechat table that plans read and write.
@@ -27,6 +29,10 @@ pub struct Model {
 /// A unit and its monitors' items.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct UnitModel {
+    /// `name`.
+    pub name: String,
+    /// `visibility`.
+    pub visibility: String,
     /// `version`.
     pub version: Option<u64>,
     /// `ancestors`.
@@ -106,6 +112,8 @@ impl Model {
         match key {
             Key::Unit(id) => {
                 let unit = self.units.get(id.as_str())?;
+                item.insert("name".into(), string(&unit.name));
+                item.insert("visibility".into(), string(&unit.visibility));
                 if let Some(version) = unit.version {
                     item.insert("version".into(), AttributeValue::N(version.to_string()));
                 }
@@ -139,17 +147,17 @@ impl Model {
         Some(item)
     }
 
-    /// Commits a plan.
+    /// Commits a transaction.
     ///
     /// # Errors
     /// The conditions that fail, with the stored items.
-    fn apply(&self, plan: &Plan) -> Result<Self, Vec<FailedCondition>> {
+    fn apply(&self, transaction: &Transaction) -> Result<Self, Vec<FailedCondition>> {
         let keys: BTreeSet<String> =
-            plan.actions.iter().map(|action| format!("{:?}", action.key())).collect();
-        assert_eq!(keys.len(), plan.actions.len(), "two actions are on the same item");
-        assert!(plan.actions.len() <= MAX_TRANSACTION_ACTIONS);
+            transaction.actions.iter().map(|action| format!("{:?}", action.key())).collect();
+        assert_eq!(keys.len(), transaction.actions.len(), "two actions are on the same item");
+        assert!(transaction.actions.len() <= MAX_TRANSACTION_ACTIONS);
 
-        let failed: Vec<_> = plan
+        let failed: Vec<_> = transaction
             .actions
             .iter()
             .enumerate()
@@ -160,7 +168,7 @@ impl Model {
             return Err(failed);
         }
         let mut next = self.clone();
-        plan.actions.iter().for_each(|action| next.write(action));
+        transaction.actions.iter().for_each(|action| next.write(action));
         Ok(next)
     }
 
@@ -194,19 +202,9 @@ impl Model {
     /// Executes an action, which has to change something.
     fn write(&mut self, action: &Action) {
         match action {
-            Action::UpdateUnit(UnitChange {
-                id,
-                monitors,
-                departments,
-                num_monitors,
-                num_departments,
-                ..
-            }) => {
-                let unit = self.units.get_mut(id.as_str()).expect("the condition of the action holds");
-                unit.version = Some(unit.version.unwrap_or(0) + 1);
-                monitors.iter().for_each(|monitors| unit.monitors = monitors.clone());
-                departments.iter().for_each(|departments| unit.departments = departments.clone());
-                (unit.num_monitors, unit.num_departments) = (*num_monitors, *num_departments);
+            Action::UpdateUnit(change) => {
+                let unit = self.units.get_mut(change.id.as_str()).expect("the condition of the action holds");
+                unit.update(change);
             }
             Action::PutMonitor { unit, monitor, username } => {
                 let items = &mut self.units.get_mut(unit.as_str()).expect("the unit exists").monitor_items;
@@ -241,6 +239,38 @@ impl Model {
     }
 }
 
+impl UnitModel {
+    /// Changes the unit's item as DynamoDB would.
+    fn update(&mut self, change: &UnitChange) {
+        self.version = Some(self.version.unwrap_or(0) + 1);
+        change.name.iter().for_each(|name| self.name.clone_from(name));
+        change.visibility.iter().for_each(|visibility| self.visibility = visibility.as_str().to_owned());
+        match &change.monitors {
+            MonitorsChange::None => {}
+            MonitorsChange::All(all) => self.monitors = all.clone(),
+            MonitorsChange::Entries { put, remove } => {
+                assert!(!self.monitors.is_empty(), "an entry of a map that may not exist");
+                assert!(put.keys().all(|id| !remove.contains(id)), "two changes of one entry");
+                self.monitors.extend(put.clone());
+                remove.iter().for_each(|id| assert!(self.monitors.remove(id).is_some(), "{id} is not there"));
+            }
+        }
+        match &change.departments {
+            DepartmentsChange::None => {}
+            DepartmentsChange::All(all) => self.departments = all.clone(),
+            DepartmentsChange::Add(ids) => {
+                assert!(!ids.is_empty(), "DynamoDB has no empty sets");
+                self.departments.extend(ids.iter().cloned());
+            }
+            DepartmentsChange::Remove(ids) => {
+                assert!(!ids.is_empty(), "DynamoDB has no empty sets");
+                self.departments.retain(|id| !ids.contains(id));
+            }
+        }
+        (self.num_monitors, self.num_departments) = (change.num_monitors, change.num_departments);
+    }
+}
+
 /// A caller who sees every unit.
 ///
 /// # Panics
@@ -262,67 +292,106 @@ pub fn load<'a>(
     Loaded::new(update, caller, Items::from(items))
 }
 
-/// Plans and commits as the function does. Before each attempt, one of the updates in `between` is committed.
-///
-/// # Errors
-/// The plan is refused by a row of the contract.
+/// What became of an update.
+#[derive(Debug)]
+pub struct Run {
+    /// The function's result.
+    pub result: Result<(), Error>,
+    /// The committed transactions.
+    pub transactions: Vec<Transaction>,
+    /// The model after each committed transaction.
+    pub states: Vec<Model>,
+}
+
+/// Plans and commits as the function does. Before each attempt, one of the updates in `between` is committed. A transaction
+/// of more than `max_actions` is refused as too large.
 ///
 /// # Panics
 /// There is no end of attempts.
 pub fn run(
     caller: &Caller,
     model: &mut Model,
+    loaded: Loaded<'_>,
+    between: &[Update],
+    max_actions: usize,
+) -> Run {
+    let mut run = Run { result: Ok(()), transactions: Vec::new(), states: Vec::new() };
+    run.result = commit_all(caller, model, loaded, between, max_actions, &mut run);
+    run
+}
+
+fn commit_all(
+    caller: &Caller,
+    model: &mut Model,
     mut loaded: Loaded<'_>,
     between: &[Update],
-) -> Result<Plan, Error> {
+    max_actions: usize,
+    run: &mut Run,
+) -> Result<(), Error> {
     let mut between = between.iter();
-    for _ in 0..40 {
-        match plan(caller, &loaded)? {
-            Next::Read(keys) => {
-                let items = keys.iter().filter_map(|key| Some((key.partition(), model.item(key)?)));
-                let items = Items::from(items.collect::<HashMap<_, _>>());
-                loaded.add(keys, items);
-            }
-            Next::Write(plan) => {
-                if let Some(other) = between.next() {
-                    commit(model, other);
+    let mut progress = Progress::default();
+    'plan: for _ in 0..60 {
+        let mut sequence = plan(caller, &loaded).map_err(|error| progress.error(error))?;
+        while let Some(transaction) = sequence.next_transaction(&loaded) {
+            if transaction.actions.len() > max_actions {
+                if !sequence.halve() {
+                    return Err(Error::Internal("too large".into()));
                 }
-                match model.apply(&plan) {
-                    Ok(next) => {
-                        *model = next;
-                        return Ok(plan);
+                continue;
+            }
+            if let Some(other) = between.next() {
+                commit(model, other);
+            }
+            match model.apply(&transaction) {
+                Ok(next) => {
+                    *model = next;
+                    loaded.apply_commit(&transaction);
+                    progress.record(&transaction);
+                    sequence.pop();
+                    run.transactions.push(transaction);
+                    run.states.push(model.clone());
+                }
+                Err(failed) => {
+                    loaded.apply_refusal(&transaction, failed);
+                    if progress.is_undone(&loaded) {
+                        return Err(Error::Busy);
                     }
-                    Err(failed) => loaded.apply_refusal(&plan, failed),
+                    continue 'plan;
                 }
             }
         }
+        return Ok(());
     }
-    panic!("40 attempts are not enough");
+    panic!("60 attempts are not enough");
 }
 
 /// Commits an update while nothing else happens.
 pub fn commit(model: &mut Model, update: &Update) {
     let loaded = load(&caller(), update, &mut |key| model.item(key));
     // An update that rows 9 to 11 of the contract refuse changes nothing.
-    let _refused = run(&caller(), model, loaded, &[]);
+    let _refused = run(&caller(), model, loaded, &[], MAX_TRANSACTION_ACTIONS);
 }
 
-/// Checks that the unit has exactly the members that an update asks for.
+/// Checks that the unit is exactly as an update asks.
 ///
 /// # Panics
-/// It has others.
-pub fn assert_has_members_of(model: &Model, update: &Update) {
+/// It is not.
+pub fn assert_is_as_asked(model: &Model, update: &Update) {
     let unit = &model.units[update.unit.as_str()];
     let listed: BTreeSet<String> = update.possible_departments().map(ToString::to_string).collect();
     assert_eq!(unit.departments, listed);
     assert_eq!(unit.monitors, eligible_monitors(model, update));
+    assert_eq!(
+        (unit.name.as_str(), unit.visibility.as_str()),
+        (update.name.as_str(), update.visibility.as_str())
+    );
 }
 
-/// The listed users who are active and have the role: their usernames by user id.
+/// The listed users who have the role: their usernames by user id.
 pub fn eligible_monitors(model: &Model, update: &Update) -> BTreeMap<String, String> {
     let eligible = update.monitors.iter().filter_map(|id| {
         let user = model.users.get(id.as_str())?;
-        (user.is_active && user.is_monitor).then(|| (id.to_string(), user.username.clone()))
+        user.is_monitor.then(|| (id.to_string(), user.username.clone()))
     });
     eligible.collect()
 }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use arbitrary::{Result, Unstructured};
 use aws_sdk_dynamodb::types::AttributeValue;
-use livechat_units::action::Plan;
 use livechat_units::auth::Caller;
 use livechat_units::error::Error;
 use livechat_units::id::{UnitId, UserId};
@@ -13,10 +12,11 @@ use livechat_units::limits::{MAX_ITEM_BYTES, MAX_TRANSACTION_ACTIONS};
 use livechat_units::request::{ListedDepartment, Update, Visibility};
 
 use crate::model::{
-    DepartmentModel, Model, UnitModel, UserModel, assert_has_members_of, commit, eligible_monitors, load, run,
+    DepartmentModel, Model, Run, UnitModel, UserModel, assert_is_as_asked, commit, eligible_monitors, load,
+    run,
 };
 
-/// Plans and commits an update on a model. These bytes choose both. Recycle a name for the outcome.
+/// Plans and commits an update on a model. These bytes choose both. Returns a name for the outcome.
 ///
 /// # Panics
 /// A check fails.
@@ -42,6 +42,8 @@ struct Case {
     moments: Vec<u8>,
     /// The number of an item whose attributes have a wrong type.
     corrupt: Option<usize>,
+    /// Whether a third of a full transaction is already refused as too large.
+    is_dividing: bool,
 }
 
 /// A few bytes that are used again and again, so that a short input can make a large model.
@@ -71,8 +73,8 @@ impl Case {
         let flags: u8 = choices.arbitrary()?;
         let is_consistent = bit(flags, 0);
         let (earlier, between) = (flags >> 2 & 3, flags >> 4 & 3);
-        // Either more items than a transaction can hold, or few items that several updates change.
-        let max = if earlier + between == 0 { 120 } else { 12 };
+        // Either more items than a transaction can hold, or few items that several updates change, or both.
+        let max = if earlier + between == 0 || bit(flags, 7) { 250 } else { 12 };
         let users = choices.int_in_range(0..=max)?;
         let departments = choices.int_in_range(0..=max)?;
         let (of_units, of_users, of_departments) =
@@ -160,11 +162,14 @@ impl Case {
         let caller = Caller { id, is_restricted: bit(flags, 2), item };
         let corrupt = bit(flags, 3).then_some(usize::from(flags >> 4));
         let moments = Cycle::new(choices)?.0;
-        Ok(Self { model, caller, update, is_consistent, earlier, between, moments, corrupt })
+        // An input that is used up gives zeros.
+        let is_dividing = choices.arbitrary::<u8>()? % 8 == 1;
+        Ok(Self { model, caller, update, is_consistent, earlier, between, moments, corrupt, is_dividing })
     }
 
     fn run(self) -> &'static str {
-        let Self { model, caller, update, is_consistent, earlier, between, moments, corrupt } = self;
+        let Self { model, caller, update, is_consistent, earlier, between, moments, corrupt, is_dividing } =
+            self;
         let is_quiet = earlier.is_empty() && between.is_empty();
         let mut history = vec![model];
         for other in &earlier {
@@ -184,16 +189,19 @@ impl Case {
         });
         let before = history.pop().expect("it has one model at least");
         let mut after = before.clone();
-        let result = run(&caller, &mut after, loaded, &between);
+        let max_actions = if is_dividing { MAX_TRANSACTION_ACTIONS / 3 } else { MAX_TRANSACTION_ACTIONS };
+        let run = run(&caller, &mut after, loaded, &between, max_actions);
 
         if is_consistent {
+            run.states.iter().for_each(Model::assert_invariants);
             after.assert_invariants();
         }
+        let result = &run.result;
         if result.is_ok() {
-            assert_has_members_of(&after, &update);
+            assert_is_as_asked(&after, &update);
             let unit = &after.units[update.unit.as_str()];
             assert_eq!(unit.num_departments, unit.departments.len());
-        } else if between.is_empty() {
+        } else if between.is_empty() && run.transactions.is_empty() {
             assert!(after == before, "{result:?} changed something");
         }
         if result.is_ok() && is_quiet {
@@ -208,22 +216,28 @@ impl Case {
             }
         }
         if corrupt.is_none() && is_quiet {
-            assert_is_expected(&result, &before, &caller, &update, is_consistent);
-        } else if let Err(error) = &result {
-            assert!(corrupt.is_some() || !matches!(error, Error::Internal(_)), "{error:?}");
+            assert_is_expected(&run, &before, &caller, &update, is_consistent, max_actions);
+        } else if let Err(error) = result {
+            assert!(corrupt.is_some() || is_dividing || !matches!(error, Error::Internal(_)), "{error:?}");
         }
-        result.map_or_else(|error| error.outcome(), |_| "write")
+        match (result, run.transactions.len()) {
+            (Ok(()), 1) => "one-transaction",
+            (Ok(()), _) => "several-transactions",
+            (Err(error), _) => error.outcome(),
+        }
     }
 }
 
 /// Checks the result by rows 9 to 11 of the contract. The expected number of changes comes from the stored items.
 fn assert_is_expected(
-    result: &std::result::Result<Plan, Error>,
+    run: &Run,
     model: &Model,
     caller: &Caller,
     update: &Update,
     is_consistent: bool,
+    max_actions: usize,
 ) {
+    let result = &run.result;
     let Some(unit) = model
         .units
         .get(update.unit.as_str())
@@ -268,22 +282,21 @@ fn assert_is_expected(
         .collect();
     let changes = 1 + monitors + joining.len() + leaving.count() + losing.len();
     match result {
-        Ok(plan) => {
-            assert!(changes <= MAX_TRANSACTION_ACTIONS, "{changes} changes were planned");
-            // If units and departments disagree, the plan may have checks besides the changes.
-            assert!(plan.actions.len() == changes || (!is_consistent && plan.actions.len() > changes));
+        Ok(()) => {
+            let actions = run.transactions.iter().map(|transaction| transaction.actions.len()).sum::<usize>();
+            if changes <= max_actions && is_consistent {
+                assert_eq!((run.transactions.len(), actions), (1, changes));
+            }
+            // Each transaction has the unit's action. If units and departments disagree, there may be checks besides the
+            // changes. Departments that one unit loses may be divided among several of its actions.
+            assert!(
+                actions + 1 >= changes + run.transactions.len(),
+                "{actions} actions for {changes} changes"
+            );
             assert!(update.name.len() <= MAX_ITEM_BYTES);
         }
-        Err(Error::TooManyChanges(reported)) => {
-            // A check that the plan cannot do without counts as a change.
-            assert!(
-                *reported > MAX_TRANSACTION_ACTIONS
-                    && (*reported == changes || (!is_consistent && *reported > changes)),
-                "{changes}"
-            );
-        }
         Err(Error::UnitTooLarge) => {
-            assert!(update.name.len() > MAX_ITEM_BYTES && changes <= MAX_TRANSACTION_ACTIONS)
+            assert!(update.name.len() > MAX_ITEM_BYTES && run.transactions.is_empty())
         }
         Err(error) => panic!("{error:?}"),
     }

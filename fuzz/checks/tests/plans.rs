@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use checks::model::{
-    DepartmentModel, Model, UnitModel, UserModel, assert_has_members_of, caller, commit, load, run,
+    DepartmentModel, Model, UnitModel, UserModel, assert_is_as_asked, caller, commit, load, run,
 };
 use livechat_units::id::{DepartmentId, UnitId, UserId};
 use livechat_units::item::{Items, Key};
+use livechat_units::limits::MAX_TRANSACTION_ACTIONS;
 use livechat_units::request::{ListedDepartment, Update, Visibility};
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
@@ -105,18 +106,20 @@ proptest! {
         let update = with_existing_departments(update, &model);
         let loaded = load(&caller(), &update, &mut |key| model.item(key));
         let mut after = model.clone();
-        let plan = run(&caller(), &mut after, loaded, &[]).expect("unit and departments exist");
+        let committed = run(&caller(), &mut after, loaded, &[], MAX_TRANSACTION_ACTIONS);
+        committed.result.expect("unit and departments exist");
         after.assert_invariants();
-        assert_has_members_of(&after, &update);
-        prop_assert_eq!(plan.actions.len(), changes(&model, &after, update.unit.as_str()));
-        prop_assert_eq!(&plan.monitors, &after.units[update.unit.as_str()].monitors);
-        prop_assert_eq!(plan.num_departments, after.units[update.unit.as_str()].num_departments);
+        assert_is_as_asked(&after, &update);
+        let [transaction] = &committed.transactions[..] else { panic!("{} transactions", committed.transactions.len()) };
+        prop_assert_eq!(transaction.actions.len(), changes(&model, &after, update.unit.as_str()));
 
         // The same update again changes the version only.
         let mut again = after.clone();
         let loaded = load(&caller(), &update, &mut |key| again.item(key));
-        let plan = run(&caller(), &mut again, loaded, &[]).expect("as before");
-        prop_assert_eq!(plan.actions.len(), 1);
+        let committed = run(&caller(), &mut again, loaded, &[], MAX_TRANSACTION_ACTIONS);
+        committed.result.expect("as before");
+        prop_assert_eq!(committed.transactions.len(), 1);
+        prop_assert_eq!(committed.transactions[0].actions.len(), 1);
     }
 
     #[test]
@@ -139,9 +142,9 @@ proptest! {
         let loaded = load(&caller(), &update, &mut |key| picks.next().and_then(|pick| pick.get(&history).item(key)));
         let mut now = history.pop().expect("it starts with one");
         let between: Vec<_> = between.into_iter().map(|other| with_existing_departments(other, &now)).collect();
-        run(&caller(), &mut now, loaded, &between).expect("unit and departments exist");
+        run(&caller(), &mut now, loaded, &between, MAX_TRANSACTION_ACTIONS).result.expect("unit and departments exist");
         now.assert_invariants();
-        assert_has_members_of(&now, &update);
+        assert_is_as_asked(&now, &update);
     }
 
     #[test]
@@ -164,8 +167,8 @@ proptest! {
         }
         let update = with_existing_departments(update, &model);
         let loaded = load(&caller(), &update, &mut |key| model.item(key));
-        run(&caller(), &mut model, loaded, &[]).expect("unit and departments exist");
-        assert_has_members_of(&model, &update);
+        run(&caller(), &mut model, loaded, &[], MAX_TRANSACTION_ACTIONS).result.expect("unit and departments exist");
+        assert_is_as_asked(&model, &update);
         let unit = &model.units[update.unit.as_str()];
         prop_assert_eq!(unit.num_departments, unit.departments.len());
         for id in &unit.departments {
@@ -203,7 +206,9 @@ fn items_from_a_refused_transaction_are_kept_after_the_next() {
         let item = model.item(&known).map(|item| (known.partition(), item));
         loaded.add(vec![known], Items::from(item.into_iter().collect::<HashMap<_, _>>()));
         let mut after = model.clone();
-        run(&caller(), &mut after, loaded, &[]).expect("unit and departments exist");
-        assert_has_members_of(&after, &update);
+        run(&caller(), &mut after, loaded, &[], MAX_TRANSACTION_ACTIONS)
+            .result
+            .expect("unit and departments exist");
+        assert_is_as_asked(&after, &update);
     }
 }
