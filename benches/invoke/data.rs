@@ -8,7 +8,7 @@ use livechat_units::{Tables, hashed_token};
 use serde_json::{Value, json};
 use testing::events::{update_body, update_event};
 use testing::items;
-use unitctl::target::Data;
+use unitctl::database::Database;
 use unitctl::{engine, sample};
 
 use crate::proxy::Call;
@@ -27,7 +27,7 @@ pub struct Profile {
 
 pub async fn put(client: &Client, tables: &Tables) -> Result<()> {
     engine::create_tables(client, tables).await?;
-    sample::put(&Data { client: client.clone(), tables: tables.clone() }).await?;
+    sample::put(&Database { client: client.clone(), tables: tables.clone() }).await?;
     for members in MEMBERS {
         items::put(client, &tables.livechat, &unit(members)).await?;
     }
@@ -79,7 +79,7 @@ pub fn with_token(event: &Value, token: &str) -> Value {
 impl Profile {
     /// The event for the floor: it makes the floor send the same requests as the function, in the same steps, with the
     /// current version of the unit.
-    pub async fn raw_event(&self, number: usize, is_token_known: bool, data: &Data) -> Result<Value> {
+    pub async fn raw_event(&self, number: usize, is_token_known: bool, data: &Database) -> Result<Value> {
         let version = self.version(data).await?;
         let mut reads = Vec::new();
         let mut writes = Vec::new();
@@ -108,19 +108,19 @@ impl Profile {
     }
 
     /// The size of the unit's item as DynamoDB counts it, in bytes ("DynamoDB item sizes and formats").
-    pub async fn unit_bytes(&self, data: &Data) -> Result<usize> {
+    pub async fn unit_bytes(&self, data: &Database) -> Result<usize> {
         let item = self.item(data).await?;
         Ok(item.iter().map(|(name, value)| name.len() + bytes(value)).sum())
     }
 
-    async fn version(&self, data: &Data) -> Result<String> {
+    async fn version(&self, data: &Database) -> Result<String> {
         let item = self.item(data).await?;
         item.get("version")
             .and_then(|version| version.as_n().ok().cloned())
             .context("the unit has no version")
     }
 
-    async fn item(&self, data: &Data) -> Result<Item> {
+    async fn item(&self, data: &Database) -> Result<Item> {
         let request = data.client.get_item().table_name(&data.tables.livechat).consistent_read(true);
         let request = request.key("pk", AttributeValue::S(format!("UNIT#{}", self.unit)));
         let output = request.key("sk", AttributeValue::S("UNIT".into())).send().await?;

@@ -12,8 +12,8 @@ use livechat_units::Tables;
 use serde_json::Value;
 use testing::environment::Environment;
 use tokio::net::TcpListener;
+use unitctl::database::Database;
 use unitctl::engine;
-use unitctl::target::Data;
 
 use crate::data::{self, Profile};
 use crate::process;
@@ -67,7 +67,7 @@ pub struct Bench {
     pub function: PathBuf,
     pub noop: PathBuf,
     raw: PathBuf,
-    pub data: Data,
+    pub data: Database,
     pub proxy: Proxy,
     /// A file with Amazon's root certificates, which the function parses on AWS, and the proxy's certificate.
     amazon_roots: PathBuf,
@@ -119,7 +119,7 @@ impl Bench {
         fs::write(&amazon_roots, format!("{AMAZON_ROOTS}{}", proxy.certificate))?;
         fs::write(&system_roots, system.unwrap_or_default() + &proxy.certificate)?;
         fs::write(&one_root, &proxy.certificate)?;
-        let data = Data { client, tables };
+        let data = Database { client, tables };
         Ok(Self { times, function, noop, raw, data, proxy, amazon_roots, system_roots, one_root })
     }
 

@@ -12,9 +12,9 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::arguments::{department_id, name, rfc3339};
+use crate::database::Database;
 use crate::output::Output;
 use crate::random;
-use crate::target::Data;
 
 /// Make departments.
 #[derive(Args, Debug)]
@@ -59,7 +59,7 @@ impl Department {
     ///
     /// # Errors
     /// The department is there already, or DynamoDB refuses.
-    pub async fn run(self, data: &Data, output: Output) -> Result<()> {
+    pub async fn run(self, data: &Database, output: Output) -> Result<()> {
         let Command::Create(Create { name, id }) = self.command;
         let id = id.or_else(|| DepartmentId::parse(random::id())).expect("a random id is one");
         let updated_at = rfc3339(OffsetDateTime::now_utc());
@@ -73,7 +73,7 @@ impl Department {
             Err(error) if error.code() == Some("ConditionalCheckFailedException") => {
                 bail!("there is a department {id} already")
             }
-            Err(error) => Err(Data::failed(table, error)),
+            Err(error) => Err(Database::describe_error(table, error)),
         }
     }
 }

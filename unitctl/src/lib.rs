@@ -3,11 +3,12 @@
 
 mod arguments;
 pub mod check;
+pub mod database;
 pub mod department;
 pub mod engine;
-pub mod front;
 pub mod import;
 pub mod local;
+pub mod local_gateway;
 pub mod output;
 mod random;
 mod requests;

@@ -12,8 +12,8 @@ use livechat_units::{Function, Tables};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::target::Data;
-use crate::{engine, front, sample};
+use crate::database::Database;
+use crate::{engine, local_gateway, sample};
 
 /// Longer than any request may take.
 const LONGEST_STOP: Duration = Duration::from_secs(16);
@@ -69,10 +69,10 @@ impl Local {
         let client = Client::new(&sdk);
         let tables = Tables { tokens: "local-tokens".into(), livechat: "local-livechat".into() };
         if engine::create_tables(&client, &tables).await? {
-            sample::put(&Data { client: client.clone(), tables: tables.clone() }).await?;
+            sample::put(&Database { client: client.clone(), tables: tables.clone() }).await?;
         }
         let function = Function::new(&sdk, tables.clone());
-        let front = tokio::spawn(front::serve(api, function, stopped(front_stopped)));
+        let front = tokio::spawn(local_gateway::serve(api, function, stopped(front_stopped)));
 
         print_ready(&api_url, &dynamodb_url, &tables);
         interrupted().await?;

@@ -96,14 +96,14 @@ async fn run(cli: Cli) -> Result<bool> {
     let Cli { target, output, command } = cli;
     match command {
         Command::Local(local) => local.run().await?,
-        Command::Import(import) => return import.run(&target.data().await?, output).await,
-        Command::Check(check) => return check.run(&target.data().await?, output).await,
-        Command::Token(token) => token.run(&target.data().await?, output).await?,
-        Command::User(user) => user.run(&target.data().await?, output).await?,
-        Command::Grant(grant) => grant.run(&target.data().await?, output).await?,
-        Command::Revoke(revoke) => revoke.run(&target.data().await?, output).await?,
-        Command::Unit(unit) => unit.run(&target.data().await?, output).await?,
-        Command::Department(department) => department.run(&target.data().await?, output).await?,
+        Command::Import(import) => return import.run(&target.database().await?, output).await,
+        Command::Check(check) => return check.run(&target.database().await?, output).await,
+        Command::Token(token) => token.run(&target.database().await?, output).await?,
+        Command::User(user) => user.run(&target.database().await?, output).await?,
+        Command::Grant(grant) => grant.run(&target.database().await?, output).await?,
+        Command::Revoke(revoke) => revoke.run(&target.database().await?, output).await?,
+        Command::Unit(unit) => unit.run(&target.database().await?, output).await?,
+        Command::Department(department) => department.run(&target.database().await?, output).await?,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "unitctl", &mut io::stdout());
         }

@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{KeysAndAttributes, TransactWriteItem, WriteRequest};
 use livechat_units::item::Item;
 
-use crate::target::Data;
+use crate::database::Database;
 
 /// Most actions of one transaction.
 pub const MAX_ACTIONS: usize = 100;
@@ -22,6 +22,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// How often in a row DynamoDB may do nothing at all of a request: with the pauses, over a minute.
 const MOST_FUTILE_TRIES: u32 = 20;
+
+impl Database {
+    /// Reads the items of the livechat table that exist under these keys, strongly consistent.
+    ///
+    /// # Errors
+    /// DynamoDB refuses, or processes nothing for over a minute.
+    pub async fn get_all(&self, keys: Vec<Item>) -> Result<Vec<Item>> {
+        read(&self.client, HashMap::from([(self.tables.livechat.clone(), keys)])).await
+    }
+}
 
 /// The items of these keys, strongly consistent.
 ///
@@ -37,7 +47,7 @@ pub async fn read(client: &Client, keys: HashMap<String, Vec<Item>>) -> Result<V
             let mut pause = Pause::default();
             while !unread.is_empty() {
                 let output = client.batch_get_item().set_request_items(Some(unread.clone())).send().await;
-                let output = output.map_err(|error| Data::failed(&table, error))?;
+                let output = output.map_err(|error| Database::describe_error(&table, error))?;
                 // The SDK takes a reply that lost its body for one that has nothing: no item would seem to exist.
                 if output.responses.is_none() && output.unprocessed_keys.is_none() {
                     pause.before_next(false).await?;
@@ -59,7 +69,7 @@ pub async fn read(client: &Client, keys: HashMap<String, Vec<Item>>) -> Result<V
 ///
 /// # Errors
 /// DynamoDB refuses, or processes nothing for over a minute.
-pub async fn send(data: &Data, mut requests: HashMap<String, Vec<WriteRequest>>) -> Result<()> {
+pub async fn send(data: &Database, mut requests: HashMap<String, Vec<WriteRequest>>) -> Result<()> {
     let mut pause = Pause::default();
     let count =
         |requests: &HashMap<String, Vec<WriteRequest>>| requests.values().map(Vec::len).sum::<usize>();
@@ -67,7 +77,7 @@ pub async fn send(data: &Data, mut requests: HashMap<String, Vec<WriteRequest>>)
         let sent = count(&requests);
         let tables = requests.keys().cloned().collect::<Vec<_>>().join(" or ");
         let output = data.client.batch_write_item().set_request_items(Some(requests)).send().await;
-        let output = output.map_err(|error| Data::failed(&tables, error))?;
+        let output = output.map_err(|error| Database::describe_error(&tables, error))?;
         requests = output.unprocessed_items.unwrap_or_default();
         if !requests.is_empty() {
             pause.before_next(count(&requests) < sent).await?;
@@ -98,7 +108,7 @@ impl Pause {
 ///
 /// # Errors
 /// DynamoDB refuses for another reason, or does nothing for over a minute.
-pub async fn transact(data: &Data, actions: Vec<TransactWriteItem>) -> Result<bool> {
+pub async fn transact(data: &Database, actions: Vec<TransactWriteItem>) -> Result<bool> {
     let mut pause = Pause::default();
     loop {
         let result =
@@ -106,7 +116,7 @@ pub async fn transact(data: &Data, actions: Vec<TransactWriteItem>) -> Result<bo
         let Err(error) = result else { return Ok(true) };
         let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) = error.as_service_error()
         else {
-            return Err(Data::failed(&data.tables.livechat, error));
+            return Err(Database::describe_error(&data.tables.livechat, error));
         };
         let codes: HashSet<&str> =
             canceled.cancellation_reasons().iter().filter_map(|reason| reason.code()).collect();
@@ -115,7 +125,7 @@ pub async fn transact(data: &Data, actions: Vec<TransactWriteItem>) -> Result<bo
         }
         let passing = ["None", "ThrottlingError", "ProvisionedThroughputExceeded", "TransactionConflict"];
         if !codes.iter().all(|code| passing.contains(code)) {
-            return Err(Data::failed(&data.tables.livechat, error));
+            return Err(Database::describe_error(&data.tables.livechat, error));
         }
         pause.before_next(false).await?;
     }

@@ -9,8 +9,8 @@ use livechat_units::id::MAX_ID_BYTES;
 use livechat_units::item::{Key, PERMISSION};
 use serde::Serialize;
 
+use crate::database::Database;
 use crate::output::Output;
-use crate::target::Data;
 
 /// Let a role do something.
 #[derive(Args, Debug)]
@@ -58,7 +58,7 @@ impl Grant {
     ///
     /// # Errors
     /// DynamoDB refuses.
-    pub async fn run(self, data: &Data, output: Output) -> Result<()> {
+    pub async fn run(self, data: &Database, output: Output) -> Result<()> {
         self.held.change(true, data, output).await
     }
 }
@@ -68,14 +68,14 @@ impl Revoke {
     ///
     /// # Errors
     /// DynamoDB refuses.
-    pub async fn run(self, data: &Data, output: Output) -> Result<()> {
+    pub async fn run(self, data: &Database, output: Output) -> Result<()> {
         self.held.change(false, data, output).await
     }
 }
 
 impl Held {
     /// One atomic change of the set, so that two operators at once don't undo each other.
-    async fn change(self, is_held: bool, data: &Data, output: Output) -> Result<()> {
+    async fn change(self, is_held: bool, data: &Database, output: Output) -> Result<()> {
         let Self { role, permission } = self;
         let table = &data.tables.livechat;
         let key = Key::Permission(permission.clone()).attributes();
@@ -90,7 +90,7 @@ impl Held {
             .expression_attribute_names("#roles", "roles")
             .expression_attribute_values(":role", AttributeValue::Ss(vec![role.clone()]))
             .return_values(ReturnValue::AllOld);
-        let old = update.send().await.map_err(|error| Data::failed(table, error))?.attributes;
+        let old = update.send().await.map_err(|error| Database::describe_error(table, error))?.attributes;
         let roles = old.as_ref().and_then(|item| item.get("roles")?.as_ss().ok());
         let was_held = roles.is_some_and(|roles| roles.contains(&role));
         output.print(&Changed { role, permission, is_held, changed: was_held != is_held })

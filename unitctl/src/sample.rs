@@ -7,8 +7,8 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use serde_json::Value;
 
+use crate::database::Database;
 use crate::import;
-use crate::target::Data;
 
 /// The documentation's user, who may update units.
 pub const USER: &str = "rbAXPnMktTFbNpwtJ";
@@ -28,7 +28,7 @@ pub const BODY: &str = concat!(
 ///
 /// # Errors
 /// DynamoDB refuses.
-pub async fn put(data: &Data) -> Result<()> {
+pub async fn put(data: &Database) -> Result<()> {
     import::sample(data).await
 }
 

@@ -14,9 +14,9 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::arguments::{Lifetime, lifetime, name, rfc3339, user_id};
+use crate::database::Database;
 use crate::output::{Output, note};
 use crate::random;
-use crate::target::Data;
 
 /// The index of the tokens table by user.
 const INDEX: &str = "byUser";
@@ -138,7 +138,7 @@ impl Token {
     ///
     /// # Errors
     /// There is no such user or token, or DynamoDB refuses.
-    pub async fn run(self, data: &Data, output: Output) -> Result<()> {
+    pub async fn run(self, data: &Database, output: Output) -> Result<()> {
         match self.command {
             Command::Create(create) => create.run(data, output).await,
             Command::List(list) => list.run(data, output).await,
@@ -148,7 +148,7 @@ impl Token {
 }
 
 impl Create {
-    async fn run(self, data: &Data, output: Output) -> Result<()> {
+    async fn run(self, data: &Database, output: Output) -> Result<()> {
         let Self { user, name, expires } = self;
         if data.get(&Key::User(user.clone())).await?.is_none() {
             bail!("there is no user {user}; make one with `unitctl user put`");
@@ -177,7 +177,7 @@ impl Create {
         let table = &data.tables.tokens;
         let put = data.client.put_item().table_name(table).set_item(Some(item));
         let put = put.condition_expression("attribute_not_exists(hashedToken)");
-        put.send().await.map_err(|error| Data::failed(table, error))?;
+        put.send().await.map_err(|error| Database::describe_error(table, error))?;
         let created = Created { token, hashed_token, user_id: user.to_string(), expires_at };
         if output == Output::Text {
             note(format!(
@@ -196,7 +196,7 @@ impl fmt::Display for Created {
 }
 
 impl List {
-    async fn run(self, data: &Data, output: Output) -> Result<()> {
+    async fn run(self, data: &Database, output: Output) -> Result<()> {
         let table = &data.tables.tokens;
         let query = data.client.query().table_name(table).index_name(INDEX);
         let query = query.key_condition_expression("userId = :user");
@@ -207,7 +207,7 @@ impl List {
             .send()
             .try_collect()
             .await
-            .map_err(|error| Data::failed(table, error))?;
+            .map_err(|error| Database::describe_error(table, error))?;
         let now = OffsetDateTime::now_utc();
         let mut tokens: Vec<Listed> = items.iter().map(|item| Listed::new(item, now)).collect();
         tokens.sort_by(|one, other| {
@@ -260,7 +260,7 @@ impl fmt::Display for Tokens {
 }
 
 impl Revoke {
-    async fn run(self, data: &Data, output: Output) -> Result<()> {
+    async fn run(self, data: &Database, output: Output) -> Result<()> {
         let hashed_token = match self.which.hash {
             Some(hash) => hash,
             None => hashed_token(&token_of_input()?),
@@ -273,7 +273,7 @@ impl Revoke {
             Ok(output) => output.attributes,
             // An empty hash is no key.
             Err(error) if error.code() == Some("ValidationException") => None,
-            Err(error) => return Err(Data::failed(table, error)),
+            Err(error) => return Err(Database::describe_error(table, error)),
         };
         let Some(old) = old else { bail!("there is no token with the hash {hashed_token}") };
         let user_id = old.get("userId").and_then(|value| value.as_s().ok()).cloned().unwrap_or_default();

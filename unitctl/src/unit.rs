@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::arguments::{name, rfc3339, unit_id};
+use crate::database::Database;
 use crate::output::Output;
 use crate::random;
-use crate::target::Data;
 
 /// Make and show units.
 #[derive(Args, Debug)]
@@ -99,7 +99,7 @@ impl Unit {
     ///
     /// # Errors
     /// The unit is there already, or is not there, or DynamoDB refuses.
-    pub async fn run(self, data: &Data, output: Output) -> Result<()> {
+    pub async fn run(self, data: &Database, output: Output) -> Result<()> {
         match self.command {
             Command::Create(create) => output.print(&show(data, &create.run(data).await?).await?),
             Command::Show(Show { id, body: false }) => output.print(&show(data, &id).await?),
@@ -109,7 +109,7 @@ impl Unit {
 }
 
 impl Create {
-    async fn run(self, data: &Data) -> Result<UnitId> {
+    async fn run(self, data: &Database) -> Result<UnitId> {
         let id = self.id.or_else(|| UnitId::parse(random::id())).expect("a random id is one");
         let visibility = match self.visibility {
             Visibility::Public => "public",
@@ -135,12 +135,12 @@ impl Create {
             Err(error) if error.code() == Some("ConditionalCheckFailedException") => {
                 bail!("there is a unit {id} already")
             }
-            Err(error) => Err(Data::failed(table, error)),
+            Err(error) => Err(Database::describe_error(table, error)),
         }
     }
 }
 
-async fn show(data: &Data, id: &UnitId) -> Result<Shown> {
+async fn show(data: &Database, id: &UnitId) -> Result<Shown> {
     let key = Key::Unit(id.clone());
     let items = data.unit_partition(id).await?;
     let is_unit = |item: &Item| text(item, "sk").as_deref() == Some("UNIT");

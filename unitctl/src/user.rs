@@ -11,8 +11,8 @@ use livechat_units::item::{self, Key, MONITOR_ROLE, PERMISSION};
 use serde::Serialize;
 
 use crate::arguments::{name, user_id};
+use crate::database::Database;
 use crate::output::Output;
-use crate::target::Data;
 
 /// Make, change and show users.
 #[derive(Args, Debug)]
@@ -83,7 +83,7 @@ impl User {
     ///
     /// # Errors
     /// There is no such user, or DynamoDB refuses.
-    pub async fn run(self, data: &Data, output: Output) -> Result<()> {
+    pub async fn run(self, data: &Database, output: Output) -> Result<()> {
         let id = match self.command {
             Command::Put(put) => {
                 put.run(data).await?;
@@ -96,7 +96,7 @@ impl User {
 }
 
 impl Put {
-    async fn run(&self, data: &Data) -> Result<()> {
+    async fn run(&self, data: &Database) -> Result<()> {
         let table = &data.tables.livechat;
         let update = data
             .client
@@ -116,12 +116,12 @@ impl Put {
                 .update_expression("SET #username = :username, #active = :active, #roles = :roles")
                 .expression_attribute_values(":roles", AttributeValue::Ss(roles.into_iter().collect()))
         };
-        update.send().await.map_err(|error| Data::failed(table, error))?;
+        update.send().await.map_err(|error| Database::describe_error(table, error))?;
         Ok(())
     }
 }
 
-async fn show(data: &Data, id: UserId) -> Result<Shown> {
+async fn show(data: &Database, id: UserId) -> Result<Shown> {
     let key = Key::User(id.clone());
     let Some(item) = data.get(&key).await? else {
         bail!("there is no user {id}; make one with `unitctl user put`")

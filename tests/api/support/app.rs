@@ -9,7 +9,7 @@ use livechat_units::{Function, Response, Tables, hashed_token};
 use serde_json::{Value, json};
 use testing::dynamodb;
 use testing::items::{json_of, put, scan};
-use unitctl::target::Data;
+use unitctl::database::Database;
 use unitctl::{engine, sample};
 
 use super::invariants::{assert_invariants, assert_written};
@@ -50,8 +50,8 @@ pub async fn with_app_through(sdk: impl FnOnce(SdkConfig) -> SdkConfig, test: im
 /// Runs a test like [`with_app`], with the sample data of `unitctl local` in the tables.
 pub async fn with_sample_app(test: impl AsyncFnOnce(&TestApp)) {
     let app = TestApp::new(|sdk| sdk).await;
-    let data = Data { client: app.client.clone(), tables: app.tables.clone() };
-    sample::put(&data).await.expect("the sample is written");
+    let database = Database { client: app.client.clone(), tables: app.tables.clone() };
+    sample::put(&database).await.expect("the sample is written");
     test(&app).await;
     assert_invariants(&app.stored_items().await);
 }

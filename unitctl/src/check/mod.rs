@@ -17,8 +17,8 @@ use time::OffsetDateTime;
 use self::judge::{Finding, Group, Mend, Scope, judge};
 use self::report::{Event, Outcome, Summary, Violation};
 use crate::arguments::rfc3339;
+use crate::database::Database;
 use crate::output::Output;
-use crate::target::Data;
 
 /// Units that are looked at again, or mended, at once.
 const MOST_AT_ONCE: usize = 16;
@@ -62,7 +62,7 @@ impl Check {
     ///
     /// # Errors
     /// DynamoDB refuses.
-    pub async fn run(self, data: &Data, output: Output) -> Result<bool> {
+    pub async fn run(self, data: &Database, output: Output) -> Result<bool> {
         let mut scanned = scan::scan(data, self.segments).await?;
         let counts = scanned.counts.clone();
         let (mut violations, mut repaired) = (0, 0);
@@ -99,7 +99,7 @@ struct Suspect {
 
 impl Suspect {
     /// Confirms what was found, and mends it if asked to.
-    async fn settle(mut self, data: &Data, is_repair: bool) -> Result<Vec<Violation>> {
+    async fn settle(mut self, data: &Database, is_repair: bool) -> Result<Vec<Violation>> {
         // What the scan read of one scope is of different moments; updates in between look like violations. One that
         // is still there, and once more, is none of those.
         for _ in 0..CONFIRMATIONS {
@@ -117,14 +117,14 @@ impl Suspect {
     }
 
     /// Reads again. Returns what is found again.
-    async fn look(&self, data: &Data) -> Result<(Group, Vec<Finding>)> {
+    async fn look(&self, data: &Database) -> Result<(Group, Vec<Finding>)> {
         let group = scan::read_again(data, &self.scope, &self.known).await?;
         let mut findings = judge(&self.scope, &group);
         findings.retain(|finding| self.findings.iter().any(|before| before.is(finding)));
         Ok((group, findings))
     }
 
-    async fn repair(self, data: &Data) -> Result<Vec<Violation>> {
+    async fn repair(self, data: &Database) -> Result<Vec<Violation>> {
         let mut violations = Vec::new();
         let mut tries = 0;
         loop {

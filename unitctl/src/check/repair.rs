@@ -11,8 +11,8 @@ use livechat_units::item::Key;
 
 use super::items::{Attribute, Unit};
 use super::judge::{Finding, Group, Mend, Scope};
+use crate::database::Database;
 use crate::requests::{MAX_ACTIONS, transact};
-use crate::target::Data;
 
 /// Mends the first of these, as many as a transaction holds. Returns how many were, or `None` when the scope
 /// has changed since it was read.
@@ -20,7 +20,7 @@ use crate::target::Data;
 /// # Errors
 /// DynamoDB refuses.
 pub async fn mend(
-    data: &Data,
+    data: &Database,
     scope: &Scope,
     group: &Group,
     findings: &[Finding],

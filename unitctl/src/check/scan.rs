@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::items::{Department, Monitor, Seen, Token, Unit};
 use super::judge::{Finding, Group, Scope, judge_nothing, judge_permission, judge_token, judge_user};
-use crate::target::Data;
+use crate::database::Database;
 
 /// Pages that wait to be looked at.
 const MOST_WAITING: usize = 16;
@@ -61,7 +61,7 @@ impl Counts {
 ///
 /// # Errors
 /// DynamoDB refuses.
-pub async fn scan(data: &Data, segments: i32) -> Result<Scanned> {
+pub async fn scan(data: &Database, segments: i32) -> Result<Scanned> {
     let mut scanned = Scanned::default();
     let mut pages = segments_of(data, data.tables.tokens.clone(), segments);
     let bar = progress("tokens");
@@ -88,7 +88,7 @@ pub async fn scan(data: &Data, segments: i32) -> Result<Scanned> {
 }
 
 /// The pages of all segments as they come.
-fn segments_of(data: &Data, table: String, segments: i32) -> mpsc::Receiver<Result<Vec<Item>>> {
+fn segments_of(data: &Database, table: String, segments: i32) -> mpsc::Receiver<Result<Vec<Item>>> {
     let (sender, receiver) = mpsc::channel(MOST_WAITING);
     for segment in 0..segments {
         let scan = data.client.scan().table_name(&table).consistent_read(true);
@@ -97,7 +97,7 @@ fn segments_of(data: &Data, table: String, segments: i32) -> mpsc::Receiver<Resu
         tokio::spawn(async move {
             while let Some(page) = pages.next().await {
                 let page = page.map(|page| page.items.unwrap_or_default());
-                let page = page.map_err(|error| Data::failed(&table, error));
+                let page = page.map_err(|error| Database::describe_error(&table, error));
                 // Nobody listens any more: another segment has failed.
                 if sender.send(page).await.is_err() {
                     return;
@@ -176,7 +176,7 @@ impl Scanned {
 ///
 /// # Errors
 /// DynamoDB refuses.
-pub async fn read_again(data: &Data, scope: &Scope, known: &[DepartmentId]) -> Result<Group> {
+pub async fn read_again(data: &Database, scope: &Scope, known: &[DepartmentId]) -> Result<Group> {
     let mut group = Group::default();
     if let Scope::Unit(id) = scope {
         for item in data.unit_partition(id).await? {

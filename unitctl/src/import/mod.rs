@@ -29,8 +29,8 @@ use self::records::{Place, UnitMonitor, UnitOrDepartment, User, parse_permission
 use self::report::{Event, Report};
 use self::workspace::{Exported, plan};
 use self::write::{Kind, MAX_BATCH, Outcome, Write};
+use crate::database::Database;
 use crate::output::Output;
-use crate::target::Data;
 
 /// Batches, or units, that are written at once.
 const MOST_IN_FLIGHT: usize = 8;
@@ -82,7 +82,7 @@ impl Import {
     ///
     /// # Errors
     /// A file can't be read, a line can't be used and it is strict, or DynamoDB refuses.
-    pub async fn run(self, data: &Data, output: Output) -> Result<bool> {
+    pub async fn run(self, data: &Database, output: Output) -> Result<bool> {
         let export = Export::Folder(self.dir.clone());
         let mut report = Report::new(Some(output), self.strict, self.dry_run);
         Importer { options: &self, data, export }.run(&mut report).await?;
@@ -94,7 +94,7 @@ impl Import {
 ///
 /// # Errors
 /// DynamoDB refuses, or the sample is not in order.
-pub async fn sample(data: &Data) -> Result<()> {
+pub async fn sample(data: &Database) -> Result<()> {
     let options =
         Import { dir: PathBuf::new(), dry_run: false, strict: true, overwrite: false, token_lifetime: 90 };
     let mut report = Report::new(None, true, false);
@@ -107,7 +107,7 @@ pub async fn sample(data: &Data) -> Result<()> {
 
 struct Importer<'a> {
     options: &'a Import,
-    data: &'a Data,
+    data: &'a Database,
     export: Export,
 }
 
@@ -268,14 +268,14 @@ type Written = Result<Vec<(Write, Outcome)>>;
 
 /// Batches, several in flight, each on a task of its own so that all processors make requests.
 struct Writes<'a> {
-    data: &'a Data,
+    data: &'a Database,
     is_dry_run: bool,
     batch: Vec<Write>,
     in_flight: FuturesUnordered<JoinHandle<Written>>,
 }
 
 impl<'a> Writes<'a> {
-    fn new(data: &'a Data, is_dry_run: bool) -> Self {
+    fn new(data: &'a Database, is_dry_run: bool) -> Self {
         Self { data, is_dry_run, batch: Vec::new(), in_flight: FuturesUnordered::new() }
     }
 

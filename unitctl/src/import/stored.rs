@@ -8,7 +8,7 @@ use livechat_units::id::{DepartmentId, UnitId, UserId};
 use livechat_units::item::{self, Item, Key};
 
 use super::workspace::{Exported, Stored, StoredUnit};
-use crate::target::Data;
+use crate::database::Database;
 
 /// Units that are read at once.
 const MOST_AT_ONCE: usize = 8;
@@ -18,7 +18,7 @@ const MOST_AT_ONCE: usize = 8;
 ///
 /// # Errors
 /// DynamoDB refuses, or an item is corrupt.
-pub async fn read(data: &Data, exported: &Exported) -> Result<Stored> {
+pub async fn read(data: &Database, exported: &Exported) -> Result<Stored> {
     let mut stored = Stored::default();
     departments(data, exported.departments.keys(), &mut stored).await?;
 
@@ -35,7 +35,7 @@ pub async fn read(data: &Data, exported: &Exported) -> Result<Stored> {
 }
 
 async fn departments(
-    data: &Data,
+    data: &Database,
     ids: impl Iterator<Item = &DepartmentId>,
     stored: &mut Stored,
 ) -> Result<()> {
@@ -51,7 +51,7 @@ async fn departments(
 }
 
 /// A unit's whole partition: its item and its monitors'.
-async fn unit(data: &Data, id: UnitId) -> Result<Option<(UnitId, StoredUnit)>> {
+async fn unit(data: &Database, id: UnitId) -> Result<Option<(UnitId, StoredUnit)>> {
     let (mut unit, mut monitors) = (None, Vec::new());
     for item in data.unit_partition(&id).await? {
         match text(&item, "sk").and_then(|sk| sk.strip_prefix("MONITOR#")).map(UserId::parse) {

@@ -10,8 +10,8 @@ use livechat_units::item::{Item, Key};
 
 use super::same::same;
 use super::workspace::{PlannedUnit, StoredUnit};
+use crate::database::Database;
 use crate::requests::{self, MAX_ACTIONS, transact};
-use crate::target::Data;
 
 /// Most items of one BatchWriteItem.
 pub const MAX_BATCH: usize = 25;
@@ -75,7 +75,7 @@ impl Write {
 ///
 /// # Errors
 /// DynamoDB refuses, or processes nothing for over a minute.
-pub async fn batch(data: Data, writes: Vec<Write>, is_dry_run: bool) -> Result<Vec<(Write, Outcome)>> {
+pub async fn batch(data: Database, writes: Vec<Write>, is_dry_run: bool) -> Result<Vec<(Write, Outcome)>> {
     let mut keys: HashMap<String, Vec<Item>> = HashMap::new();
     for write in &writes {
         keys.entry(write.table(&data.tables).to_owned()).or_default().push(write.key());
@@ -112,7 +112,7 @@ pub async fn batch(data: Data, writes: Vec<Write>, is_dry_run: bool) -> Result<V
 }
 
 /// Stores a department in place of the one that was read, if it is still where it was.
-async fn replace(data: &Data, item: &Item, old: &Item) -> Result<Outcome> {
+async fn replace(data: &Database, item: &Item, old: &Item) -> Result<Outcome> {
     let put = data.client.put_item().table_name(&data.tables.livechat).set_item(Some(item.clone()));
     let put = match old.get("parentId") {
         Some(parent) => put
@@ -123,7 +123,7 @@ async fn replace(data: &Data, item: &Item, old: &Item) -> Result<Outcome> {
     match put.send().await {
         Ok(_) => Ok(Outcome::Written),
         Err(error) if error.code() == Some("ConditionalCheckFailedException") => Ok(Outcome::Lost),
-        Err(error) => Err(Data::failed(&data.tables.livechat, error)),
+        Err(error) => Err(Database::describe_error(&data.tables.livechat, error)),
     }
 }
 
@@ -135,7 +135,7 @@ async fn replace(data: &Data, item: &Item, old: &Item) -> Result<Outcome> {
 /// # Errors
 /// DynamoDB refuses.
 pub async fn unit(
-    data: &Data,
+    data: &Database,
     unit: &PlannedUnit,
     stored: Option<&StoredUnit>,
     is_dry_run: bool,

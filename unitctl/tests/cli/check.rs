@@ -118,7 +118,7 @@ async fn empty_tables_and_the_sample_are_sound() {
     };
     assert_eq!(world.ok(&["check"]), summary([0; 7]));
 
-    unitctl::sample::put(&world.data).await.expect("the sample is written");
+    unitctl::sample::put(&world.database).await.expect("the sample is written");
     world.put(json!({ "pk": "CALENDAR#1", "sk": "CALENDAR", "of": "another function" })).await;
     world.put(json!({ "pk": "UNIT#o5zNtKy7BcTMgyXtm", "sk": "BADGE", "of": "another function" })).await;
     let before = world.items().await;
@@ -422,7 +422,7 @@ async fn whatever_is_stored_is_sound_after_repair() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn repair_loses_nothing_that_the_function_answered() {
     let world = Arc::new(world().await);
-    unitctl::sample::put(&world.data).await.expect("the sample is written");
+    unitctl::sample::put(&world.database).await.expect("the sample is written");
     let token = unitctl::sample::TOKEN;
     let units = ["r1", "r2", "r3", "r4"];
     for id in units {

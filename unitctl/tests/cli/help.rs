@@ -120,7 +120,7 @@ fn shells_get_their_completions() {
 async fn tables_come_from_options_or_the_environment() {
     let world = world().await;
     world.ok(&["user", "put", "x", "--username", "x"]);
-    let tables = &world.data.tables;
+    let tables = &world.database.tables;
     let show = ["user", "show", "x", "--endpoint", endpoint()];
     let mut from_environment = unitctl(&show);
     from_environment.env("TOKENS_TABLE", &tables.tokens).env("LIVECHAT_TABLE", &tables.livechat);
@@ -143,7 +143,7 @@ async fn tables_come_from_options_or_the_environment() {
 async fn tables_come_from_a_stack() {
     let world = world().await;
     world.ok(&["user", "put", "x", "--username", "x"]);
-    let tables = &world.data.tables;
+    let tables = &world.database.tables;
     let stack = async |name: &str, outputs: &[(&str, &str)]| {
         let mut command = unitctl(&["user", "show", "x", "--stack", name]);
         command.env("AWS_ENDPOINT_URL_CLOUDFORMATION", cloudformation(outputs).await);

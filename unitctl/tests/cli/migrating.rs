@@ -10,7 +10,7 @@ use assert_cmd::Command;
 use livechat_units::Function;
 use serde_json::Value;
 use tempfile::TempDir;
-use unitctl::{engine, front};
+use unitctl::{engine, local_gateway};
 
 use crate::stack::cloudformation;
 use crate::world::{endpoint, run, world};
@@ -52,11 +52,11 @@ async fn the_page_leads_to_a_first_update() {
         "the stack has the output that the page reads"
     );
     let world = world().await;
-    let tables = world.data.tables.clone();
+    let tables = world.database.tables.clone();
     let api = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let api_url = format!("http://{}", api.local_addr().expect("it is bound"));
     let function = Function::new(&engine::sdk_config(endpoint()), tables.clone());
-    tokio::spawn(async move { front::serve(api, function, pending()).await.expect("it serves") });
+    tokio::spawn(async move { local_gateway::serve(api, function, pending()).await.expect("it serves") });
     let outputs = [("TokensTableName", &*tables.tokens), ("LivechatTableName", &*tables.livechat)];
 
     let folder = TempDir::new().expect("a folder");
@@ -115,7 +115,7 @@ fn the_policy_allows_what_the_tool_does_and_no_more() {
     let allowed: BTreeSet<&str> = actions.filter_map(Value::as_str).collect();
 
     // `local` makes its own tables, on an engine that asks for no permission.
-    let local = ["engine.rs", "front.rs", "local.rs", "template.rs"];
+    let local = ["engine.rs", "local.rs", "local_gateway.rs", "template.rs"];
     let mut sources = String::new();
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
     while let Some(folder) = folders.pop() {

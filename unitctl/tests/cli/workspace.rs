@@ -335,7 +335,7 @@ async fn failures_are_told() {
         world.fails(arguments, message);
     }
     let broken = world.run(&["grant", "admin", "--permission", "broken"]);
-    let start = format!("error: table {}: ValidationException: ", world.data.tables.livechat);
+    let start = format!("error: table {}: ValidationException: ", world.database.tables.livechat);
     assert!(broken.code == 1 && broken.stdout.is_empty() && broken.stderr.starts_with(&start), "{broken:?}");
 
     let unknown = "a token that nobody has";

@@ -9,8 +9,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use livechat_units::item::Item;
 use livechat_units::{Function, Response, Tables};
 use serde_json::{Value, json};
+use unitctl::database::Database;
 use unitctl::engine;
-use unitctl::target::Data;
 use uuid::Uuid;
 
 /// What a run of the binary printed and how it ended.
@@ -22,7 +22,7 @@ pub struct Run {
 }
 
 pub struct World {
-    pub data: Data,
+    pub database: Database,
 }
 
 /// New tables with nothing in them.
@@ -31,7 +31,7 @@ pub async fn world() -> World {
     let name = Uuid::new_v4();
     let tables = Tables { tokens: format!("{name}-tokens"), livechat: format!("{name}-livechat") };
     engine::create_tables(&client, &tables).await.expect("the tables are created");
-    World { data: Data { client, tables } }
+    World { database: Database { client, tables } }
 }
 
 impl World {
@@ -39,8 +39,8 @@ impl World {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_unitctl"));
         command.args(["--endpoint", endpoint()]);
-        command.args(["--tokens-table", &self.data.tables.tokens]);
-        command.args(["--livechat-table", &self.data.tables.livechat]);
+        command.args(["--tokens-table", &self.database.tables.tokens]);
+        command.args(["--livechat-table", &self.database.tables.livechat]);
         command.args(arguments);
         // Whatever the machine is set to, a local engine needs none of it.
         for name in ["AWS_ACCESS_KEY_ID", "AWS_PROFILE", "TOKENS_TABLE", "LIVECHAT_TABLE"] {
@@ -64,8 +64,8 @@ impl World {
     /// Every item of both tables, by its key.
     pub async fn items(&self) -> BTreeMap<String, Value> {
         let mut items = BTreeMap::new();
-        for table in [&self.data.tables.tokens, &self.data.tables.livechat] {
-            let pages = self.data.client.scan().table_name(table).consistent_read(true).into_paginator();
+        for table in [&self.database.tables.tokens, &self.database.tables.livechat] {
+            let pages = self.database.client.scan().table_name(table).consistent_read(true).into_paginator();
             let page = pages.items().send().collect::<Result<Vec<_>, _>>().await.expect("it is read");
             items.extend(page.into_iter().map(|item| (key(&item), json_of(&AttributeValue::M(item)))));
         }
@@ -74,7 +74,8 @@ impl World {
 
     /// An item of the livechat table.
     pub async fn item(&self, pk: &str, sk: &str) -> Value {
-        let get = self.data.client.get_item().table_name(&self.data.tables.livechat).consistent_read(true);
+        let get =
+            self.database.client.get_item().table_name(&self.database.tables.livechat).consistent_read(true);
         let get = get.key("pk", AttributeValue::S(pk.into())).key("sk", AttributeValue::S(sk.into()));
         let item = get.send().await.expect("it is read").item.expect("it is there");
         json_of(&AttributeValue::M(item))
@@ -82,7 +83,7 @@ impl World {
 
     /// Sets one attribute, as no function would: unconditionally, and without a new version.
     pub async fn set_number(&self, pk: &str, sk: &str, name: &str, number: &str) {
-        let update = self.data.client.update_item().table_name(&self.data.tables.livechat);
+        let update = self.database.client.update_item().table_name(&self.database.tables.livechat);
         let update = update.key("pk", AttributeValue::S(pk.into())).key("sk", AttributeValue::S(sk.into()));
         let update =
             update.update_expression("SET #name = :number").expression_attribute_names("#name", name);
@@ -92,14 +93,17 @@ impl World {
 
     /// Stores an item; `{"set": [...]}` is a string set.
     pub async fn put(&self, item: Value) {
-        let table =
-            if item.get("pk").is_some() { &self.data.tables.livechat } else { &self.data.tables.tokens };
-        unitctl::sample::write(&self.data.client, table, &[item]).await.expect("the item is written");
+        let table = if item.get("pk").is_some() {
+            &self.database.tables.livechat
+        } else {
+            &self.database.tables.tokens
+        };
+        unitctl::sample::write(&self.database.client, table, &[item]).await.expect("the item is written");
     }
 
     /// Sends an update through the function.
     pub async fn update(&self, unit: &str, user: &str, token: &str, body: &Value) -> Response {
-        let function = Function::new(&engine::sdk_config(endpoint()), self.data.tables.clone());
+        let function = Function::new(&engine::sdk_config(endpoint()), self.database.tables.clone());
         let mut event: Value =
             serde_json::from_str(include_str!("../../../events/success.json")).expect("the sample is JSON");
         event["rawPath"] = format!("/api/v1/livechat/units/{unit}").into();

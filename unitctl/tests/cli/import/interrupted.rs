@@ -41,8 +41,8 @@ async fn an_import_that_is_killed_is_finished_by_the_next() {
     while least < expected.len() - 50 {
         let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_unitctl"))
             .args(["--endpoint", crate::world::endpoint()])
-            .args(["--tokens-table", &world.data.tables.tokens])
-            .args(["--livechat-table", &world.data.tables.livechat])
+            .args(["--tokens-table", &world.database.tables.tokens])
+            .args(["--livechat-table", &world.database.tables.livechat])
             .args(["import", folder.path().to_str().expect("UTF-8")])
             .stdout(std::process::Stdio::null())
             .spawn()
@@ -71,8 +71,8 @@ async fn what_is_left_unprocessed_is_sent_again() {
     let import = || {
         let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_unitctl"));
         command.args(["--endpoint", &proxy.url, "--output", "json"]);
-        command.args(["--tokens-table", &world.data.tables.tokens]);
-        command.args(["--livechat-table", &world.data.tables.livechat]);
+        command.args(["--tokens-table", &world.database.tables.tokens]);
+        command.args(["--livechat-table", &world.database.tables.livechat]);
         command.args(["import", folder.path().to_str().expect("UTF-8")]);
         let run = run(command);
         assert_eq!(run.code, 0, "{run:?}");
