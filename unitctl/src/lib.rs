@@ -1,5 +1,7 @@
-//! The operators' tool, and what the function's tests share with it: an embedded DynamoDB with the
-//! tables of the deployed template, and the sample data.
+//! The operators' tool of livechat-units, one module for each command.
+//!
+//! The tests and benchmarks of the function use some of it, too: the embedded DynamoDB with the tables of the deployed
+//! template ([`engine`], [`template`]) and the sample data ([`sample`]).
 
 mod arguments;
 pub mod check;
@@ -14,6 +16,7 @@ mod random;
 mod requests;
 pub mod role;
 pub mod sample;
+mod stack;
 pub mod target;
 pub mod template;
 pub mod token;

@@ -1,4 +1,4 @@
-//! The command line itself: help, completions, and where the tables are looked for.
+//! The command line: help, completions, and the options that name the tables.
 
 use std::io::Write;
 
@@ -6,8 +6,8 @@ use crate::stack::cloudformation;
 use crate::world::{Run, endpoint, run, world};
 use assert_cmd::Command;
 
-/// Every command, with the arguments that lead to it.
-const COMMANDS: [&[&str]; 16] = [
+/// Every command, as the arguments that select it.
+pub const COMMANDS: [&[&str]; 16] = [
     &[],
     &["local"],
     &["import"],
@@ -26,7 +26,7 @@ const COMMANDS: [&[&str]; 16] = [
     &["help"],
 ];
 
-/// The binary, knowing nothing of this machine.
+/// The binary, with an environment that does not depend on this machine.
 fn unitctl(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_unitctl"));
     command.args(arguments);
@@ -47,7 +47,7 @@ fn help(command: &[&str]) -> String {
     run.stdout
 }
 
-/// What a shell would run of an example: without the pipes and files around it.
+/// The `unitctl` commands in the examples of a help text, without pipes and redirections.
 fn examples(help: &str) -> Vec<String> {
     let (_, examples) = help.split_once("\nExample").expect("there are examples");
     let examples = examples.replace("\\\n", "");
@@ -64,7 +64,7 @@ fn every_command_has_help_with_examples_that_parse() {
         let examples = examples(&help(command));
         assert!(!examples.is_empty(), "{command:?}");
         for example in examples {
-            // With `--help` behind it, an example is parsed and not run.
+            // `--help` at the end makes clap parse the example without running it.
             let mut shell = Command::new("sh");
             shell.args(["-c", &format!("{example} --help")]);
             let path = std::env::var("PATH").expect("there is a PATH");
@@ -76,7 +76,7 @@ fn every_command_has_help_with_examples_that_parse() {
 }
 
 #[test]
-fn no_command_is_without_a_test_of_its_help() {
+fn the_help_of_every_command_is_tested() {
     let documented = |group: &[&str]| -> Vec<String> {
         let help = run(unitctl(&[group, &["--help"]].concat())).stdout;
         let (_, commands) = help.split_once("Commands:\n").expect("a list of commands");
@@ -97,7 +97,7 @@ fn no_command_is_without_a_test_of_its_help() {
 }
 
 #[test]
-fn shells_get_their_completions() {
+fn every_shell_has_completions() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let run = run(unitctl(&["completions", shell]));
         assert_eq!((run.code, run.stderr.as_str()), (0, ""));
@@ -117,7 +117,7 @@ fn shells_get_their_completions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tables_come_from_options_or_the_environment() {
+async fn options_or_the_environment_name_the_tables() {
     let world = world().await;
     world.ok(&["user", "put", "x", "--username", "x"]);
     let tables = &world.database.tables;
@@ -133,14 +133,14 @@ async fn tables_come_from_options_or_the_environment() {
         (&["--livechat-table", "x"][..], "--tokens-table, or set TOKENS_TABLE"),
         (&["--tokens-table", "x"], "--livechat-table, or set LIVECHAT_TABLE"),
     ] {
-        let message = format!("error: which tables? Give --stack, or {missing} in the environment\n");
+        let message = format!("error: no table is given: use --stack or {missing} in the environment\n");
         let expected = Run { code: 1, stdout: String::new(), stderr: message };
         assert_eq!(run(unitctl(&[&show[..], options].concat())), expected);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tables_come_from_a_stack() {
+async fn the_outputs_of_a_stack_name_the_tables() {
     let world = world().await;
     world.ok(&["user", "put", "x", "--username", "x"]);
     let tables = &world.database.tables;
@@ -155,6 +155,9 @@ async fn tables_come_from_a_stack() {
     let found = stack("livechat-units", &outputs).await;
     assert_eq!((found.code, found.stderr.as_str()), (0, ""));
 
+    let busy = stack("busy", &outputs).await;
+    assert_eq!((busy.code, busy.stderr.as_str()), (0, ""), "a temporary failure is retried");
+
     let other = stack("livechat-units", &[("Url", "x")]).await;
     let message =
         "error: the stack livechat-units has no output TokensTableName: is it a stack of livechat-units?\n";
@@ -167,7 +170,7 @@ async fn tables_come_from_a_stack() {
 }
 
 #[test]
-fn an_endpoint_that_nobody_answers_is_told() {
+fn an_endpoint_without_a_server_is_an_error_with_its_cause() {
     let tables = ["--tokens-table", "t", "--livechat-table", "l", "--endpoint", "http://127.0.0.1:1"];
     let run = run(unitctl(&[&["user", "show", "x"][..], &tables].concat()));
     assert_eq!((run.code, run.stdout.as_str()), (1, ""));

@@ -1,6 +1,8 @@
-//! The operators' tool from outside: the real binary on the embedded engine.
+//! Tests of the operators' tool from outside: they run the real binary on the embedded engine.
 
 mod check;
+mod documents;
+mod features;
 mod help;
 mod import;
 mod local;

@@ -1,4 +1,4 @@
-//! `docs/migrating.md`: its commands are run as they stand, in one shell.
+//! The commands of `docs/migrating.md`, run as they are written, in one shell.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,18 +6,17 @@ use std::future::pending;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use assert_cmd::Command;
 use livechat_units::Function;
 use serde_json::Value;
 use tempfile::TempDir;
 use unitctl::{engine, local_gateway};
 
-use crate::stack::cloudformation;
+use crate::documents::{blocks, shell};
 use crate::world::{endpoint, run, world};
 
 const PAGE: &str = include_str!("../../../docs/migrating.md");
 
-/// What the page needs of mongoexport: it insists on the options that mongoexport has, and exports the sample.
+/// A stand-in for mongoexport: it accepts only options that mongoexport has, and exports the sample.
 const MONGOEXPORT: &str = r#"#!/bin/sh
 set -eu
 while [ $# -gt 0 ]; do
@@ -33,20 +32,14 @@ done
 cp "$SAMPLE/$collection.json" "$out"
 "#;
 
-/// What the page needs of the AWS CLI: one output of one stack.
+/// A stand-in for the AWS CLI: it prints one output of one stack.
 const AWS: &str = r#"#!/bin/sh
 [ "$*" = "cloudformation describe-stacks --stack-name livechat-units --query Stacks[0].Outputs[?OutputKey=='ApiUrl'].OutputValue --output text" ] || { echo "unexpected: $*" >&2; exit 1; }
 echo "$API_URL"
 "#;
 
-/// The contents of the fenced blocks of this language.
-fn blocks(language: &str) -> Vec<&'static str> {
-    let fence = format!("```{language}\n");
-    PAGE.split(&fence).skip(1).map(|rest| rest.split("```").next().expect("a block ends")).collect()
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_leads_to_a_first_update() {
+async fn the_commands_lead_to_a_first_update() {
     assert!(
         unitctl::template::TEMPLATE.contains("\n  ApiUrl:\n"),
         "the stack has the output that the page reads"
@@ -57,7 +50,6 @@ async fn the_page_leads_to_a_first_update() {
     let api_url = format!("http://{}", api.local_addr().expect("it is bound"));
     let function = Function::new(&engine::sdk_config(endpoint()), tables.clone());
     tokio::spawn(async move { local_gateway::serve(api, function, pending()).await.expect("it serves") });
-    let outputs = [("TokensTableName", &*tables.tokens), ("LivechatTableName", &*tables.livechat)];
 
     let folder = TempDir::new().expect("a folder");
     let bin = folder.path().join("bin");
@@ -66,24 +58,8 @@ async fn the_page_leads_to_a_first_update() {
         fs::write(bin.join(name), script).expect("it is written");
         fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).expect("it may be run");
     }
-    let unitctl = Path::new(env!("CARGO_BIN_EXE_unitctl")).parent().expect("it is in a folder");
-    let path = std::env::var("PATH").expect("there is a PATH");
-
-    let mut shell = Command::new("sh");
-    shell
-        .args(["-euxc", &blocks("sh").concat()])
-        .current_dir(folder.path())
-        .env("PATH", format!("{}:{}:{path}", bin.display(), unitctl.display()))
-        .env("SAMPLE", Path::new(env!("CARGO_MANIFEST_DIR")).join("sample"))
-        .env("API_URL", api_url)
-        .env("AWS_ENDPOINT_URL_CLOUDFORMATION", cloudformation(&outputs).await)
-        .env("AWS_ENDPOINT_URL_DYNAMODB", endpoint())
-        .env("AWS_ACCESS_KEY_ID", "test")
-        .env("AWS_SECRET_ACCESS_KEY", "test")
-        .env("AWS_REGION", "eu-west-1")
-        .env_remove("AWS_PROFILE")
-        .env_remove("TOKENS_TABLE")
-        .env_remove("LIVECHAT_TABLE");
+    let mut shell = shell(PAGE, &world, folder.path(), &bin).await;
+    shell.env("SAMPLE", Path::new(env!("CARGO_MANIFEST_DIR")).join("sample")).env("API_URL", api_url);
     let run = run(shell);
 
     assert_eq!(run.code, 0, "{}\n{}", run.stdout, run.stderr);
@@ -104,8 +80,8 @@ async fn the_page_leads_to_a_first_update() {
 }
 
 #[test]
-fn the_policy_allows_what_the_tool_does_and_no_more() {
-    let [policy] = blocks("json")[..] else { panic!("one policy") };
+fn the_policy_allows_exactly_what_the_tool_does() {
+    let [policy] = blocks(PAGE, "json")[..] else { panic!("one policy") };
     let policy: Value = serde_json::from_str(policy).expect("JSON");
     let statements = policy["Statement"].as_array().expect("a list");
     let actions = statements.iter().flat_map(|statement| match &statement["Action"] {
@@ -114,7 +90,7 @@ fn the_policy_allows_what_the_tool_does_and_no_more() {
     });
     let allowed: BTreeSet<&str> = actions.filter_map(Value::as_str).collect();
 
-    // `local` makes its own tables, on an engine that asks for no permission.
+    // `local` creates its tables on an engine that requires no permissions.
     let local = ["engine.rs", "local.rs", "local_gateway.rs", "template.rs"];
     let mut sources = String::new();
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
@@ -130,7 +106,7 @@ fn the_policy_allows_what_the_tool_does_and_no_more() {
         }
     }
     let needed: BTreeSet<&str> = [
-        (".describe_stacks()", "cloudformation:DescribeStacks"),
+        (".operation_name(\"DescribeStacks\")", "cloudformation:DescribeStacks"),
         (".batch_get_item()", "dynamodb:BatchGetItem"),
         (".batch_write_item()", "dynamodb:BatchWriteItem"),
         ("ConditionCheck::builder()", "dynamodb:ConditionCheckItem"),

@@ -1,10 +1,25 @@
-//! A CloudFormation that knows one stack.
+//! A stand-in for CloudFormation that has one stack.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use tokio::net::TcpListener;
 
-/// Starts it. The stack `livechat-units` has these outputs; there is no other.
+/// Whether a request is what CloudFormation accepts: the form of a DescribeStacks request, with a signature for
+/// CloudFormation.
+fn is_valid(headers: &HeaderMap, body: &str) -> bool {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let authorization = header("authorization");
+    header("content-type") == "application/x-www-form-urlencoded"
+        && body.starts_with("Action=DescribeStacks&Version=2010-05-15&StackName=")
+        && authorization.starts_with("AWS4-HMAC-SHA256 Credential=test/")
+        && authorization.contains("/eu-west-1/cloudformation/aws4_request, SignedHeaders=")
+}
+
+/// Starts the server and returns its URL. It has the stacks `livechat-units` and `busy`
+/// with these outputs, and no other stack. The first request for `busy` fails.
 pub async fn cloudformation(outputs: &[(&str, &str)]) -> String {
     let members: String = outputs
         .iter()
@@ -21,12 +36,13 @@ pub async fn cloudformation(outputs: &[(&str, &str)]) -> String {
     let missing = "<ErrorResponse xmlns=\"http://cloudformation.amazonaws.com/doc/2010-05-15/\"><Error>\
          <Type>Sender</Type><Code>ValidationError</Code><Message>Stack with id other does not exist</Message>\
          </Error></ErrorResponse>";
-    let answer = async move |body: String| {
-        if body.contains("StackName=livechat-units") {
-            (StatusCode::OK, found)
-        } else {
-            (StatusCode::BAD_REQUEST, missing.into())
-        }
+    let is_free = Arc::new(AtomicBool::new(false));
+    let answer = async move |headers: HeaderMap, body: String| match body.rsplit('=').next() {
+        _ if !is_valid(&headers, &body) => (StatusCode::FORBIDDEN, format!("{headers:?} {body}")),
+        Some("livechat-units") => (StatusCode::OK, found),
+        Some("busy") if is_free.swap(true, Ordering::Relaxed) => (StatusCode::OK, found),
+        Some("busy") => (StatusCode::SERVICE_UNAVAILABLE, "busy".into()),
+        _ => (StatusCode::BAD_REQUEST, missing.into()),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let url = format!("http://{}", listener.local_addr().expect("it is bound"));

@@ -145,7 +145,10 @@ async fn what_keeps_an_import_from_starting_is_told() {
     let result = crate::world::run(command);
     assert_eq!(
         (result.code, result.stderr.as_str()),
-        (1, "error: which tables? Give --stack, or --tokens-table, or set TOKENS_TABLE in the environment\n")
+        (
+            1,
+            "error: no table is given: use --stack or --tokens-table, or set TOKENS_TABLE in the environment\n"
+        )
     );
 
     let run = world.import(&sample(), &["--livechat-table", "no-such-table"]);

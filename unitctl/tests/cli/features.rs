@@ -1,0 +1,35 @@
+//! The two commands that the README begins with build the same crates: `cargo run -p unitctl` first, and then
+//! `cargo test --workspace`, which builds a crate again if it needs other features of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+/// The crates that a selection of packages builds, each with the sets of features that it is built with.
+fn crates(selection: &[&str]) -> BTreeMap<String, BTreeSet<String>> {
+    let mut tree = Command::new(env!("CARGO"));
+    tree.args(["tree", "--locked", "--offline", "--prefix", "none", "--no-dedupe", "--format", "{p}|{f}"]);
+    tree.args(selection).current_dir(env!("CARGO_MANIFEST_DIR"));
+    let output = tree.output().expect("cargo starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut crates: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for line in String::from_utf8(output.stdout).expect("UTF-8").lines().filter(|line| !line.is_empty()) {
+        let (name, features) = line.split_once('|').expect("a crate and its features");
+        crates.entry(name.to_owned()).or_default().insert(features.to_owned());
+    }
+    crates
+}
+
+#[test]
+fn the_second_command_builds_no_crate_again() {
+    let first = crates(&["--package", "unitctl", "--edges", "no-dev"]);
+    let second = crates(&["--workspace", "--edges", "normal,build,dev"]);
+    assert!(first.len() > 100, "these are all dependencies: {}", first.len());
+    for (name, features) in first {
+        let again = &second[&name];
+        assert!(
+            features.is_subset(again),
+            "{name} is built with the features {features:?}, and again with {again:?}: name all of them in \
+             unitctl/Cargo.toml"
+        );
+    }
+}
