@@ -1,4 +1,4 @@
-//! What several commands take from outside and put into items.
+//! Values that several commands read from the command line or store in items.
 
 use std::time::Duration;
 
@@ -8,75 +8,75 @@ use livechat_units::id::{DepartmentId, UnitId, UserId};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-const BAD_ID: &str = "an id has 1 to 512 bytes";
+const INVALID_ID: &str = "an id must have 1 to 512 bytes";
 
-/// Parses a user's `_id`.
+/// Parses the `_id` of a user.
 ///
 /// # Errors
-/// It can name nobody.
+/// The text is empty or too long.
 pub fn user_id(text: &str) -> Result<UserId, &'static str> {
-    UserId::parse(text).ok_or(BAD_ID)
+    UserId::parse(text).ok_or(INVALID_ID)
 }
 
-/// Parses a unit's `_id`.
+/// Parses the `_id` of a unit.
 ///
 /// # Errors
-/// It can name nothing.
+/// The text is empty or too long.
 pub fn unit_id(text: &str) -> Result<UnitId, &'static str> {
-    UnitId::parse(text).ok_or(BAD_ID)
+    UnitId::parse(text).ok_or(INVALID_ID)
 }
 
-/// Parses a department's `_id`.
+/// Parses the `_id` of a department.
 ///
 /// # Errors
-/// It can name nothing.
+/// The text is empty or too long.
 pub fn department_id(text: &str) -> Result<DepartmentId, &'static str> {
-    DepartmentId::parse(text).ok_or(BAD_ID)
+    DepartmentId::parse(text).ok_or(INVALID_ID)
 }
 
-/// Parses a name of anything.
+/// Parses the name of a user, a unit, a department, a role or a token.
 ///
 /// # Errors
-/// It is nothing but white space.
+/// The text is blank.
 pub fn name(text: &str) -> Result<String, &'static str> {
-    if text.trim().is_empty() { Err("a name is not blank") } else { Ok(text.to_owned()) }
+    if text.trim().is_empty() { Err("a name must not be blank") } else { Ok(text.to_owned()) }
 }
 
-/// How long something lives.
+/// How long a token is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lifetime {
-    /// So long.
+    /// For this long from now.
     For(Duration),
     /// Until it is revoked.
     Forever,
 }
 
-/// Parses `90d`, `12h` and the like, or `never`.
+/// Parses a duration such as `90d` or `12h`, or `never`.
 ///
 /// # Errors
-/// It is neither, or over a hundred years.
+/// The text is neither, or the duration is less than a second or more than a hundred years.
 pub fn lifetime(text: &str) -> Result<Lifetime, String> {
-    const LONGEST: Duration = Duration::from_secs(100 * 366 * 86_400);
+    const MAX: Duration = Duration::from_secs(100 * 366 * 86_400);
     if text == "never" {
         return Ok(Lifetime::Forever);
     }
     let duration = humantime::parse_duration(text);
     let duration = duration.map_err(|error| format!("{error}; try 90d, 12h or never"))?;
-    // A token's end is stored in whole seconds.
-    if duration < Duration::from_secs(1) || duration > LONGEST {
-        return Err(
-            "a token lives for at least a second and at most a hundred years, or forever: never".into()
-        );
+    // The item stores the end in whole seconds.
+    if duration < Duration::from_secs(1) || duration > MAX {
+        return Err("a token must live for at least a second and at most a hundred years; \
+                    `never` means that it does not expire"
+            .into());
     }
     Ok(Lifetime::For(duration))
 }
 
-/// Whether it can be a token's hash: base64, standard and padded, of the 32 bytes of SHA-256.
+/// Whether the text can be the hash of a token: the 32 bytes of a SHA-256, in standard base64 with padding.
 pub fn is_hash(text: &str) -> bool {
     BASE64.decode(text).is_ok_and(|bytes| bytes.len() == 32)
 }
 
-/// RFC 3339 in UTC with exactly three decimals, as Rocket.Chat's JSON has it.
+/// Formats a moment as Rocket.Chat's JSON has it: RFC 3339 in UTC with exactly three decimals.
 ///
 /// # Panics
 /// The year is not between 0 and 9999.

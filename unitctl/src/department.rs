@@ -1,4 +1,4 @@
-//! `unitctl department`: departments are made here; the endpoint moves them into units.
+//! `unitctl department`: creates departments. The endpoint moves them into units.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ use crate::database::Database;
 use crate::output::Output;
 use crate::random;
 
-/// Make departments.
+/// Create departments.
 #[derive(Args, Debug)]
 pub struct Department {
     #[command(subcommand)]
@@ -28,19 +28,19 @@ enum Command {
     Create(Create),
 }
 
-/// Make a department that is in no unit.
+/// Create a department that is in no unit.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-An update of a unit that lists it takes it in: POST /api/v1/livechat/units/{id}.
+The endpoint moves it into a unit, when an update of the unit lists it: POST /api/v1/livechat/units/{id}.
 
 Examples:
   unitctl department create --name Support --stack livechat-units
   unitctl department create --name Support --id CgM4vfNNtj8t4QEMd --output json")]
 struct Create {
-    /// The name
+    /// Name of the department
     #[arg(long, value_parser = name)]
     name: String,
-    /// The _id; a random one if none is given
+    /// _id of the department [default: a random one]
     #[arg(long, value_parser = department_id)]
     id: Option<DepartmentId>,
 }
@@ -58,20 +58,20 @@ impl Department {
     /// Runs the command.
     ///
     /// # Errors
-    /// The department is there already, or DynamoDB refuses.
-    pub async fn run(self, data: &Database, output: Output) -> Result<()> {
+    /// The department exists already, or DynamoDB refuses the request or can't be reached.
+    pub async fn run(self, database: &Database, output: Output) -> Result<()> {
         let Command::Create(Create { name, id }) = self.command;
-        let id = id.or_else(|| DepartmentId::parse(random::id())).expect("a random id is one");
+        let id = id.or_else(|| DepartmentId::parse(random::id())).expect("a random id is valid");
         let updated_at = rfc3339(OffsetDateTime::now_utc());
         let mut item = Key::Department(id.clone()).attributes();
         item.insert("name".into(), AttributeValue::S(name.clone()));
         item.insert("_updatedAt".into(), AttributeValue::S(updated_at.clone()));
-        let table = &data.tables.livechat;
-        let put = data.client.put_item().table_name(table).set_item(Some(item));
+        let table = &database.tables.livechat;
+        let put = database.client.put_item().table_name(table).set_item(Some(item));
         match put.condition_expression("attribute_not_exists(pk)").send().await {
             Ok(_) => output.print(&Created { id: id.to_string(), name, updated_at }),
             Err(error) if error.code() == Some("ConditionalCheckFailedException") => {
-                bail!("there is a department {id} already")
+                bail!("the department {id} exists already")
             }
             Err(error) => Err(Database::describe_error(table, error)),
         }

@@ -1,4 +1,4 @@
-//! A DynamoDB on this machine: the embedded engine behind HTTP, or any other that an endpoint names.
+//! The embedded DynamoDB engine: it serves DynamoDB's HTTP API on this machine.
 
 use std::future::Future;
 use std::path::Path;
@@ -15,22 +15,22 @@ use tokio::net::TcpListener;
 
 use crate::template::Table;
 
-/// Opens a database: in memory, or kept in `file`.
+/// Opens a database that is kept in `file`, or in memory without a file.
 ///
 /// # Errors
-/// The file can't be opened or is not a database.
+/// The file can't be opened, or it is not a database.
 pub fn open(file: Option<&Path>) -> Result<Database> {
     let opened = match file {
         None => Database::memory(),
         Some(file) => {
-            let path = file.to_str().context("the data file's path is not UTF-8")?;
+            let path = file.to_str().context("the path of the data file is not UTF-8")?;
             Database::new(path)
         }
     };
     opened.map_err(|error| anyhow::anyhow!("opening the database: {error}"))
 }
 
-/// Serves the database's HTTP API until `shutdown` is ready.
+/// Serves DynamoDB's HTTP API until `shutdown` is ready.
 ///
 /// # Errors
 /// The listener fails.
@@ -44,11 +44,12 @@ pub async fn serve(
         .map_err(|error| anyhow::anyhow!("serving DynamoDB: {error}"))
 }
 
-/// Serves a database in memory on a thread of its own, as long as the process lives, for tests and benchmarks, whose
-/// own runtimes may end sooner. Returns its endpoint.
+/// Serves a database in memory until the process ends, for tests and benchmarks. Returns the URL of its endpoint.
+///
+/// It runs on a thread of its own, because each test has its own runtime, which ends with the test.
 ///
 /// # Errors
-/// No thread, runtime or port is to be had.
+/// The thread, the runtime or the listener can't be created.
 pub fn serve_in_background() -> Result<String> {
     let (sender, receiver) = mpsc::channel();
     thread::Builder::new().name("dynamodb".into()).spawn(move || -> Result<()> {
@@ -62,7 +63,7 @@ pub fn serve_in_background() -> Result<String> {
     receiver.recv().context("the engine did not start")
 }
 
-/// The SDK's configuration for a local engine, which wants some region and credentials and checks neither.
+/// The SDK's configuration for a local engine, which requires a region and credentials but checks neither.
 pub fn sdk_config(endpoint: &str) -> SdkConfig {
     let credentials = Credentials::new("local", "local", None, None, "local");
     SdkConfig::builder()
@@ -73,10 +74,10 @@ pub fn sdk_config(endpoint: &str) -> SdkConfig {
         .build()
 }
 
-/// Creates both tables as the template declares them. Returns false if they were there already.
+/// Creates both tables as the template declares them. Returns `false` if the livechat table exists already.
 ///
 /// # Errors
-/// The template or DynamoDB refuses.
+/// The template does not declare the tables, or DynamoDB refuses to create them.
 pub async fn create_tables(client: &Client, tables: &Tables) -> Result<bool> {
     let existing = client.list_tables().send().await.context("listing tables")?;
     if existing.table_names().contains(&tables.livechat) {

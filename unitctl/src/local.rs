@@ -1,4 +1,4 @@
-//! `unitctl local`: the whole thing on one machine.
+//! `unitctl local`: the endpoint and a DynamoDB on one machine.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -15,20 +15,20 @@ use tokio::sync::watch;
 use crate::database::Database;
 use crate::{engine, local_gateway, sample};
 
-/// Longer than any request may take.
-const LONGEST_STOP: Duration = Duration::from_secs(16);
+/// The maximum time to stop: a second more than a request may take.
+const MAX_STOP: Duration = Duration::from_secs(16);
 
-/// Run the endpoint and an embedded DynamoDB on this machine, with the documentation's sample data.
+/// Run the endpoint and an embedded DynamoDB on this machine, with sample data.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-It prints two commands to try, and serves until Ctrl-C. The data is in memory, gone with it, unless --data names a
-file; a file that has the tables already is served as it is. The options for tables and output don't apply.
+Prints two commands to try, and runs until Ctrl-C. The data is in memory and ends with the process, unless --data names
+a file. A file that already has the tables keeps its data. The options for tables and output have no effect.
 
 Examples:
   unitctl local
   unitctl local --port 3001 --dynamodb-port 8001 --data units.db")]
 pub struct Local {
-    /// Address to listen on; 0.0.0.0 lets containers and everybody else on the network in
+    /// Address to listen on; 0.0.0.0 accepts connections from containers, and from the whole network
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     host: IpAddr,
     /// Port of the endpoint
@@ -46,7 +46,7 @@ impl Local {
     /// Serves until Ctrl-C.
     ///
     /// # Errors
-    /// A port is taken, or the data file is not a database.
+    /// A port is in use, or the data file is not a database.
     pub async fn run(self) -> Result<()> {
         livechat_units::telemetry::init();
         let api = listen(self.host, self.port, "--port").await?;
@@ -55,13 +55,13 @@ impl Local {
         let dynamodb_url = url(dynamodb.local_addr()?);
         if !self.host.is_loopback() {
             eprintln!(
-                "Warning: listening on {}. Whoever reaches this machine can read and write the data.",
+                "Warning: listening on {}. Everyone who can reach this machine can read and write the data.",
                 self.host
             );
         }
         let database = engine::open(self.data.as_deref())?;
 
-        let (stop_front, front_stopped) = watch::channel(());
+        let (stop_gateway, gateway_stopped) = watch::channel(());
         let (stop_engine, engine_stopped) = watch::channel(());
         let engine = tokio::spawn(engine::serve(dynamodb, database, stopped(engine_stopped)));
 
@@ -72,21 +72,21 @@ impl Local {
             sample::put(&Database { client: client.clone(), tables: tables.clone() }).await?;
         }
         let function = Function::new(&sdk, tables.clone());
-        let front = tokio::spawn(local_gateway::serve(api, function, stopped(front_stopped)));
+        let gateway = tokio::spawn(local_gateway::serve(api, function, stopped(gateway_stopped)));
 
         print_ready(&api_url, &dynamodb_url, &tables);
         interrupted().await?;
         println!("Stopping.");
-        // The front first, so that the requests under way still find their DynamoDB. Its clients'
-        // connections close with it; one that was left half a request behind is not waited for.
-        drop(stop_front);
+        // The gateway stops first, so that the requests that it has accepted can still use DynamoDB. DynamoDB stops
+        // when its clients have closed their connections. A client that never ends its request only delays the stop.
+        drop(stop_gateway);
         let stopping = async {
-            front.await??;
+            gateway.await??;
             drop(client);
             drop(stop_engine);
             engine.await?
         };
-        tokio::time::timeout(LONGEST_STOP, stopping).await.unwrap_or(Ok(()))
+        tokio::time::timeout(MAX_STOP, stopping).await.unwrap_or(Ok(()))
     }
 }
 
@@ -95,13 +95,13 @@ async fn listen(host: IpAddr, port: u16, option: &str) -> Result<TcpListener> {
     match TcpListener::bind(address).await {
         Ok(listener) => Ok(listener),
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
-            bail!("port {port} is taken by another program; choose another with {option}")
+            bail!("port {port} is taken by another program; choose another port with {option}")
         }
         Err(error) => Err(error).with_context(|| format!("listening on {address}")),
     }
 }
 
-/// Where this machine itself finds it: one can listen on no address in particular, but not call it.
+/// The URL for this machine itself. A server can listen on 0.0.0.0, but a client can't connect to it.
 fn url(address: SocketAddr) -> String {
     if address.ip().is_unspecified() {
         format!("http://127.0.0.1:{}", address.port())
@@ -110,11 +110,12 @@ fn url(address: SocketAddr) -> String {
     }
 }
 
-/// Ready when the sender is gone.
+/// Returns when the sender is dropped.
 async fn stopped(mut receiver: watch::Receiver<()>) {
     while receiver.changed().await.is_ok() {}
 }
 
+/// Returns at Ctrl-C or SIGTERM.
 async fn interrupted() -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
@@ -137,9 +138,9 @@ The endpoint is at {api_url}. Update the sample unit:
     -H 'Content-Type: application/json' \\
     -d '{body}'
 
-{api_url}/openapi.yaml describes it.
+{api_url}/openapi.yaml describes the endpoint.
 
-DynamoDB is at {dynamodb_url}, with the tables {tokens} and {livechat}. Look at the unit's item:
+DynamoDB is at {dynamodb_url}, with the tables {tokens} and {livechat}. Read the unit's item:
 
   curl -s {dynamodb_url} \\
     -H 'X-Amz-Target: DynamoDB_20120810.GetItem' \\
@@ -148,7 +149,7 @@ DynamoDB is at {dynamodb_url}, with the tables {tokens} and {livechat}. Look at 
     -H 'Authorization: AWS4-HMAC-SHA256 Credential=local/20211206/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0' \\
     -d '{{\"TableName\":\"{livechat}\",\"Key\":{{\"pk\":{{\"S\":\"UNIT#{unit}\"}},\"sk\":{{\"S\":\"UNIT\"}}}}}}'
 
-or any AWS SDK or tool with that endpoint and any credentials. Ctrl-C stops.",
+Every AWS SDK and tool can use it with this endpoint and any credentials. Ctrl-C stops both.",
         tokens = tables.tokens,
         livechat = tables.livechat,
     );

@@ -1,5 +1,5 @@
-//! An HTTP front that is to the function what an API Gateway HTTP API is: it makes a payload format 2.0
-//! event of each request ("Create AWS Lambda proxy integrations for HTTP APIs", API Gateway Developer Guide).
+//! An HTTP server that stands in for an API Gateway HTTP API: it sends each request to the function as an event of the
+//! payload format 2.0 ("Create AWS Lambda proxy integrations for HTTP APIs in API Gateway", API Gateway Developer Guide).
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -10,6 +10,7 @@ use anyhow::Result;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -24,19 +25,19 @@ use time::macros::format_description;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
-/// API Gateway's largest request body.
+/// The maximum size of a request body in API Gateway, in bytes.
 const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
 
-/// The function's timeout in the template.
+/// The timeout of the function in the template.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What describes the endpoint; the front's own, since the function has just the one route.
+/// The description of the endpoint. This server answers for it itself, because the function has only one route.
 const OPENAPI: &str = include_str!("../../docs/openapi.yaml");
 
-/// The path of the one route, up to its parameter.
+/// The path of the function's route, without the parameter at its end.
 const ROUTE: &str = "/api/v1/livechat/units/";
 
-/// Serves the function on `listener` until `shutdown` is ready and the requests under way are answered.
+/// Serves the function on `listener` until `shutdown` is ready and all requests that have begun are answered.
 ///
 /// # Errors
 /// The listener fails.
@@ -53,6 +54,7 @@ pub async fn serve(
     Ok(())
 }
 
+/// Sends a request to the function as an event, and returns the function's answer.
 async fn invoke(
     State(function): State<Arc<Function>>,
     ConnectInfo(client): ConnectInfo<SocketAddr>,
@@ -63,11 +65,29 @@ async fn invoke(
         return (StatusCode::PAYLOAD_TOO_LARGE, r#"{"message":"Request Entity Too Large"}"#).into_response();
     };
     let request_id = Uuid::new_v4().to_string();
+    let Ok(payload) = serde_json::value::to_raw_value(&event(&parts, &body, client, &request_id)) else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let mut context = Context::default();
+    context.request_id = request_id;
+    let deadline = (SystemTime::now() + TIMEOUT).duration_since(UNIX_EPOCH).unwrap_or_default();
+    context.deadline = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
+    let answer = function.handle(LambdaEvent::new(payload, context)).await;
+
+    let mut response = Response::builder().status(answer.status_code);
+    for (name, value) in answer.headers {
+        response = response.header(name, value);
+    }
+    response.body(Body::from(answer.body)).unwrap_or_else(|_| StatusCode::BAD_GATEWAY.into_response())
+}
+
+/// The event of a request. As in API Gateway's, a field without a value is absent.
+fn event(parts: &Parts, body: &[u8], client: SocketAddr, request_id: &str) -> Value {
     let path = parts.uri.path();
     let id = path.strip_prefix(ROUTE).filter(|id| !id.is_empty() && !id.contains('/'));
     let id = id.filter(|_| parts.method == "POST").map(|id| percent_decode_str(id).decode_utf8_lossy());
     let route = if id.is_some() { "POST /api/v1/livechat/units/{id}" } else { "$default" };
-    let (body, is_base64) = event_body(&parts.headers, &body);
+    let body = event_body(&parts.headers, body);
     let time = format_description!("[day]/[month repr:short]/[year]:[hour]:[minute]:[second] +0000");
     let now = OffsetDateTime::now_utc();
     let mut event = json!({
@@ -94,34 +114,19 @@ async fn invoke(
             "time": now.format(time).unwrap_or_default(),
             "timeEpoch": u64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or_default(),
         },
-        "isBase64Encoded": is_base64,
+        "isBase64Encoded": matches!(body, EventBody::Base64(_)),
     });
-    // What is empty is absent.
     if let Some(id) = id {
         event["pathParameters"] = json!({ "id": id });
     }
-    if let Some(body) = body {
+    if let EventBody::Text(body) | EventBody::Base64(body) = body {
         event["body"] = body.into();
     }
-
-    let Ok(payload) = serde_json::value::to_raw_value(&event) else {
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-    };
-    let mut context = Context::default();
-    context.request_id = request_id;
-    let deadline = (SystemTime::now() + TIMEOUT).duration_since(UNIX_EPOCH).unwrap_or_default();
-    context.deadline = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
-    let answer = function.handle(LambdaEvent::new(payload, context)).await;
-
-    let mut response = Response::builder().status(answer.status_code);
-    for (name, value) in answer.headers {
-        response = response.header(name, value);
-    }
-    response.body(Body::from(answer.body)).unwrap_or_else(|_| StatusCode::BAD_GATEWAY.into_response())
+    event
 }
 
-/// Names in lower case, the values of repeated ones joined by a comma. Cookies have a field of their own,
-/// which the function does not read.
+/// The headers of an event: names in lower case, repeated values joined by a comma. It has no cookies: API Gateway sends
+/// them in another field, which the function does not read.
 fn event_headers(headers: &HeaderMap) -> Map<String, Value> {
     let names = headers.keys().filter(|name| *name != header::COOKIE);
     let entries = names.map(|name| {
@@ -131,15 +136,22 @@ fn event_headers(headers: &HeaderMap) -> Map<String, Value> {
     entries.collect()
 }
 
-/// The body as text if its type is a textual one, else as base64.
-fn event_body(headers: &HeaderMap, body: &[u8]) -> (Option<String>, bool) {
+/// The body of an event.
+enum EventBody {
+    Empty,
+    Text(String),
+    Base64(String),
+}
+
+/// The body as text if the content type is a text type, otherwise in base64.
+fn event_body(headers: &HeaderMap, body: &[u8]) -> EventBody {
     let content_type = text(headers, header::CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase();
-    let textual = ["text/", "application/json", "application/javascript", "application/xml"];
-    let is_text = textual.iter().any(|start| content_type.starts_with(start));
+    let text_types = ["text/", "application/json", "application/javascript", "application/xml"];
+    let is_text = text_types.iter().any(|start| content_type.starts_with(start));
     match std::str::from_utf8(body) {
-        Ok("") => (None, false),
-        Ok(text) if is_text => (Some(text.to_owned()), false),
-        _ => (Some(BASE64.encode(body)), true),
+        Ok("") => EventBody::Empty,
+        Ok(text) if is_text => EventBody::Text(text.to_owned()),
+        _ => EventBody::Base64(BASE64.encode(body)),
     }
 }
 

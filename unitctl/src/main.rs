@@ -18,13 +18,13 @@ use unitctl::token::Token;
 use unitctl::unit::Unit;
 use unitctl::user::User;
 
-/// The command was carried out and found the data wrong: lines that can't be imported, items that are
-/// not sound. 1 is a failure; 2, clap's own, a command line that makes no sense.
-const FOUND_WRONG: u8 = 3;
+/// The exit code of a command that succeeded but found problems in the data: lines that can't be imported, or items that
+/// violate a rule. A failure is 1, and clap exits with 2 if the command line is invalid.
+const DATA_NOT_IN_ORDER: u8 = 3;
 
 const HELP: &str = "\
-Tables come from --stack, or --tokens-table and --livechat-table, or TOKENS_TABLE and LIVECHAT_TABLE in the
-environment. Region and credentials are the AWS CLI's.
+The tables are those of --stack, or --tokens-table and --livechat-table, or TOKENS_TABLE and LIVECHAT_TABLE in the
+environment. Region and credentials are found as the AWS CLI finds them.
 
 Examples:
   unitctl local
@@ -34,19 +34,19 @@ Examples:
       --tokens-table local-tokens --livechat-table local-livechat
 
 Exit codes:
-  0  done, and everything is in order
-  1  it failed; standard error says why
-  2  the command line makes no sense
-  3  done, but the data is not in order: `import` met lines that it could not use, `check` found items that
-     are not sound (and that --repair, if given, did not mend)";
+  0  success, and the data is in order
+  1  failure; standard error gives the reason
+  2  invalid command line
+  3  success, but the data is not in order: `import` found lines that it could not use, or `check` found violations
+     that it did not repair";
 
-/// The operators' tool of livechat-units: brings the data, issues tokens, proves the data sound.
+/// The operators' tool of livechat-units: imports a workspace, manages tokens and units, and checks the data.
 #[derive(Parser)]
 #[command(version, after_help = HELP)]
 struct Cli {
     #[command(flatten)]
     target: Target,
-    /// How results are printed
+    /// Format of the results
     #[arg(long, global = true, value_enum, default_value_t)]
     output: Output,
     #[command(subcommand)]
@@ -69,7 +69,7 @@ enum Command {
         after_help = "Example:\n  unitctl completions bash > ~/.local/share/bash-completion/completions/unitctl"
     )]
     Completions {
-        /// The shell
+        /// Name of the shell
         shell: Shell,
     },
 }
@@ -83,7 +83,7 @@ async fn main() -> ExitCode {
     }
     match run(cli).await {
         Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(FOUND_WRONG),
+        Ok(false) => ExitCode::from(DATA_NOT_IN_ORDER),
         Err(error) => {
             output::error(&error);
             ExitCode::FAILURE
@@ -91,7 +91,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Returns whether the data is in order, as far as the command looks at it.
+/// Runs the command. Returns whether the data that it read is in order.
 async fn run(cli: Cli) -> Result<bool> {
     let Cli { target, output, command } = cli;
     match command {

@@ -1,6 +1,6 @@
-//! What a command prints: text for people, JSON lines for scripts.
+//! How a command prints: text for people, or JSON lines for scripts.
 //!
-//! Results go to standard output; progress, warnings and errors to standard error.
+//! Results go to standard output. Notes, warnings and errors go to standard error.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -10,24 +10,24 @@ use clap::ValueEnum;
 use owo_colors::OwoColorize;
 use serde::Serialize;
 
-/// How results are printed.
+/// The format of the results.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Output {
-    /// Text for people; colours on a terminal
+    /// Text for people
     #[default]
     Text,
-    /// One JSON value a line
+    /// JSON for scripts, one value on a line
     Json,
 }
 
 impl Output {
-    /// Prints one result: as its text, or as its JSON on one line.
+    /// Prints one result: its text, or its JSON on one line.
     ///
     /// # Errors
-    /// Standard output can't be written to, for instance because the reader of a pipe is gone.
+    /// Writing to standard output fails, for instance because the reader of a pipe has ended.
     pub fn print(self, result: &(impl Display + Serialize)) -> Result<()> {
         match self {
-            // `anstream` leaves colours out where there is no terminal, and when NO_COLOR says so.
+            // `anstream` removes colours if standard output is not a terminal, or if NO_COLOR is set.
             Self::Text => writeln!(anstream::stdout(), "{result}")?,
             Self::Json => {
                 let mut stdout = io::stdout().lock();
@@ -39,17 +39,17 @@ impl Output {
     }
 }
 
-/// Tells on standard error what is no result, but good to know.
+/// Prints a message to standard error that is not part of the result.
 pub fn note(message: impl Display) {
     anstream::eprintln!("{message}");
 }
 
-/// Tells on standard error what is odd and does not stop the command.
+/// Prints a warning to standard error: something unexpected that does not stop the command.
 pub fn warn(message: impl Display) {
     anstream::eprintln!("{} {message}", "warning:".yellow());
 }
 
-/// Tells on standard error what stopped the command: the error and what it comes from.
+/// Prints the error that stopped the command to standard error, with its causes.
 pub fn error(error: &anyhow::Error) {
     anstream::eprintln!("{} {error:#}", "error:".red());
 }

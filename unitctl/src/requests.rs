@@ -1,4 +1,4 @@
-//! Requests that DynamoDB may leave undone, in part or for now: made again until they are done.
+//! Requests that DynamoDB may refuse for the moment or process only in part. They are repeated until they are complete.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -11,122 +11,134 @@ use livechat_units::item::Item;
 
 use crate::database::Database;
 
-/// Most actions of one transaction.
+/// The maximum number of actions in a transaction.
 pub const MAX_ACTIONS: usize = 100;
 
-/// Most keys of one BatchGetItem.
+/// The maximum number of keys in a BatchGetItem request.
 const MAX_KEYS: usize = 100;
 
-/// Longest pause before what was left undone is sent again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// The maximum pause before the unprocessed part of a request is sent again.
+const MAX_PAUSE: Duration = Duration::from_secs(5);
 
-/// How often in a row DynamoDB may do nothing at all of a request: with the pauses, over a minute.
-const MOST_FUTILE_TRIES: u32 = 20;
+/// The maximum number of tries in a row without any progress. With the pauses they take more than a minute.
+const MAX_TRIES_WITHOUT_PROGRESS: u32 = 20;
 
 impl Database {
     /// Reads the items of the livechat table that exist under these keys, strongly consistent.
     ///
     /// # Errors
-    /// DynamoDB refuses, or processes nothing for over a minute.
+    /// DynamoDB refuses the request, can't be reached, or makes no progress for more than a minute.
     pub async fn get_all(&self, keys: Vec<Item>) -> Result<Vec<Item>> {
         read(&self.client, HashMap::from([(self.tables.livechat.clone(), keys)])).await
     }
 }
 
-/// The items of these keys, strongly consistent.
+/// Reads the items that exist under these keys, by table, strongly consistent.
 ///
 /// # Errors
-/// DynamoDB refuses, or processes nothing for over a minute.
+/// DynamoDB refuses a request, can't be reached, or makes no progress for more than a minute.
 pub async fn read(client: &Client, keys: HashMap<String, Vec<Item>>) -> Result<Vec<Item>> {
-    let mut found = Vec::new();
+    let mut items = Vec::new();
     for (table, keys) in keys {
         for chunk in keys.chunks(MAX_KEYS) {
-            let request =
-                KeysAndAttributes::builder().consistent_read(true).set_keys(Some(chunk.to_vec())).build()?;
-            let mut unread = HashMap::from([(table.clone(), request)]);
-            let mut pause = Pause::default();
-            while !unread.is_empty() {
-                let output = client.batch_get_item().set_request_items(Some(unread.clone())).send().await;
-                let output = output.map_err(|error| Database::describe_error(&table, error))?;
-                // The SDK takes a reply that lost its body for one that has nothing: no item would seem to exist.
-                if output.responses.is_none() && output.unprocessed_keys.is_none() {
-                    pause.before_next(false).await?;
-                    continue;
-                }
-                let items: Vec<Item> = output.responses.unwrap_or_default().into_values().flatten().collect();
-                unread = output.unprocessed_keys.unwrap_or_default();
-                if !unread.is_empty() {
-                    pause.before_next(!items.is_empty()).await?;
-                }
-                found.extend(items);
-            }
+            items.extend(read_chunk(client, &table, chunk).await?);
         }
     }
-    Ok(found)
+    Ok(items)
 }
 
-/// Writes these, by table: at most 25 in all.
+/// Reads at most [`MAX_KEYS`] items of one table.
+async fn read_chunk(client: &Client, table: &str, keys: &[Item]) -> Result<Vec<Item>> {
+    let mut items = Vec::new();
+    let request = KeysAndAttributes::builder().consistent_read(true).set_keys(Some(keys.to_vec())).build()?;
+    let mut unread = HashMap::from([(table.to_owned(), request)]);
+    let mut pause = Pause::default();
+    while !unread.is_empty() {
+        let output = client.batch_get_item().set_request_items(Some(unread.clone())).send().await;
+        let output = output.map_err(|error| Database::describe_error(table, error))?;
+        // Every reply has one of these fields at least. A reply whose body was lost has neither, and the SDK accepts
+        // it: without this check, no item would seem to exist.
+        if output.responses.is_none() && output.unprocessed_keys.is_none() {
+            pause.before_next_try(false).await?;
+            continue;
+        }
+        let read: Vec<Item> = output.responses.unwrap_or_default().into_values().flatten().collect();
+        unread = output.unprocessed_keys.unwrap_or_default();
+        if !unread.is_empty() {
+            pause.before_next_try(!read.is_empty()).await?;
+        }
+        items.extend(read);
+    }
+    Ok(items)
+}
+
+/// Sends these write requests, by table: at most 25 in total.
 ///
 /// # Errors
-/// DynamoDB refuses, or processes nothing for over a minute.
-pub async fn send(data: &Database, mut requests: HashMap<String, Vec<WriteRequest>>) -> Result<()> {
+/// DynamoDB refuses a request, can't be reached, or makes no progress for more than a minute.
+pub async fn send(database: &Database, mut requests: HashMap<String, Vec<WriteRequest>>) -> Result<()> {
     let mut pause = Pause::default();
     let count =
         |requests: &HashMap<String, Vec<WriteRequest>>| requests.values().map(Vec::len).sum::<usize>();
     while !requests.is_empty() {
         let sent = count(&requests);
         let tables = requests.keys().cloned().collect::<Vec<_>>().join(" or ");
-        let output = data.client.batch_write_item().set_request_items(Some(requests)).send().await;
+        let output = database.client.batch_write_item().set_request_items(Some(requests)).send().await;
         let output = output.map_err(|error| Database::describe_error(&tables, error))?;
         requests = output.unprocessed_items.unwrap_or_default();
         if !requests.is_empty() {
-            pause.before_next(count(&requests) < sent).await?;
+            pause.before_next_try(count(&requests) < sent).await?;
         }
     }
     Ok(())
 }
 
-/// Full jitter, growing as long as nothing is processed.
-#[derive(Default)]
-struct Pause {
-    futile: u32,
-}
-
-impl Pause {
-    async fn before_next(&mut self, got_on: bool) -> Result<()> {
-        self.futile = if got_on { 0 } else { self.futile + 1 };
-        if self.futile > MOST_FUTILE_TRIES {
-            bail!("DynamoDB throttles all requests; try again later, or with more capacity");
-        }
-        let longest = Duration::from_millis(50).saturating_mul(1 << self.futile.min(10)).min(LONGEST_PAUSE);
-        tokio::time::sleep(longest.mul_f64(fastrand::f64())).await;
-        Ok(())
-    }
-}
-
-/// Commits a transaction. Returns whether it did; it did not if a condition failed.
+/// Sends a transaction. Returns whether it was committed: `false` means that a condition failed and nothing was written.
 ///
 /// # Errors
-/// DynamoDB refuses for another reason, or does nothing for over a minute.
-pub async fn transact(data: &Database, actions: Vec<TransactWriteItem>) -> Result<bool> {
+/// DynamoDB refuses the transaction for another reason, can't be reached, or makes no progress for more than a minute.
+pub async fn transact(database: &Database, actions: Vec<TransactWriteItem>) -> Result<bool> {
+    let table = &database.tables.livechat;
     let mut pause = Pause::default();
     loop {
-        let result =
-            data.client.transact_write_items().set_transact_items(Some(actions.clone())).send().await;
-        let Err(error) = result else { return Ok(true) };
+        let request = database.client.transact_write_items().set_transact_items(Some(actions.clone()));
+        let Err(error) = request.send().await else { return Ok(true) };
         let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) = error.as_service_error()
         else {
-            return Err(Database::describe_error(&data.tables.livechat, error));
+            return Err(Database::describe_error(table, error));
         };
         let codes: HashSet<&str> =
             canceled.cancellation_reasons().iter().filter_map(|reason| reason.code()).collect();
         if codes.contains("ConditionalCheckFailed") {
             return Ok(false);
         }
-        let passing = ["None", "ThrottlingError", "ProvisionedThroughputExceeded", "TransactionConflict"];
-        if !codes.iter().all(|code| passing.contains(code)) {
-            return Err(Database::describe_error(&data.tables.livechat, error));
+        let temporary = ["None", "ThrottlingError", "ProvisionedThroughputExceeded", "TransactionConflict"];
+        if !codes.iter().all(|code| temporary.contains(code)) {
+            return Err(Database::describe_error(table, error));
         }
-        pause.before_next(false).await?;
+        pause.before_next_try(false).await?;
+    }
+}
+
+/// The pauses between the tries of one request. They grow as long as DynamoDB makes no progress.
+#[derive(Default)]
+struct Pause {
+    tries_without_progress: u32,
+}
+
+impl Pause {
+    /// Waits for a random part of the current pause ("full jitter").
+    ///
+    /// # Errors
+    /// There were too many tries in a row without progress.
+    async fn before_next_try(&mut self, made_progress: bool) -> Result<()> {
+        self.tries_without_progress = if made_progress { 0 } else { self.tries_without_progress + 1 };
+        if self.tries_without_progress > MAX_TRIES_WITHOUT_PROGRESS {
+            bail!("DynamoDB throttles all requests; try again later, or with more capacity");
+        }
+        let exponent = self.tries_without_progress.min(10);
+        let longest = Duration::from_millis(50).saturating_mul(1 << exponent).min(MAX_PAUSE);
+        tokio::time::sleep(longest.mul_f64(fastrand::f64())).await;
+        Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! `unitctl grant` and `unitctl revoke`: which roles hold a permission.
+//! `unitctl grant` and `unitctl revoke`: gives a permission to a role, or takes it away.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::database::Database;
 use crate::output::Output;
 
-/// Let a role do something.
+/// Give a permission to a role.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -20,10 +20,10 @@ Examples:
   unitctl grant unit-editor")]
 pub struct Grant {
     #[command(flatten)]
-    held: Held,
+    role_permission: RolePermission,
 }
 
-/// Let a role not do something any more.
+/// Take a permission away from a role.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -31,15 +31,15 @@ Examples:
   unitctl revoke unit-editor")]
 pub struct Revoke {
     #[command(flatten)]
-    held: Held,
+    role_permission: RolePermission,
 }
 
 #[derive(Args, Debug)]
-struct Held {
-    /// The role's _id, such as livechat-manager
+struct RolePermission {
+    /// _id of the role, such as livechat-manager
     #[arg(value_parser = id)]
     role: String,
-    /// The permission's _id
+    /// _id of the permission
     #[arg(long, value_name = "ID", default_value = PERMISSION, value_parser = id)]
     permission: String,
 }
@@ -57,9 +57,9 @@ impl Grant {
     /// Runs the command.
     ///
     /// # Errors
-    /// DynamoDB refuses.
-    pub async fn run(self, data: &Database, output: Output) -> Result<()> {
-        self.held.change(true, data, output).await
+    /// DynamoDB refuses the request or can't be reached.
+    pub async fn run(self, database: &Database, output: Output) -> Result<()> {
+        self.role_permission.change(true, database, output).await
     }
 }
 
@@ -67,21 +67,21 @@ impl Revoke {
     /// Runs the command.
     ///
     /// # Errors
-    /// DynamoDB refuses.
-    pub async fn run(self, data: &Database, output: Output) -> Result<()> {
-        self.held.change(false, data, output).await
+    /// DynamoDB refuses the request or can't be reached.
+    pub async fn run(self, database: &Database, output: Output) -> Result<()> {
+        self.role_permission.change(false, database, output).await
     }
 }
 
-impl Held {
-    /// One atomic change of the set, so that two operators at once don't undo each other.
-    async fn change(self, is_held: bool, data: &Database, output: Output) -> Result<()> {
+impl RolePermission {
+    /// Changes the set of roles in one atomic request, so that two operators can't undo each other's changes.
+    async fn change(self, is_held: bool, database: &Database, output: Output) -> Result<()> {
         let Self { role, permission } = self;
-        let table = &data.tables.livechat;
+        let table = &database.tables.livechat;
         let key = Key::Permission(permission.clone()).attributes();
-        // DELETE of a set's last member removes the attribute, and an absent set is what nobody holds.
+        // DELETE of the last member removes the attribute. No role holds a permission without the attribute.
         let change = if is_held { "ADD #roles :role" } else { "DELETE #roles :role" };
-        let update = data
+        let update = database
             .client
             .update_item()
             .table_name(table)
@@ -103,7 +103,7 @@ impl fmt::Display for Changed {
         let now = if *changed { "now" } else { "already" };
         match (is_held, changed) {
             (true, _) => write!(f, "{role} {now} holds {permission}"),
-            (false, true) => write!(f, "{role} does not hold {permission} any more"),
+            (false, true) => write!(f, "{role} no longer holds {permission}"),
             (false, false) => write!(f, "{role} did not hold {permission}"),
         }
     }
@@ -111,7 +111,7 @@ impl fmt::Display for Changed {
 
 fn id(text: &str) -> Result<String, String> {
     if text.is_empty() || text.len() > MAX_ID_BYTES {
-        return Err(format!("an id has 1 to {MAX_ID_BYTES} bytes"));
+        return Err(format!("an id must have 1 to {MAX_ID_BYTES} bytes"));
     }
     Ok(text.to_owned())
 }

@@ -1,4 +1,4 @@
-//! The sample data of Rocket.Chat's documentation page.
+//! The sample data of Rocket.Chat's documentation of the endpoint ("Update Unit", Rocket.Chat Developer).
 
 use std::collections::HashMap;
 
@@ -10,32 +10,32 @@ use serde_json::Value;
 use crate::database::Database;
 use crate::import;
 
-/// The documentation's user, who may update units.
+/// The user in the documentation, who may update units.
 pub const USER: &str = "rbAXPnMktTFbNpwtJ";
-/// That user's token.
+/// The token of that user.
 pub const TOKEN: &str = "RScctEHSmLGZGywfIhWyRpyofhKOiMoUIpimhvheU3f";
-/// The documentation's unit.
+/// The unit in the documentation.
 pub const UNIT: &str = "o5zNtKy7BcTMgyXtm";
-/// The body of the documentation's request.
+/// The request body in the documentation.
 pub const BODY: &str = concat!(
     r#"{"unitData":{"name":"unitxx2","visibility":"private"},"#,
     r#""unitMonitors":[{"monitorId":"GT67Tv6x5p5y5xZWN","username":"testerio"}],"#,
     r#""unitDepartments":[{"departmentId":"CgM4vfNNtj8t4QEMd"}]}"#
 );
 
-/// Writes the sample: the documentation's items, those that the sample events need for every answer, and
-/// what a small workspace has otherwise. It is a mongoexport, which goes the way of every import.
+/// Imports the sample data: what the documentation's request needs, what each sample event needs for its answer, and the
+/// other items of a small workspace. The data is a mongoexport in `sample/`.
 ///
 /// # Errors
-/// DynamoDB refuses.
-pub async fn put(data: &Database) -> Result<()> {
-    import::sample(data).await
+/// DynamoDB refuses a request or can't be reached.
+pub async fn put(database: &Database) -> Result<()> {
+    import::sample(database).await
 }
 
-/// Writes items in the batches that BatchWriteItem takes.
+/// Writes items to a table, 25 in each BatchWriteItem request.
 ///
 /// # Errors
-/// DynamoDB refuses.
+/// An item is not a JSON object, or DynamoDB refuses a request, can't be reached, or leaves items unprocessed.
 pub async fn write(client: &Client, table: &str, items: &[Value]) -> Result<()> {
     for batch in items.chunks(25) {
         let puts = batch.iter().map(|item| {
@@ -46,12 +46,15 @@ pub async fn write(client: &Client, table: &str, items: &[Value]) -> Result<()> 
         let puts = puts.collect::<Result<Vec<_>>>()?;
         let output = client.batch_write_item().request_items(table, puts).send().await;
         let output = output.context("writing sample data")?;
-        ensure!(output.unprocessed_items.is_none_or(|left| left.is_empty()), "DynamoDB left items unwritten");
+        ensure!(
+            output.unprocessed_items.is_none_or(|left| left.is_empty()),
+            "DynamoDB left items unprocessed"
+        );
     }
     Ok(())
 }
 
-/// JSON as DynamoDB's types; `{"set": [...]}` is a string set.
+/// Converts JSON to DynamoDB's types. `{"set": [...]}` becomes a string set.
 pub fn attribute(value: &Value) -> AttributeValue {
     match value {
         Value::Null => AttributeValue::Null(true),

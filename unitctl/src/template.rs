@@ -1,4 +1,4 @@
-//! The tables as `template.yaml` declares them, so that what runs here can't drift from what is deployed.
+//! The tables as `template.yaml` declares them. Local tables and deployed tables can't differ, because both come from it.
 
 use anyhow::{Context, Result, anyhow};
 use aws_sdk_dynamodb::Client;
@@ -9,10 +9,10 @@ use aws_sdk_dynamodb::types::{
 use serde::Deserialize;
 use yaml_serde::Value;
 
-/// The template in the repository's root.
+/// The text of `template.yaml` in the root of the repository.
 pub const TEMPLATE: &str = include_str!("../../template.yaml");
 
-/// A table of the template.
+/// A table that the template declares.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Table {
@@ -58,15 +58,15 @@ struct TimeToLive {
 }
 
 impl Table {
-    /// The names of the key's attributes, the partition key's first.
+    /// The names of the key attributes: the partition key, then the sort key if there is one.
     pub fn key(&self) -> Vec<&str> {
         self.key_schema.iter().map(|part| part.attribute_name.as_str()).collect()
     }
 
-    /// The table that the function finds through this environment variable.
+    /// The table whose name the function reads from this environment variable.
     ///
     /// # Errors
-    /// The template has no such variable, or it refers to something that is not a table.
+    /// No function in the template has the variable, or its value is not a reference to a table.
     pub fn of_variable(name: &str) -> Result<Self> {
         let template: Value = yaml_serde::from_str(TEMPLATE)?;
         let resources = template.get("Resources").context("the template has no resources")?;
@@ -91,7 +91,7 @@ impl Table {
     /// Creates the table under this name.
     ///
     /// # Errors
-    /// DynamoDB refuses, for instance because the table exists.
+    /// DynamoDB refuses, for instance because the table exists already.
     pub async fn create(&self, client: &Client, name: &str) -> Result<()> {
         let mut request = client.create_table().table_name(name).billing_mode(BillingMode::PayPerRequest);
         for attribute in &self.attribute_definitions {

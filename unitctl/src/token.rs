@@ -1,4 +1,4 @@
-//! `unitctl token`: login tokens are made, listed and revoked.
+//! `unitctl token`: creates, lists and revokes login tokens.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Read};
@@ -18,13 +18,13 @@ use crate::database::Database;
 use crate::output::{Output, note};
 use crate::random;
 
-/// The index of the tokens table by user.
+/// The index of the tokens table whose partition key is the user.
 const INDEX: &str = "byUser";
 
-/// Longest input that may hold a token, in bytes.
+/// The maximum length of a token on standard input, in bytes.
 const MAX_INPUT_BYTES: u64 = 4096;
 
-/// Make, list and revoke login tokens.
+/// Create, list and revoke login tokens.
 #[derive(Args, Debug)]
 pub struct Token {
     #[command(subcommand)]
@@ -38,60 +38,61 @@ enum Command {
     Revoke(Revoke),
 }
 
-/// Make a token, print it once, and store its hash.
+/// Create a token, print it once, and store its hash.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Standard output has the token and nothing else. It is stored nowhere and can't be shown again.
+Prints only the token to standard output. Only its hash is stored, so the token can't be shown again.
 
 Examples:
   unitctl token create --user rbAXPnMktTFbNpwtJ --name 'nightly sync' --expires never --stack livechat-units
   TOKEN=$(unitctl token create --user rbAXPnMktTFbNpwtJ --expires 12h)")]
 struct Create {
-    /// Whose it is: the user's _id
+    /// _id of the user who can log in with it
     #[arg(long, value_name = "ID", value_parser = user_id)]
     user: UserId,
-    /// What it is for; shown by `token list`
+    /// What the token is for; `token list` shows it
     #[arg(long, value_parser = name)]
     name: Option<String>,
-    /// How long it lives: 90d, 12h, or `never` for a personal access token
+    /// Time until it expires, such as 90d or 12h; `never` makes a personal access token
     #[arg(long, value_name = "TIME", default_value = "90d", value_parser = lifetime)]
     expires: Lifetime,
 }
 
-/// List a user's tokens, by their hashes.
+/// List the tokens of a user, by their hashes.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-It reads the index byUser of the tokens table, which follows the table within a second or so.
+Reads the index byUser, which DynamoDB updates shortly after the table: a token that was created within the last
+second may be missing.
 
 Examples:
   unitctl token list --user rbAXPnMktTFbNpwtJ --stack livechat-units
   unitctl token list --user rbAXPnMktTFbNpwtJ --output json")]
 struct List {
-    /// The user's _id
+    /// _id of the user
     #[arg(long, value_name = "ID", value_parser = user_id)]
     user: UserId,
 }
 
-/// Revoke a token: the very next request with it is refused.
+/// Revoke a token: the next request with it is refused.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-A token itself is read from standard input, since other users of a machine can see command lines.
+The token itself is read from standard input, because other users of the machine can see the command line.
 
 Examples:
   unitctl token revoke --hash ui3/82zPrpjnqZbLqQeMM8D1K9n6EwuUOXOReep/WGc= --stack livechat-units
   unitctl token revoke --token - <token.txt")]
 struct Revoke {
     #[command(flatten)]
-    which: Which,
+    selector: TokenSelector,
 }
 
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
-struct Which {
-    /// The token's hash, as `token list` shows it
+struct TokenSelector {
+    /// Hash of the token, as `token list` shows it
     #[arg(long)]
     hash: Option<String>,
-    /// `-`: read the token from standard input
+    /// The word `-`, to read the token from standard input
     #[arg(long, value_name = "-", value_parser = ["-"])]
     token: Option<String>,
 }
@@ -102,6 +103,7 @@ struct Created {
     token: String,
     hashed_token: String,
     user_id: String,
+    /// Epoch seconds; absent if the token does not expire.
     expires_at: Option<i64>,
 }
 
@@ -115,7 +117,7 @@ struct Listed {
     kind: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     created_at: Option<String>,
-    /// RFC 3339; absent when it does not expire.
+    /// RFC 3339; absent if the token does not expire.
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,
     is_expired: bool,
@@ -137,45 +139,32 @@ impl Token {
     /// Runs the command.
     ///
     /// # Errors
-    /// There is no such user or token, or DynamoDB refuses.
-    pub async fn run(self, data: &Database, output: Output) -> Result<()> {
+    /// The user or token does not exist, or DynamoDB refuses the request or can't be reached.
+    pub async fn run(self, database: &Database, output: Output) -> Result<()> {
         match self.command {
-            Command::Create(create) => create.run(data, output).await,
-            Command::List(list) => list.run(data, output).await,
-            Command::Revoke(revoke) => revoke.run(data, output).await,
+            Command::Create(create) => create.run(database, output).await,
+            Command::List(list) => list.run(database, output).await,
+            Command::Revoke(revoke) => revoke.run(database, output).await,
         }
     }
 }
 
 impl Create {
-    async fn run(self, data: &Database, output: Output) -> Result<()> {
+    async fn run(self, database: &Database, output: Output) -> Result<()> {
         let Self { user, name, expires } = self;
-        if data.get(&Key::User(user.clone())).await?.is_none() {
-            bail!("there is no user {user}; make one with `unitctl user put`");
+        if database.get(&Key::User(user.clone())).await?.is_none() {
+            bail!("there is no user {user}; create it with `unitctl user put`");
         }
         let now = OffsetDateTime::now_utc();
+        let expires_at = match expires {
+            Lifetime::For(duration) => Some((now + duration).unix_timestamp()),
+            Lifetime::Forever => None,
+        };
         let token = random::token();
         let hashed_token = hashed_token(&token);
-        let mut item = Key::Token(hashed_token.clone()).attributes();
-        let mut insert = |name: &str, value| item.insert(name.to_owned(), value);
-        insert("userId", AttributeValue::S(user.to_string()));
-        insert("createdAt", AttributeValue::S(rfc3339(now)));
-        if let Some(name) = name {
-            insert("name", AttributeValue::S(name));
-        }
-        let expires_at = match expires {
-            Lifetime::For(duration) => {
-                let end = (now + duration).unix_timestamp();
-                insert("expiresAt", AttributeValue::N(end.to_string()));
-                Some(end)
-            }
-            Lifetime::Forever => {
-                insert("type", AttributeValue::S("personalAccessToken".into()));
-                None
-            }
-        };
-        let table = &data.tables.tokens;
-        let put = data.client.put_item().table_name(table).set_item(Some(item));
+        let item = token_item(&hashed_token, &user, name, now, expires_at);
+        let table = &database.tables.tokens;
+        let put = database.client.put_item().table_name(table).set_item(Some(item));
         let put = put.condition_expression("attribute_not_exists(hashedToken)");
         put.send().await.map_err(|error| Database::describe_error(table, error))?;
         let created = Created { token, hashed_token, user_id: user.to_string(), expires_at };
@@ -189,6 +178,28 @@ impl Create {
     }
 }
 
+/// The item of a token. A token that does not expire is a personal access token, as in Rocket.Chat.
+fn token_item(
+    hashed_token: &str,
+    user: &UserId,
+    name: Option<String>,
+    created_at: OffsetDateTime,
+    expires_at: Option<i64>,
+) -> Item {
+    let mut item = Key::Token(hashed_token.to_owned()).attributes();
+    let mut insert = |name: &str, value| item.insert(name.to_owned(), value);
+    insert("userId", AttributeValue::S(user.to_string()));
+    insert("createdAt", AttributeValue::S(rfc3339(created_at)));
+    if let Some(name) = name {
+        insert("name", AttributeValue::S(name));
+    }
+    match expires_at {
+        Some(end) => insert("expiresAt", AttributeValue::N(end.to_string())),
+        None => insert("type", AttributeValue::S("personalAccessToken".into())),
+    };
+    item
+}
+
 impl fmt::Display for Created {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.token)
@@ -196,9 +207,9 @@ impl fmt::Display for Created {
 }
 
 impl List {
-    async fn run(self, data: &Database, output: Output) -> Result<()> {
-        let table = &data.tables.tokens;
-        let query = data.client.query().table_name(table).index_name(INDEX);
+    async fn run(self, database: &Database, output: Output) -> Result<()> {
+        let table = &database.tables.tokens;
+        let query = database.client.query().table_name(table).index_name(INDEX);
         let query = query.key_condition_expression("userId = :user");
         let query = query.expression_attribute_values(":user", AttributeValue::S(self.user.to_string()));
         let items: Vec<Item> = query
@@ -220,7 +231,7 @@ impl List {
 impl Listed {
     fn new(item: &Item, now: OffsetDateTime) -> Self {
         let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).cloned();
-        // Seconds may have a fraction, as the design has numbers.
+        // The seconds of an imported token may have a fraction.
         let expires_at = item.get("expiresAt").and_then(|value| value.as_n().ok()?.parse::<f64>().ok());
         let moment = |seconds: f64| OffsetDateTime::from_unix_timestamp(seconds as i64).ok().map(rfc3339);
         Self {
@@ -244,7 +255,7 @@ impl fmt::Display for Tokens {
             let separator = if place == 0 { "" } else { "\n" };
             write!(f, "{separator}{hashed_token}")?;
             if let Some(created_at) = created_at {
-                write!(f, "  made {created_at}")?;
+                write!(f, "  created {created_at}")?;
             }
             match expires_at {
                 Some(end) if *is_expired => write!(f, "  expired {end}")?,
@@ -260,18 +271,17 @@ impl fmt::Display for Tokens {
 }
 
 impl Revoke {
-    async fn run(self, data: &Database, output: Output) -> Result<()> {
-        let hashed_token = match self.which.hash {
+    async fn run(self, database: &Database, output: Output) -> Result<()> {
+        let hashed_token = match self.selector.hash {
             Some(hash) => hash,
-            None => hashed_token(&token_of_input()?),
+            None => hashed_token(&read_token()?),
         };
-        let table = &data.tables.tokens;
-        let delete = data.client.delete_item().table_name(table);
+        let table = &database.tables.tokens;
+        let delete = database.client.delete_item().table_name(table);
         let delete = delete.set_key(Some(Key::Token(hashed_token.clone()).attributes()));
-        let output_of_delete = delete.return_values(ReturnValue::AllOld).send().await;
-        let old = match output_of_delete {
+        let old = match delete.return_values(ReturnValue::AllOld).send().await {
             Ok(output) => output.attributes,
-            // An empty hash is no key.
+            // DynamoDB refuses an empty hash, because it can't be a key.
             Err(error) if error.code() == Some("ValidationException") => None,
             Err(error) => return Err(Database::describe_error(table, error)),
         };
@@ -287,8 +297,8 @@ impl fmt::Display for Revoked {
     }
 }
 
-/// The first line of standard input.
-fn token_of_input() -> Result<String> {
+/// Reads the token from standard input.
+fn read_token() -> Result<String> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
         note("Type or paste the token and end with Enter and Ctrl-D. It is shown as you type.");
@@ -296,7 +306,7 @@ fn token_of_input() -> Result<String> {
     let mut text = String::new();
     stdin.take(MAX_INPUT_BYTES).read_to_string(&mut text).context("reading the token from standard input")?;
     match text.trim() {
-        "" => bail!("standard input holds no token"),
+        "" => bail!("there is no token on standard input"),
         token => Ok(token.to_owned()),
     }
 }

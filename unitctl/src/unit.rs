@@ -1,4 +1,4 @@
-//! `unitctl unit`: units are made here and shown; what is in them is changed by the endpoint.
+//! `unitctl unit`: creates and shows units. The endpoint changes what is in them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -18,7 +18,7 @@ use crate::database::Database;
 use crate::output::Output;
 use crate::random;
 
-/// Make and show units.
+/// Create and show units.
 #[derive(Args, Debug)]
 pub struct Unit {
     #[command(subcommand)]
@@ -31,22 +31,22 @@ enum Command {
     Show(Show),
 }
 
-/// Make a unit with nobody and nothing in it.
+/// Create a unit without monitors and departments.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Monitors and departments come in by the endpoint: POST /api/v1/livechat/units/{id}.
+The endpoint adds monitors and departments: POST /api/v1/livechat/units/{id}.
 
 Examples:
   unitctl unit create --name 'Sales Europe' --stack livechat-units
   unitctl unit create --name Billing --visibility private --id bL9iBillingUnit02")]
 struct Create {
-    /// The name
+    /// Name of the unit
     #[arg(long, value_parser = name)]
     name: String,
-    /// Who sees it
+    /// Visibility of the unit
     #[arg(long, value_enum, default_value_t)]
     visibility: Visibility,
-    /// The _id; a random one if none is given
+    /// _id of the unit [default: a random one]
     #[arg(long, value_parser = unit_id)]
     id: Option<UnitId>,
 }
@@ -66,10 +66,10 @@ Examples:
   unitctl unit show o5zNtKy7BcTMgyXtm --output json
   unitctl unit show o5zNtKy7BcTMgyXtm --body > update.json")]
 struct Show {
-    /// The unit's _id
+    /// _id of the unit
     #[arg(value_parser = unit_id)]
     id: UnitId,
-    /// Print the body of the update that leaves the unit as it is: to try one, or to start from
+    /// Print the body of an update that leaves the unit as it is, as a start for another update
     #[arg(long)]
     body: bool,
 }
@@ -90,7 +90,7 @@ struct Shown {
     version: u64,
     #[serde(rename = "_updatedAt")]
     updated_at: Option<String>,
-    /// The counters, the map of monitors and the monitors' items agree.
+    /// The counters, the map of monitors and the items of the monitors agree.
     is_sound: bool,
 }
 
@@ -98,19 +98,19 @@ impl Unit {
     /// Runs the command.
     ///
     /// # Errors
-    /// The unit is there already, or is not there, or DynamoDB refuses.
-    pub async fn run(self, data: &Database, output: Output) -> Result<()> {
+    /// The unit exists already (`create`) or does not exist (`show`), or DynamoDB refuses or can't be reached.
+    pub async fn run(self, database: &Database, output: Output) -> Result<()> {
         match self.command {
-            Command::Create(create) => output.print(&show(data, &create.run(data).await?).await?),
-            Command::Show(Show { id, body: false }) => output.print(&show(data, &id).await?),
-            Command::Show(Show { id, body: true }) => output.print(&show(data, &id).await?.body()),
+            Command::Create(create) => output.print(&show(database, &create.run(database).await?).await?),
+            Command::Show(Show { id, body: false }) => output.print(&show(database, &id).await?),
+            Command::Show(Show { id, body: true }) => output.print(&show(database, &id).await?.body()),
         }
     }
 }
 
 impl Create {
-    async fn run(self, data: &Database) -> Result<UnitId> {
-        let id = self.id.or_else(|| UnitId::parse(random::id())).expect("a random id is one");
+    async fn run(self, database: &Database) -> Result<UnitId> {
+        let id = self.id.or_else(|| UnitId::parse(random::id())).expect("a random id is valid");
         let visibility = match self.visibility {
             Visibility::Public => "public",
             Visibility::Private => "private",
@@ -128,21 +128,21 @@ impl Create {
             ("version".into(), zero()),
             ("_updatedAt".into(), string(&rfc3339(OffsetDateTime::now_utc()))),
         ]);
-        let table = &data.tables.livechat;
-        let put = data.client.put_item().table_name(table).set_item(Some(item));
+        let table = &database.tables.livechat;
+        let put = database.client.put_item().table_name(table).set_item(Some(item));
         match put.condition_expression("attribute_not_exists(pk)").send().await {
             Ok(_) => Ok(id),
             Err(error) if error.code() == Some("ConditionalCheckFailedException") => {
-                bail!("there is a unit {id} already")
+                bail!("the unit {id} exists already")
             }
             Err(error) => Err(Database::describe_error(table, error)),
         }
     }
 }
 
-async fn show(data: &Database, id: &UnitId) -> Result<Shown> {
+async fn show(database: &Database, id: &UnitId) -> Result<Shown> {
     let key = Key::Unit(id.clone());
-    let items = data.unit_partition(id).await?;
+    let items = database.unit_partition(id).await?;
     let is_unit = |item: &Item| text(item, "sk").as_deref() == Some("UNIT");
     let (units, others): (Vec<Item>, Vec<Item>) = items.into_iter().partition(is_unit);
     let Some(item) = units.into_iter().next() else { bail!("there is no unit {id}") };
@@ -151,12 +151,12 @@ async fn show(data: &Database, id: &UnitId) -> Result<Shown> {
         .map(|name| item.get(name).and_then(|value| value.as_n().ok()?.parse::<u64>().ok()));
     let [name, visibility, updated_at] = ["name", "visibility", "_updatedAt"].map(|name| text(&item, name));
     let unit = item::Unit::parse(&key, item)?;
-    // Other functions may keep items of theirs with a unit.
-    let is_row = |item: &&Item| text(item, "sk").is_some_and(|sk| sk.starts_with("MONITOR#"));
-    let rows =
-        others.iter().filter(is_row).map(|row| Some((text(row, "monitorId")?, text(row, "username")?)));
-    let rows: Option<BTreeMap<String, String>> = rows.collect();
-    let counts = [num_monitors, num_departments]
+    // Other functions may store other items in the unit's partition.
+    let is_monitor = |item: &&Item| text(item, "sk").is_some_and(|sk| sk.starts_with("MONITOR#"));
+    let monitors = others.iter().filter(is_monitor);
+    let monitors = monitors.map(|item| Some((text(item, "monitorId")?, text(item, "username")?)));
+    let monitors: Option<BTreeMap<String, String>> = monitors.collect();
+    let are_counts_true = [num_monitors, num_departments]
         == [unit.monitors.len(), unit.departments.len()].map(|n| Some(n as u64));
     Ok(Shown {
         id: id.to_string(),
@@ -164,7 +164,7 @@ async fn show(data: &Database, id: &UnitId) -> Result<Shown> {
         visibility,
         num_monitors,
         num_departments,
-        is_sound: counts && rows.as_ref() == Some(&unit.monitors),
+        is_sound: are_counts_true && monitors.as_ref() == Some(&unit.monitors),
         monitors: unit.monitors,
         department_ids: unit.departments,
         ancestors: unit.ancestors,
@@ -178,7 +178,8 @@ fn text(item: &Item, name: &str) -> Option<String> {
 }
 
 impl Shown {
-    /// The body that asks for what is. Of a unit without a name it asks for none, which the endpoint refuses.
+    /// The body of an update that leaves the unit as it is. For a unit without a name the name is null, and the endpoint
+    /// refuses the update.
     fn body(&self) -> Value {
         let monitors = self.monitors.iter();
         let monitors = monitors.map(|(id, username)| json!({ "monitorId": id, "username": username }));
@@ -212,7 +213,7 @@ impl fmt::Display for Shown {
             write!(f, "\ndepartment      {id}")?;
         }
         if !self.is_sound {
-            write!(f, "\nIt is not sound: see `unitctl check`.")?;
+            write!(f, "\nThe unit is not sound: see `unitctl check`.")?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! `unitctl user`: who may call, and who may be a unit's monitor.
+//! `unitctl user`: creates, changes and shows users. Their roles say who may call the endpoint and who may be a monitor.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,7 +14,7 @@ use crate::arguments::{name, user_id};
 use crate::database::Database;
 use crate::output::Output;
 
-/// Make, change and show users.
+/// Create, change and show users.
 #[derive(Args, Debug)]
 pub struct User {
     #[command(subcommand)]
@@ -27,27 +27,27 @@ enum Command {
     Show(Show),
 }
 
-/// Make a user, or give one another username, other roles, another state.
+/// Create a user, or replace the username, roles and state of one.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Username, roles and state become what the command says: a role that is not given is lost. Whatever else the item
-has stays. Where the user is a unit's monitor, the username follows with the next update of that unit.
+Username, roles and state are replaced: a role that the command does not name is removed. All other attributes of the
+user stay. A unit that has the user for a monitor shows the new username after its next update.
 
 Examples:
   unitctl user put rbAXPnMktTFbNpwtJ --username rocket.admin --role admin --role livechat-manager
   unitctl user put GT67Tv6x5p5y5xZWN --username testerio --role livechat-monitor --stack livechat-units
   unitctl user put GT67Tv6x5p5y5xZWN --username testerio --inactive")]
 struct Put {
-    /// The user's _id
+    /// _id of the user
     #[arg(value_parser = user_id)]
     id: UserId,
-    /// The username
+    /// Username
     #[arg(long, value_parser = name)]
     username: String,
-    /// A role's _id; once for each role
+    /// _id of a role; repeat the option for each role
     #[arg(long = "role", value_name = "ROLE", value_parser = name)]
     roles: Vec<String>,
-    /// Deactivated: may not call, is no monitor
+    /// Deactivate the user, who then may neither call the endpoint nor be a monitor
     #[arg(long)]
     inactive: bool,
 }
@@ -59,7 +59,7 @@ Examples:
   unitctl user show rbAXPnMktTFbNpwtJ --stack livechat-units
   unitctl user show rbAXPnMktTFbNpwtJ --output json")]
 struct Show {
-    /// The user's _id
+    /// _id of the user
     #[arg(value_parser = user_id)]
     id: UserId,
 }
@@ -72,9 +72,9 @@ struct Shown {
     username: Option<String>,
     roles: BTreeSet<String>,
     active: bool,
-    /// Active, and a role holds `manage-livechat-units`.
+    /// The user is active, and one of the roles holds `manage-livechat-units`.
     may_update_units: bool,
-    /// Active, and holds the role `livechat-monitor`.
+    /// The user is active and has the role `livechat-monitor`.
     may_be_monitor: bool,
 }
 
@@ -82,23 +82,23 @@ impl User {
     /// Runs the command.
     ///
     /// # Errors
-    /// There is no such user, or DynamoDB refuses.
-    pub async fn run(self, data: &Database, output: Output) -> Result<()> {
+    /// The user does not exist, or DynamoDB refuses the request or can't be reached.
+    pub async fn run(self, database: &Database, output: Output) -> Result<()> {
         let id = match self.command {
             Command::Put(put) => {
-                put.run(data).await?;
+                put.run(database).await?;
                 put.id
             }
             Command::Show(Show { id }) => id,
         };
-        output.print(&show(data, id).await?)
+        output.print(&show(database, id).await?)
     }
 }
 
 impl Put {
-    async fn run(&self, data: &Database) -> Result<()> {
-        let table = &data.tables.livechat;
-        let update = data
+    async fn run(&self, database: &Database) -> Result<()> {
+        let table = &database.tables.livechat;
+        let update = database
             .client
             .update_item()
             .table_name(table)
@@ -121,18 +121,18 @@ impl Put {
     }
 }
 
-async fn show(data: &Database, id: UserId) -> Result<Shown> {
+async fn show(database: &Database, id: UserId) -> Result<Shown> {
     let key = Key::User(id.clone());
-    let Some(item) = data.get(&key).await? else {
-        bail!("there is no user {id}; make one with `unitctl user put`")
+    let Some(item) = database.get(&key).await? else {
+        bail!("there is no user {id}; create it with `unitctl user put`")
     };
     let user = item::User::parse(&key, item)?;
     let key = Key::Permission(PERMISSION.into());
-    let permission = data.get(&key).await?.map(|item| item::Permission::parse(&key, item)).transpose()?;
-    let is_permitted = permission.is_some_and(|permission| !permission.roles.is_disjoint(&user.roles));
+    let permission = database.get(&key).await?.map(|item| item::Permission::parse(&key, item)).transpose()?;
+    let has_permission = permission.is_some_and(|permission| !permission.roles.is_disjoint(&user.roles));
     Ok(Shown {
         id: id.to_string(),
-        may_update_units: user.active && is_permitted,
+        may_update_units: user.active && has_permission,
         may_be_monitor: user.active && user.has_role(MONITOR_ROLE),
         username: user.username,
         roles: user.roles,
@@ -142,13 +142,13 @@ async fn show(data: &Database, id: UserId) -> Result<Shown> {
 
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let yes = |is: bool| if is { "yes" } else { "no" };
+        let yes_or_no = |is: bool| if is { "yes" } else { "no" };
         let roles: Vec<&str> = self.roles.iter().map(String::as_str).collect();
         writeln!(f, "_id               {}", self.id)?;
         writeln!(f, "username          {}", self.username.as_deref().unwrap_or("-"))?;
         writeln!(f, "roles             {}", if roles.is_empty() { "-".into() } else { roles.join(", ") })?;
-        writeln!(f, "active            {}", yes(self.active))?;
-        writeln!(f, "may update units  {}", yes(self.may_update_units))?;
-        write!(f, "may be a monitor  {}", yes(self.may_be_monitor))
+        writeln!(f, "active            {}", yes_or_no(self.active))?;
+        writeln!(f, "may update units  {}", yes_or_no(self.may_update_units))?;
+        write!(f, "may be a monitor  {}", yes_or_no(self.may_be_monitor))
     }
 }

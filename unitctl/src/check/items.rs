@@ -1,4 +1,4 @@
-//! What `check` reads of each item: attributes that may be absent, wrong, or what they should be.
+//! What `check` reads of the stored items. Each attribute may be absent or invalid.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,20 +8,20 @@ use livechat_units::item::Item;
 
 use crate::arguments::is_hash;
 
-/// An attribute of an item that nobody has vouched for.
+/// An attribute as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attribute<T> {
     /// The item does not have it.
     Absent,
-    /// It has another type than the design gives it, or an impossible value.
-    Wrong,
-    /// It is this.
-    Is(T),
+    /// Its type or its value is not one that the data model (docs/data-model.md) allows.
+    Invalid,
+    /// Its value.
+    Valid(T),
 }
 
-/// An item of the livechat table, by its key.
+/// An item of the livechat table. Its key says what it is.
 #[derive(Debug)]
-pub enum Seen {
+pub enum StoredItem {
     /// A unit.
     Unit(UnitId, Unit),
     /// A unit's monitor.
@@ -32,9 +32,9 @@ pub enum Seen {
     User(User),
     /// A permission.
     Permission(Permission),
-    /// A key of the design's form, with an id that names nothing.
-    Nothing,
-    /// Somebody else's: other functions may keep items in the table.
+    /// An item whose key has the form of one of the above, but whose id is empty or too long.
+    InvalidId,
+    /// Any other item: other functions may store items in the table, too.
     Other,
 }
 
@@ -51,7 +51,7 @@ pub struct Unit {
     pub num_monitors: Attribute<u64>,
     /// `numDepartments`.
     pub num_departments: Attribute<u64>,
-    /// `monitors`: username by user id.
+    /// `monitors`: usernames by user id.
     pub monitors: Attribute<BTreeMap<String, String>>,
     /// `departmentIds`.
     pub departments: Attribute<BTreeSet<String>>,
@@ -114,37 +114,37 @@ pub struct Token {
     pub hash: Attribute<String>,
     /// `userId`.
     pub user_id: Attribute<String>,
-    /// `expiresAt`.
+    /// `expiresAt`, in epoch seconds.
     pub expires_at: Attribute<f64>,
-    /// `createdAt`, `type` and `name`.
-    pub informative: [(&'static str, Attribute<String>); 3],
+    /// `createdAt`, `type` and `name`, which the function does not read.
+    pub for_information: [(&'static str, Attribute<String>); 3],
 }
 
 impl<T> Attribute<T> {
-    /// What it is, if that is known.
-    pub fn is(&self) -> Option<&T> {
+    /// The value, if it is valid.
+    pub fn valid(&self) -> Option<&T> {
         match self {
-            Self::Is(value) => Some(value),
-            Self::Absent | Self::Wrong => None,
+            Self::Valid(value) => Some(value),
+            Self::Absent | Self::Invalid => None,
         }
     }
 
     fn read(item: &Item, name: &str, convert: impl FnOnce(&AttributeValue) -> Option<T>) -> Self {
         match item.get(name) {
             None => Self::Absent,
-            Some(value) => convert(value).map_or(Self::Wrong, Self::Is),
+            Some(value) => convert(value).map_or(Self::Invalid, Self::Valid),
         }
     }
 }
 
-impl Seen {
+impl StoredItem {
     /// Reads an item of the livechat table.
     pub fn read(item: &Item) -> Self {
         let key = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).map_or("", String::as_str);
         let (Some((partition, id)), sort) = (key("pk").split_once('#'), key("sk")) else {
             return Self::Other;
         };
-        let seen = match (partition, sort.split_once('#').unwrap_or((sort, ""))) {
+        let stored = match (partition, sort.split_once('#').unwrap_or((sort, ""))) {
             ("UNIT", ("UNIT", "")) => UnitId::parse(id).map(|id| Self::Unit(id, Unit::read(item))),
             ("UNIT", ("MONITOR", monitor)) => UnitId::parse(id)
                 .zip(UserId::parse(monitor))
@@ -164,7 +164,7 @@ impl Seen {
             }
             _ => return Self::Other,
         };
-        seen.unwrap_or(Self::Nothing)
+        stored.unwrap_or(Self::InvalidId)
     }
 }
 
@@ -218,7 +218,7 @@ impl Token {
             hash: valid(item, "hashedToken", is_hash),
             user_id: valid(item, "userId", |id| UserId::parse(id).is_some()),
             expires_at: number(item, "expiresAt"),
-            informative: ["createdAt", "type", "name"].map(|name| (name, string(item, name))),
+            for_information: ["createdAt", "type", "name"].map(|name| (name, string(item, name))),
         }
     }
 }
@@ -245,7 +245,7 @@ fn list(item: &Item, name: &str) -> Attribute<Vec<String>> {
     })
 }
 
-/// RFC 3339, UTC, exactly three decimals.
+/// Whether the text is a moment in RFC 3339, in UTC and with exactly three decimals.
 fn is_time(text: &str) -> bool {
     let format = time::macros::format_description!(
         "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"

@@ -1,4 +1,5 @@
-//! Mends what was found, by transactions that rest on just what was judged: they lose to whoever changes it meanwhile.
+//! Repairs what was found, in transactions. Their conditions are the facts that the findings rest on, so a transaction
+//! fails if a client has changed the items since they were read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,150 +7,176 @@ use anyhow::Result;
 use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Delete, Put, TransactWriteItem, Update};
-use livechat_units::id::{DepartmentId, UnitId};
+use livechat_units::id::{DepartmentId, UnitId, UserId};
 use livechat_units::item::Key;
 
+use super::finding::{Finding, Group, Repair, Scope};
 use super::items::{Attribute, Unit};
-use super::judge::{Finding, Group, Mend, Scope};
 use crate::database::Database;
 use crate::requests::{MAX_ACTIONS, transact};
 
-/// Mends the first of these, as many as a transaction holds. Returns how many were, or `None` when the scope
-/// has changed since it was read.
+/// What one transaction achieved.
+pub enum Outcome {
+    /// It repaired this number of findings, the first ones.
+    Repaired(usize),
+    /// It changed nothing, because a client has changed the items since they were read.
+    ChangedMeanwhile,
+}
+
+/// Repairs the first of these findings, as many as one transaction can. `now` becomes the `_updatedAt` of what changes.
 ///
 /// # Errors
-/// DynamoDB refuses.
-pub async fn mend(
-    data: &Database,
+/// DynamoDB refuses the transaction or can't be reached.
+pub async fn repair(
+    database: &Database,
     scope: &Scope,
     group: &Group,
     findings: &[Finding],
     now: &str,
-) -> Result<Option<usize>> {
-    let mends: Vec<&Mend> = findings.iter().filter_map(|finding| finding.mend.as_ref()).collect();
-    let mut step = Step { table: &data.tables.livechat, scope, group, now, departments: BTreeMap::new() };
-    // Each mend touches one item beside the unit, at most; two that touch the same department share its action.
-    let mends = &mends[..mends.len().min(MAX_ACTIONS - 1)];
-    let actions = step.actions(mends)?;
-    Ok(transact(data, actions).await?.then_some(mends.len()))
+) -> Result<Outcome> {
+    let repairs: Vec<&Repair> = findings.iter().filter_map(|finding| finding.repair.as_ref()).collect();
+    // Each repair changes at most one item other than the unit. Repairs of the same department share an action.
+    let repairs = &repairs[..repairs.len().min(MAX_ACTIONS - 1)];
+    let mut builder =
+        ActionsBuilder { table: &database.tables.livechat, scope, group, now, departments: BTreeMap::new() };
+    let actions = builder.actions(repairs)?;
+    Ok(if transact(database, actions).await? {
+        Outcome::Repaired(repairs.len())
+    } else {
+        Outcome::ChangedMeanwhile
+    })
 }
 
-struct Step<'a> {
+/// Builds the actions of a transaction.
+struct ActionsBuilder<'a> {
     table: &'a str,
     scope: &'a Scope,
     group: &'a Group,
     now: &'a str,
-    /// What happens to each department, in one action.
-    departments: BTreeMap<DepartmentId, Change<'a>>,
+    /// The change of each department, which becomes one action.
+    departments: BTreeMap<DepartmentId, DepartmentChange<'a>>,
 }
 
-/// What happens to a department, if it is where it was judged to be.
+/// The change of a department, if any, on the condition that the department is in this place.
 #[derive(Default)]
-struct Change<'a> {
-    where_it_is: Place<'a>,
-    ancestors: Option<&'a [String]>,
-    leaves: bool,
-    is_touched: bool,
+struct DepartmentChange<'a> {
+    condition: Place<'a>,
+    set_ancestors: Option<&'a [String]>,
+    remove_from_unit: bool,
+    set_updated_at: bool,
 }
 
-/// Where a department has to be, for a mend to be right.
+/// Where a department must be for its repair to be right.
 #[derive(Default)]
 enum Place<'a> {
-    /// Its `parentId` has to be this.
+    /// In this unit.
     In(&'a str),
-    /// It has to be in no unit.
+    /// In no unit.
     #[default]
-    Nowhere,
-    /// It must not be in this unit, or not exist.
+    InNoUnit,
+    /// Not in this unit. The department may also not exist.
     NotIn(&'a str),
-    /// Anywhere: its `parentId` can't be read.
+    /// Anywhere, because its `parentId` can't be read.
     Unknown,
 }
 
-impl<'a> Step<'a> {
-    fn actions(&mut self, mends: &[&'a Mend]) -> Result<Vec<TransactWriteItem>, BuildError> {
+impl<'a> ActionsBuilder<'a> {
+    fn actions(&mut self, repairs: &[&'a Repair]) -> Result<Vec<TransactWriteItem>, BuildError> {
         let mut actions = Vec::new();
         match (self.scope, &self.group.unit) {
-            (Scope::Unit(id), Some(unit)) => actions.push(self.update_unit(id, unit, mends)?),
-            (Scope::Unit(id), None) => actions.push(self.check_no_unit(id)?),
+            (Scope::Unit(id), Some(unit)) => actions.push(self.update_unit(id, unit, repairs)?),
+            (Scope::Unit(id), None) => actions.push(self.check_unit_is_missing(id)?),
             (Scope::Department(_), _) => {}
         }
-        for mend in mends {
-            match (mend, self.scope) {
-                (Mend::PutMonitor(monitor, username), Scope::Unit(unit)) => {
-                    let mut item = Key::Monitor(unit.clone(), monitor.clone()).attributes();
-                    item.insert("unitId".into(), string(unit.as_str()));
-                    item.insert("monitorId".into(), string(monitor.as_str()));
-                    item.insert("username".into(), string(username));
-                    item.insert("_updatedAt".into(), string(self.now));
-                    let put = Put::builder().table_name(self.table).set_item(Some(item)).build()?;
-                    actions.push(TransactWriteItem::builder().put(put).build());
+        for repair in repairs {
+            match (repair, self.scope) {
+                (Repair::PutMonitor(monitor, username), Scope::Unit(unit)) => {
+                    actions.push(self.put_monitor(unit, monitor, username)?);
                 }
-                (Mend::DeleteMonitor(monitor), Scope::Unit(unit)) => {
+                (Repair::DeleteMonitor(monitor), Scope::Unit(unit)) => {
                     let key = Key::Monitor(unit.clone(), monitor.clone()).attributes();
                     let delete = Delete::builder().table_name(self.table).set_key(Some(key)).build()?;
                     actions.push(TransactWriteItem::builder().delete(delete).build());
                 }
-                _ => self.department(mend),
+                _ => self.add_department_change(repair),
             }
         }
         for (id, change) in &self.departments {
-            actions.push(self.change(id, change)?);
+            actions.push(self.change_department(id, change)?);
         }
         Ok(actions)
     }
 
-    /// Notes what a mend does to a department.
-    fn department(&mut self, mend: &'a Mend) {
+    fn put_monitor(
+        &self,
+        unit: &UnitId,
+        id: &UserId,
+        username: &str,
+    ) -> Result<TransactWriteItem, BuildError> {
+        let mut item = Key::Monitor(unit.clone(), id.clone()).attributes();
+        item.insert("unitId".into(), string(unit.as_str()));
+        item.insert("monitorId".into(), string(id.as_str()));
+        item.insert("username".into(), string(username));
+        item.insert("_updatedAt".into(), string(self.now));
+        let put = Put::builder().table_name(self.table).set_item(Some(item)).build()?;
+        Ok(TransactWriteItem::builder().put(put).build())
+    }
+
+    /// Adds a repair to the change of the department that it concerns.
+    fn add_department_change(&mut self, repair: &'a Repair) {
         let unit = match self.scope {
             Scope::Unit(id) => id.as_str(),
             Scope::Department(_) => "",
         };
-        match mend {
-            Mend::List(id) => self.change_of(id).where_it_is = Place::In(unit),
-            // An id that names nothing has no item to check.
-            Mend::Unlist(id) => {
+        match repair {
+            Repair::AddToList(id) => self.change_of(id).condition = Place::In(unit),
+            // A department with an invalid id has no item, so there is nothing to check.
+            Repair::RemoveFromList(id) => {
                 if let Some(id) = DepartmentId::parse(id.as_str()) {
-                    self.departments.entry(id).or_default().where_it_is = Place::NotIn(unit);
+                    self.departments.entry(id).or_default().condition = Place::NotIn(unit);
                 }
             }
-            Mend::Place(id, ancestors) => self.change_of(id).ancestors = Some(ancestors),
-            Mend::Leave(id) => self.change_of(id).leaves = true,
-            Mend::Touch(id) => self.change_of(id).is_touched = true,
-            Mend::Unit(_) | Mend::Monitors(_) | Mend::PutMonitor(..) | Mend::DeleteMonitor(_) => {}
+            Repair::SetAncestors(id, ancestors) => self.change_of(id).set_ancestors = Some(ancestors),
+            Repair::RemoveFromUnit(id) => self.change_of(id).remove_from_unit = true,
+            Repair::SetUpdatedAt(id) => self.change_of(id).set_updated_at = true,
+            Repair::SetInUnit(_)
+            | Repair::SetMonitors(_)
+            | Repair::PutMonitor(..)
+            | Repair::DeleteMonitor(_) => {}
         }
     }
 
-    /// The change of a department that stays where it was read.
-    fn change_of(&mut self, id: &DepartmentId) -> &mut Change<'a> {
+    /// The change of a department, on the condition that it is still where it was read.
+    fn change_of(&mut self, id: &DepartmentId) -> &mut DepartmentChange<'a> {
         let stored = self.group.departments.get(id).and_then(Option::as_ref);
-        let where_it_is = match stored.map(|department| &department.parent_id) {
-            Some(Attribute::Is(parent)) => Place::In(parent),
-            Some(Attribute::Wrong) => Place::Unknown,
-            Some(Attribute::Absent) | None => Place::Nowhere,
+        let condition = match stored.map(|department| &department.parent_id) {
+            Some(Attribute::Valid(parent)) => Place::In(parent),
+            Some(Attribute::Invalid) => Place::Unknown,
+            Some(Attribute::Absent) | None => Place::InNoUnit,
         };
-        self.departments.entry(id.clone()).or_insert(Change { where_it_is, ..Change::default() })
+        let change = || DepartmentChange { condition, ..DepartmentChange::default() };
+        self.departments.entry(id.clone()).or_insert_with(change)
     }
 
-    /// Every mend of what belongs to a unit is a change of the unit: its version grows, and guards its
-    /// monitors, which nobody changes without it.
+    /// Updates the unit. Every repair of a unit, its monitors or its list increments the version. The condition on the
+    /// version also protects the monitors' items, because nothing changes them without a new version of the unit.
     fn update_unit(
         &self,
         id: &UnitId,
         unit: &Unit,
-        mends: &[&Mend],
+        repairs: &[&Repair],
     ) -> Result<TransactWriteItem, BuildError> {
-        let mut departments = unit.departments.is().cloned().unwrap_or_default();
-        let mut monitors = unit.monitors.is();
-        for mend in mends {
-            match mend {
-                Mend::List(id) => _ = departments.insert(id.to_string()),
-                Mend::Unlist(id) => _ = departments.remove(id),
-                Mend::Monitors(from_items) => monitors = Some(from_items),
+        let mut departments = unit.departments.valid().cloned().unwrap_or_default();
+        let mut monitors = unit.monitors.valid();
+        for repair in repairs {
+            match repair {
+                Repair::AddToList(id) => _ = departments.insert(id.to_string()),
+                Repair::RemoveFromList(id) => _ = departments.remove(id),
+                Repair::SetMonitors(from_items) => monitors = Some(from_items),
                 _ => {}
             }
         }
-        let mut set = String::from(
+        let mut expression = String::from(
             "SET #type = :type, numMonitors = :numMonitors, numDepartments = :numDepartments, \
              version = :next, #updatedAt = :now",
         );
@@ -160,31 +187,29 @@ impl<'a> Step<'a> {
             .expression_attribute_values(":type", string("u"))
             .expression_attribute_values(":numMonitors", number(monitors.map_or(0, BTreeMap::len) as u64))
             .expression_attribute_values(":numDepartments", number(departments.len() as u64))
-            .expression_attribute_values(":next", number(unit.version.is().unwrap_or(&0) + 1))
+            .expression_attribute_values(":next", number(unit.version.valid().unwrap_or(&0) + 1))
             .expression_attribute_values(":now", string(self.now));
-        if let Some(monitors) = monitors.filter(|_| unit.monitors.is().is_none()) {
-            set.push_str(", monitors = :monitors");
+        if let Some(monitors) = monitors.filter(|_| unit.monitors.valid().is_none()) {
+            expression.push_str(", monitors = :monitors");
             let entries = monitors.iter().map(|(id, username)| (id.clone(), string(username)));
             update = update.expression_attribute_values(":monitors", AttributeValue::M(entries.collect()));
         }
         if departments.is_empty() {
-            set.push_str(" REMOVE departmentIds");
-        } else if unit.departments.is() != Some(&departments) {
-            set.push_str(", departmentIds = :departmentIds");
-            let members: BTreeSet<String> = departments;
-            let members = AttributeValue::Ss(members.into_iter().collect());
-            update = update.expression_attribute_values(":departmentIds", members);
+            expression.push_str(" REMOVE departmentIds");
+        } else if unit.departments.valid() != Some(&departments) {
+            expression.push_str(", departmentIds = :departmentIds");
+            update = update.expression_attribute_values(":departmentIds", string_set(departments));
         }
-        let update = match unit.version.is() {
+        let update = match unit.version.valid() {
             Some(version) => update
                 .condition_expression("version = :version")
                 .expression_attribute_values(":version", number(*version)),
             None => update.condition_expression("attribute_exists(pk) AND attribute_not_exists(version)"),
         };
-        Ok(TransactWriteItem::builder().update(update.update_expression(set).build()?).build())
+        Ok(TransactWriteItem::builder().update(update.update_expression(expression).build()?).build())
     }
 
-    fn check_no_unit(&self, id: &UnitId) -> Result<TransactWriteItem, BuildError> {
+    fn check_unit_is_missing(&self, id: &UnitId) -> Result<TransactWriteItem, BuildError> {
         let check = ConditionCheck::builder()
             .table_name(self.table)
             .set_key(Some(Key::Unit(id.clone()).attributes()))
@@ -192,15 +217,20 @@ impl<'a> Step<'a> {
         Ok(TransactWriteItem::builder().condition_check(check.build()?).build())
     }
 
-    fn change(&self, id: &DepartmentId, change: &Change) -> Result<TransactWriteItem, BuildError> {
-        let (condition, parent) = match change.where_it_is {
+    /// Updates a department, or only checks its place if nothing of it changes.
+    fn change_department(
+        &self,
+        id: &DepartmentId,
+        change: &DepartmentChange,
+    ) -> Result<TransactWriteItem, BuildError> {
+        let (condition, parent) = match change.condition {
             Place::In(parent) => ("parentId = :parent", Some(parent)),
-            Place::Nowhere => ("attribute_exists(pk) AND attribute_not_exists(parentId)", None),
+            Place::InNoUnit => ("attribute_exists(pk) AND attribute_not_exists(parentId)", None),
             Place::NotIn(parent) => ("attribute_not_exists(parentId) OR parentId <> :parent", Some(parent)),
             Place::Unknown => ("attribute_exists(pk)", None),
         };
         let parent = parent.map(|parent| (":parent".to_owned(), string(parent)));
-        if change.ancestors.is_none() && !change.leaves && !change.is_touched {
+        if change.set_ancestors.is_none() && !change.remove_from_unit && !change.set_updated_at {
             let check = ConditionCheck::builder()
                 .table_name(self.table)
                 .set_key(Some(Key::Department(id.clone()).attributes()))
@@ -217,12 +247,12 @@ impl<'a> Step<'a> {
             update = update.expression_attribute_values(name, value);
         }
         let mut expression = String::from("SET #updatedAt = :now");
-        if let Some(ancestors) = change.ancestors {
+        if let Some(ancestors) = change.set_ancestors {
             expression.push_str(", ancestors = :ancestors");
             let ancestors = ancestors.iter().map(|id| string(id)).collect();
             update = update.expression_attribute_values(":ancestors", AttributeValue::L(ancestors));
         }
-        if change.leaves {
+        if change.remove_from_unit {
             expression.push_str(" REMOVE parentId, ancestors");
         }
         Ok(TransactWriteItem::builder().update(update.update_expression(expression).build()?).build())
@@ -239,4 +269,8 @@ fn string(text: &str) -> AttributeValue {
 
 fn number(number: u64) -> AttributeValue {
     AttributeValue::N(number.to_string())
+}
+
+fn string_set(members: BTreeSet<String>) -> AttributeValue {
+    AttributeValue::Ss(members.into_iter().collect())
 }

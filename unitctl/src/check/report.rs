@@ -1,64 +1,64 @@
-//! What a check tells.
+//! What a check prints.
 
 use std::fmt;
 
 use serde::Serialize;
 
-use super::judge::Finding;
+use super::finding::Finding;
 use super::scan::Counts;
 
-/// Something to tell.
+/// A line of the output, or some lines of text.
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "camelCase")]
 pub enum Event {
-    /// Something that is not as the design asks for.
+    /// A violation of a rule.
     Violation(Violation),
-    /// The end.
+    /// The counts at the end.
     Summary(Summary),
 }
 
-/// Something that is not as the design asks for.
+/// A violation of a rule, and what happened to it.
 #[derive(Serialize)]
 pub struct Violation {
     #[serde(flatten)]
     finding: Finding,
-    /// What repair does; absent when it can do nothing.
+    /// What the repair does; absent if there is no repair.
     #[serde(skip_serializing_if = "Option::is_none")]
     repair: Option<String>,
     outcome: Outcome,
 }
 
-/// What became of a violation.
+/// What happened to a violation.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Outcome {
-    /// It was looked for and found.
+    /// It was found, and nothing was changed.
     Found,
-    /// It is no more.
+    /// It was repaired.
     Repaired,
-    /// Others changed the items again and again, and repair gave way.
+    /// It was not repaired, because other clients changed the items at every try.
     Contended,
 }
 
-/// What a check found.
+/// The counts of a check.
 #[derive(Serialize)]
 pub struct Summary {
-    /// Items that were read.
+    /// The items that were read.
     pub items: Counts,
-    /// Violations that were found.
+    /// The violations that were found.
     pub violations: u64,
-    /// Of these, how many are no more.
+    /// The number of these violations that were repaired.
     pub repaired: u64,
 }
 
 impl Violation {
-    /// A finding and what became of it.
+    /// A finding and what happened to it.
     pub fn new(finding: Finding, outcome: Outcome) -> Self {
-        let repair = finding.mend.as_ref().map(ToString::to_string);
+        let repair = finding.repair.as_ref().map(ToString::to_string);
         Self { finding, repair, outcome }
     }
 
-    /// Whether it is no more.
+    /// Whether it was repaired.
     pub fn is_repaired(&self) -> bool {
         self.outcome == Outcome::Repaired
     }
@@ -70,11 +70,14 @@ impl fmt::Display for Event {
             Self::Violation(Violation { finding, repair, outcome }) => {
                 writeln!(f, "{}: {}", finding.items.join(", "), finding.violation)?;
                 match (repair, outcome) {
-                    (None, _) => write!(f, "  no repair: the data does not say what would be right"),
+                    (None, _) => write!(f, "  no repair: the data does not show what is right"),
                     (Some(repair), Outcome::Found) => write!(f, "  repair would {repair}"),
                     (Some(repair), Outcome::Repaired) => write!(f, "  repaired: {repair}"),
                     (Some(repair), Outcome::Contended) => {
-                        write!(f, "  not repaired, since others keep changing it; check again: {repair}")
+                        write!(
+                            f,
+                            "  not repaired, because other clients keep changing it; run the check again: {repair}"
+                        )
                     }
                 }
             }

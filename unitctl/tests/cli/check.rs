@@ -1,4 +1,4 @@
-//! `unitctl check`: every kind of violation is found, told, and mended where the data says how.
+//! `unitctl check`: every kind of violation is found, reported, and repaired if the data shows what is right.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -60,7 +60,7 @@ impl World {
         }
     }
 
-    /// The invariants of the design, as this test understands them.
+    /// Checks the invariants of docs/data-model.md, independently of the tool.
     async fn assert_sound(&self) {
         let items = self.items().await;
         let of_kind = |prefix: &'static str, sort: &'static str| {
@@ -104,7 +104,7 @@ impl World {
         }
         let rows = of_kind("UNIT#", "MONITOR#").count();
         let counted = units.values().map(|unit| unit["numMonitors"].as_u64().expect("N")).sum::<u64>();
-        assert_eq!(rows as u64, counted, "no monitor's item is of no unit");
+        assert_eq!(rows as u64, counted, "every monitor's item belongs to a unit");
     }
 }
 
@@ -130,11 +130,11 @@ async fn empty_tables_and_the_sample_are_sound() {
         "{\"event\":\"summary\",\"items\":{\"units\":4,\"monitors\":3,\"departments\":108,\"users\":10,\
          \"permissions\":5,\"tokens\":10,\"other\":2},\"violations\":0,\"repaired\":0}\n"
     );
-    assert_eq!(world.items().await, before, "who looks writes nothing");
+    assert_eq!(world.items().await, before, "a check writes nothing");
     world.assert_sound().await;
 }
 
-/// A unit for each kind of violation, and each with a monitor and a department that are right.
+/// A unit for each kind of violation. Each has a monitor and a department without a violation.
 fn violations() -> Vec<Value> {
     let mut items = Vec::new();
     let mut sound = |id: &str| {
@@ -179,69 +179,69 @@ fn violations() -> Vec<Value> {
 }
 
 const FOUND: &str = "\
-UNIT#a1 UNIT: its numMonitors is 3, and the count is 1
-  {set} make numMonitors the count
-UNIT#a1 UNIT, DEPARTMENT#timeless DEPARTMENT: department timeless is in the unit, which does not list it
-  {set} list department timeless
-DEPARTMENT#timeless DEPARTMENT: its _updatedAt is no time with three decimals
+UNIT#a1 UNIT: its numMonitors is 3, but the count is 1
+  {set} set numMonitors to the count
+UNIT#a1 UNIT, DEPARTMENT#timeless DEPARTMENT: department timeless is in the unit, but the unit does not list it
+  {set} add department timeless to the list
+DEPARTMENT#timeless DEPARTMENT: its _updatedAt is not a time with three decimals
   {set} set _updatedAt to now
-UNIT#a2 UNIT: its numMonitors is absent, and the count is 1
-  {set} make numMonitors the count
-UNIT#a3 UNIT: its numDepartments is 0, and the count is 1
-  {set} make numDepartments the count
-UNIT#a4 UNIT: its numDepartments is no count, and the count is 1
-  {set} make numDepartments the count
-UNIT#b1 UNIT, UNIT#b1 MONITOR#m2: monitor m2 has no item
+UNIT#a2 UNIT: its numMonitors is absent, but the count is 1
+  {set} set numMonitors to the count
+UNIT#a3 UNIT: its numDepartments is 0, but the count is 1
+  {set} set numDepartments to the count
+UNIT#a4 UNIT: its numDepartments is not a count, but the count is 1
+  {set} set numDepartments to the count
+UNIT#b1 UNIT, UNIT#b1 MONITOR#m2: the item of monitor m2 is missing
   {set} write the item of m2, x
-UNIT#b2 UNIT, UNIT#b2 MONITOR#stray: there is an item of stray, who is no monitor of the unit
+UNIT#b2 UNIT, UNIT#b2 MONITOR#stray: there is an item for stray, who is not a monitor of the unit
   {set} delete the item of stray
-UNIT#b3 UNIT, UNIT#b3 MONITOR#m-b3: the item of monitor m-b3 differs from the unit: unitId, username
+UNIT#b3 UNIT, UNIT#b3 MONITOR#m-b3: the item of monitor m-b3 does not match the unit: unitId, username
   {set} write the item of m-b3, renamed
 UNIT#b4 UNIT: its monitors are absent
-  {set} make monitors of the monitors' items: 1
+  {set} set monitors to the monitors that have items: 1
 UNIT#b5 UNIT: its monitors can't be read
-  {set} make monitors of the monitors' items: 1
+  {set} set monitors to the monitors that have items: 1
 UNIT#c1 UNIT, DEPARTMENT#gone DEPARTMENT: it lists department gone, which does not exist
-  {set} list department gone no longer
+  {set} remove department gone from the list
 UNIT#c2 UNIT, DEPARTMENT#d-a1 DEPARTMENT: it lists department d-a1, which is in unit a1
-  {set} list department d-a1 no longer
+  {set} remove department d-a1 from the list
 UNIT#c2 UNIT, DEPARTMENT#free DEPARTMENT: it lists department free, which is in no unit
-  {set} list department free no longer
-UNIT#c3 UNIT: its numDepartments is 1, and the count is 0
-  {set} make numDepartments the count
-UNIT#c3 UNIT, DEPARTMENT#d-c3 DEPARTMENT: department d-c3 is in the unit, which does not list it
-  {set} list department d-c3
+  {set} remove department free from the list
+UNIT#c3 UNIT: its numDepartments is 1, but the count is 0
+  {set} set numDepartments to the count
+UNIT#c3 UNIT, DEPARTMENT#d-c3 DEPARTMENT: department d-c3 is in the unit, but the unit does not list it
+  {set} add department d-c3 to the list
 UNIT#c4 UNIT: its departmentIds can't be read
   {set} set departmentIds to the departments in the unit
-UNIT#c4 UNIT: its numDepartments is 1, and the count is 0
-  {set} make numDepartments the count
-UNIT#c4 UNIT, DEPARTMENT#d-c4 DEPARTMENT: department d-c4 is in the unit, which does not list it
-  {set} list department d-c4
+UNIT#c4 UNIT: its numDepartments is 1, but the count is 0
+  {set} set numDepartments to the count
+UNIT#c4 UNIT, DEPARTMENT#d-c4 DEPARTMENT: department d-c4 is in the unit, but the unit does not list it
+  {set} add department d-c4 to the list
 UNIT#d1 UNIT, DEPARTMENT#d-d1 DEPARTMENT: the ancestors of department d-d1 are not its unit and the unit's ancestors
   {set} set ancestors to d1, top
 UNIT#e1 UNIT: its type is not u
   {set} set type to u
-UNIT#e2 UNIT: its _updatedAt is no time with three decimals
+UNIT#e2 UNIT: its _updatedAt is not a time with three decimals
   {set} set _updatedAt to now
 UNIT#e3 UNIT: its type is not u
   {set} set type to u
-UNIT#f1 MONITOR#orphan: it is of a monitor of unit f1, which does not exist
+UNIT#f1 MONITOR#orphan: it is a monitor of unit f1, which does not exist
   {set} delete the item of orphan
 DEPARTMENT#lost DEPARTMENT: it is in unit f1, which does not exist
   {set} remove parentId and ancestors
-DEPARTMENT#loose DEPARTMENT: it has ancestors and is in no unit
+DEPARTMENT#loose DEPARTMENT: it has ancestors, but is in no unit
   {set} remove parentId and ancestors
-DEPARTMENT#odd DEPARTMENT: its parentId is empty or over 512 bytes
+DEPARTMENT#odd DEPARTMENT: its parentId is empty or longer than 512 bytes
   {set} remove parentId and ancestors
 ";
 
-/// What comes before the counts.
+/// The part of the output before the counts.
 fn findings(stdout: &str) -> &str {
     stdout.find("units ").map_or(stdout, |end| &stdout[..end])
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_violation_is_told_and_mended() {
+async fn every_violation_is_reported_and_repaired() {
     let world = world().await;
     world.put_all(violations()).await;
     let before = world.items().await;
@@ -250,7 +250,7 @@ async fn every_violation_is_told_and_mended() {
     assert_eq!(findings(&run.stdout), FOUND.replace("{set}", "repair would"));
     assert!(run.stdout.ends_with("\nnot sound: 27 violations, 0 repaired\n"), "{}", run.stdout);
     assert_eq!((run.code, run.stderr.as_str()), (3, ""));
-    assert_eq!(world.items().await, before, "who looks writes nothing");
+    assert_eq!(world.items().await, before, "a check writes nothing");
 
     let run = world.run(&["check", "--output", "json"]);
     let events: Vec<Value> =
@@ -262,14 +262,14 @@ async fn every_violation_is_told_and_mended() {
             28,
             &json!({
                 "event": "violation", "rule": "monitors", "items": ["UNIT#a1 UNIT"],
-                "violation": "its numMonitors is 3, and the count is 1", "repair": "make numMonitors the count",
+                "violation": "its numMonitors is 3, but the count is 1", "repair": "set numMonitors to the count",
                 "outcome": "found",
             })
         )
     );
 
     let run = world.run(&["check", "--repair"]);
-    // What goes with the unit is mended, and told, first.
+    // A repair starts with the unit's own attributes, so the order differs.
     let sorted = |text: &str| text.lines().map(str::to_owned).collect::<BTreeSet<_>>();
     assert_eq!(sorted(findings(&run.stdout)), sorted(&FOUND.replace("{set}", "repaired:")));
     assert!(run.stdout.ends_with("\nsound now: 27 violations, all repaired\n"), "{}", run.stdout);
@@ -294,12 +294,15 @@ async fn every_violation_is_told_and_mended() {
         items["DEPARTMENT#lost DEPARTMENT"],
         with(department("lost", None), json!({ "_updatedAt": now }))
     );
-    assert_eq!(items["DEPARTMENT#free DEPARTMENT"], before["DEPARTMENT#free DEPARTMENT"], "it was right");
+    assert_eq!(
+        items["DEPARTMENT#free DEPARTMENT"], before["DEPARTMENT#free DEPARTMENT"],
+        "it has no violation"
+    );
     assert_eq!(items["UNIT#b3 MONITOR#m-b3"]["unitId"], "b3");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_repair_can_not_know_is_left_alone_and_told() {
+async fn a_violation_without_a_repair_is_reported_and_nothing_is_changed() {
     let world = world().await;
     world
         .put_all([
@@ -316,22 +319,22 @@ async fn what_repair_can_not_know_is_left_alone_and_told() {
         .await;
     let before = world.items().await;
     let expected = "\
-no hash: not what the design asks for: hashedToken, expiresAt
-PERMISSION#p PERMISSION: not what the design asks for: roles
-USER# USER: its key holds an id that is empty or over 512 bytes
-USER#a USER: not what the design asks for: username, roles
-UNIT#u1 UNIT: its name is not what the design asks for; an update through the endpoint sets it
-UNIT#u1 UNIT: its visibility is not what the design asks for; an update through the endpoint sets it
-UNIT#u2 UNIT: its version can't be read, so nothing else of the unit is judged
-UNIT#u3 UNIT: its ancestors can't be read, so nothing else of the unit is judged
-DEPARTMENT#d1 DEPARTMENT: its name is not what the design asks for
+no hash: invalid attributes: hashedToken, expiresAt
+PERMISSION#p PERMISSION: invalid attributes: roles
+USER# USER: its key has an id that is empty or longer than 512 bytes
+USER#a USER: invalid attributes: username, roles
+UNIT#u1 UNIT: its name is missing or invalid; an update through the endpoint sets it
+UNIT#u1 UNIT: its visibility is missing or invalid; an update through the endpoint sets it
+UNIT#u2 UNIT: its version can't be read, so the rest of the unit was not checked
+UNIT#u3 UNIT: its ancestors can't be read, so the rest of the unit was not checked
+DEPARTMENT#d1 DEPARTMENT: its name is missing or invalid
 DEPARTMENT#d2 DEPARTMENT: its parentId can't be read
 ";
     for options in [&["check"][..], &["check", "--repair"]] {
         let run = world.run(options);
         let mut lines: Vec<&str> = findings(&run.stdout).lines().collect();
-        lines.retain(|line| *line != "  no repair: the data does not say what would be right");
-        // Single items come in the order of the scan.
+        lines.retain(|line| *line != "  no repair: the data does not show what is right");
+        // Users and permissions come in the order of the scan.
         lines[1..4].sort_unstable();
         assert_eq!(lines, expected.lines().collect::<Vec<_>>());
         assert!(run.stdout.ends_with("not sound: 10 violations, 0 repaired\n"), "{}", run.stdout);
@@ -341,7 +344,7 @@ DEPARTMENT#d2 DEPARTMENT: its parentId can't be read
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_than_a_transaction_holds_is_mended_in_steps() {
+async fn more_than_one_transaction_can_hold_is_repaired_in_several() {
     let world = world().await;
     let ids: Vec<String> = (0..250).map(|n| format!("d{n:03}")).collect();
     world.put(unit("u", &[], &[])).await;
@@ -357,7 +360,7 @@ async fn more_than_a_transaction_holds_is_mended_in_steps() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_is_stored_is_sound_after_repair() {
+async fn random_items_are_sound_after_repair() {
     let world = world().await;
     let seed = fastrand::u64(..);
     println!("seed {seed}");
@@ -417,10 +420,10 @@ async fn whatever_is_stored_is_sound_after_repair() {
     assert_eq!(world.run(&["check"]).code, 0);
 }
 
-/// Clients update four units through the function, each unit its own, while somebody else breaks the counters and
-/// leaves stray items, and repair runs over and over.
+/// Four clients update a unit each through the function. Meanwhile counters are broken and stray items are written, and
+/// repair runs again and again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn repair_loses_nothing_that_the_function_answered() {
+async fn repair_keeps_every_update_that_the_function_confirmed() {
     let world = Arc::new(world().await);
     unitctl::sample::put(&world.database).await.expect("the sample is written");
     let token = unitctl::sample::TOKEN;
@@ -456,7 +459,7 @@ async fn repair_loses_nothing_that_the_function_answered() {
                 let monitors = if n % 3 == 0 { &[][..] } else { &["GT67Tv6x5p5y5xZWN"] };
                 let listed: Vec<&str> = departments.iter().map(String::as_str).collect();
                 if n % 5 == 0 {
-                    // Not through the function, and so without the version: what repair is for.
+                    // These writes do not go through the function, so they do not increment the version.
                     world.put(monitor(id, "stray")).await;
                     world.set_number(&format!("UNIT#{id}"), "UNIT", "numMonitors", "9").await;
                 }
@@ -466,7 +469,7 @@ async fn repair_loses_nothing_that_the_function_answered() {
                     continue;
                 }
                 answered += 1;
-                // Nobody else updates this unit: what was answered is what is there, whatever repair does.
+                // No other client updates this unit, so it must be as this client's update left it.
                 let unit = world.item(&format!("UNIT#{id}"), "UNIT").await;
                 let stored = unit.get("departmentIds").map_or(json!([]), |set| set["set"].clone());
                 assert_eq!(stored, json!(departments), "{id}, update {n}");
@@ -479,7 +482,7 @@ async fn repair_loses_nothing_that_the_function_answered() {
     });
     let mut answered = 0;
     for client in clients {
-        answered += client.await.expect("the client is content");
+        answered += client.await.expect("the client ends without a failure");
     }
     is_over.store(true, Ordering::Relaxed);
     let repaired = repair.await.expect("repair runs");
@@ -489,7 +492,7 @@ async fn repair_loses_nothing_that_the_function_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_keeps_a_check_from_its_work_is_told() {
+async fn a_check_of_missing_tables_is_an_error() {
     let world = world().await;
     for (option, table) in [("--tokens-table", "no-tokens"), ("--livechat-table", "no-livechat")] {
         let run = world.run(&["check", option, table]);

@@ -1,10 +1,10 @@
-//! `unitctl local`, as far as `.ci/smoke` does not try it.
+//! `unitctl local`: what `.ci/smoke` does not test.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
-/// Stopped with the test, whichever way that ends.
+/// A process that is stopped when the test ends, even if the test fails.
 struct Running(Child);
 
 impl Drop for Running {
@@ -14,7 +14,7 @@ impl Drop for Running {
     }
 }
 
-/// A reply's head and body.
+/// Sends a request. Returns the head and the body of the reply.
 fn send(address: &str, method: &str, path: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).expect("it listens");
     write!(stream, "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")
@@ -26,23 +26,23 @@ fn send(address: &str, method: &str, path: &str) -> (String, String) {
 }
 
 #[test]
-fn the_endpoint_is_described_where_it_is_served() {
+fn the_server_of_the_endpoint_serves_its_description() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_unitctl"));
     command.args(["local", "--port", "0", "--dynamodb-port", "0"]).stdout(Stdio::piped());
     let mut local = Running(command.spawn().expect("it starts"));
-    // Read to the end of what it prints, and left open: it goes on to log.
+    // The pipe stays open after the printed text, because the process goes on to log.
     let printed = BufReader::new(local.0.stdout.as_mut().expect("it is piped"));
     let printed = printed.lines().map(|line| line.expect("it prints UTF-8"));
     let mut url = None;
     for line in printed {
-        if let Some((start, _)) = line.split_once("/openapi.yaml describes it") {
+        if let Some((start, _)) = line.split_once("/openapi.yaml describes the endpoint") {
             url = Some(start.to_owned());
         }
-        if line.ends_with("Ctrl-C stops.") {
+        if line.ends_with("Ctrl-C stops both.") {
             break;
         }
     }
-    let url = url.expect("it prints where the description is");
+    let url = url.expect("it prints the URL of the description");
     let address = url.strip_prefix("http://").expect("a URL");
 
     let (head, body) = send(address, "GET", "/openapi.yaml");

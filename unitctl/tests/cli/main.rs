@@ -3,6 +3,7 @@
 mod check;
 mod documents;
 mod features;
+mod guide;
 mod help;
 mod import;
 mod local;

@@ -1,5 +1,4 @@
-//! A proxy before DynamoDB that leaves half of every batch unprocessed, and sometimes all of it, and that loses the
-//! body of some replies.
+//! A proxy in front of DynamoDB that leaves a part of every batch unprocessed, and that drops the body of some replies.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +18,7 @@ pub struct Proxy {
 }
 
 struct Proxied {
-    /// Host and port of the DynamoDB behind.
+    /// The host and port of DynamoDB.
     behind: String,
     requests: AtomicUsize,
     keys: AtomicUsize,
@@ -27,13 +26,13 @@ struct Proxied {
 }
 
 impl Proxy {
-    /// How many keys and items were left unprocessed.
+    /// The numbers of keys and of items that were left unprocessed.
     pub fn unprocessed(&self) -> (usize, usize) {
         (self.state.keys.load(Ordering::Relaxed), self.state.items.load(Ordering::Relaxed))
     }
 }
 
-/// Starts a proxy before the DynamoDB at `endpoint`.
+/// Starts a proxy in front of the DynamoDB at `endpoint`.
 pub async fn proxy(endpoint: &str) -> Proxy {
     let behind = endpoint.strip_prefix("http://").expect("plain HTTP").to_owned();
     let [requests, keys, items] = [AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0)];
@@ -58,7 +57,7 @@ async fn forward(State(state): State<Arc<Proxied>>, headers: HeaderMap, body: By
     if operation == "BatchGetItem" && number % 11 == 4 {
         return (StatusCode::OK, content_type, String::new());
     }
-    // All of every third, half of the others.
+    // Every third request is left unprocessed completely, the others by half.
     let all = number % 3 == 2;
     let left =
         if field.is_empty() { json!({}) } else { take_out(&mut request["RequestItems"], all, counter) };
@@ -72,7 +71,7 @@ async fn forward(State(state): State<Arc<Proxied>>, headers: HeaderMap, body: By
     (status, content_type, reply.to_string())
 }
 
-/// Takes half of each table's requests out, or all of them.
+/// Takes half of the requests of each table out, or all of them, and returns them.
 fn take_out(tables: &mut Value, all: bool, counter: &AtomicUsize) -> Value {
     let tables = tables.as_object_mut().expect("tables");
     let mut left = Map::new();

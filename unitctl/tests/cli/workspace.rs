@@ -1,4 +1,4 @@
-//! `unitctl token`, `user`, `grant`, `revoke`, `unit` and `department`: a workspace without MongoDB.
+//! `unitctl token`, `user`, `grant`, `revoke`, `unit` and `department`: a workspace that does not come from MongoDB.
 
 use std::collections::BTreeSet;
 
@@ -12,37 +12,36 @@ const UNIT: &str = "o5zNtKy7BcTMgyXtm";
 const DEPARTMENT: &str = "CgM4vfNNtj8t4QEMd";
 
 impl World {
-    /// Runs the binary with something on its standard input.
+    /// Runs the binary with this text on its standard input.
     fn run_with(&self, arguments: &[&str], input: &str) -> Run {
         let mut command = self.command(arguments);
         command.write_stdin(input);
         run(command)
     }
 
-    /// Runs the binary, which has to succeed, and returns the JSON line that it printed.
+    /// Runs the binary, which must succeed. Returns the JSON line that it printed.
     fn json(&self, arguments: &[&str]) -> Value {
         let line = self.ok(&[arguments, &["--output", "json"]].concat());
         assert_eq!(line.find('\n'), Some(line.len() - 1), "one line: {line}");
         serde_json::from_str(&line).expect("it is JSON")
     }
 
-    /// Runs the binary, which has to fail with this message and print no result.
+    /// Runs the binary, which must fail with this message and print no result.
     fn fails(&self, arguments: &[&str], message: &str) {
         let expected = Run { code: 1, stdout: String::new(), stderr: format!("error: {message}\n") };
         assert_eq!(self.run(arguments), expected, "{arguments:?}");
     }
 
-    /// Makes a token of the user's that does not expire.
+    /// Creates a token for the user that does not expire.
     fn token(&self, user: &str) -> String {
         let created = self.json(&["token", "create", "--user", user, "--expires", "never"]);
         created["token"].as_str().expect("a token").to_owned()
     }
 }
 
-/// The moment that this line of a text ends with, which is now.
+/// The moment at the end of the line with this start. It must be about now.
 fn moment<'a>(text: &'a str, line: &str) -> &'a str {
-    let value =
-        text.lines().find_map(|of_text| of_text.strip_prefix(line)).expect("the line is there").trim();
+    let value = text.lines().find_map(|whole| whole.strip_prefix(line)).expect("the line is there").trim();
     let format = time::format_description::well_known::Rfc3339;
     let moment = time::OffsetDateTime::parse(value, &format).expect("a moment");
     let age = time::OffsetDateTime::now_utc() - moment;
@@ -52,7 +51,7 @@ fn moment<'a>(text: &'a str, line: &str) -> &'a str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_workspace_is_set_up_used_and_closed() {
+async fn a_workspace_is_created_and_used_and_its_access_revoked() {
     let world = world().await;
     assert_eq!(
         world.ok(&["user", "put", ADMIN, "--username", "rocket.admin", "--role", "admin", "--role", "user"]),
@@ -130,7 +129,7 @@ department      CgM4vfNNtj8t4QEMd
     );
     assert!(world.ok(&["check"]).ends_with("\nsound\n"));
 
-    // The very next request is refused, whichever of the three is taken away.
+    // Without the token, the permission or the active user, the next request is refused.
     let items = world.items().await;
     let other = world.token(ADMIN);
     let revoked = world.run_with(&["token", "revoke", "--token", "-"], &format!("{token}\n"));
@@ -139,7 +138,7 @@ department      CgM4vfNNtj8t4QEMd
     assert_eq!(world.update(UNIT, ADMIN, token, &body).await.status_code, 401);
 
     assert_eq!(world.update(UNIT, ADMIN, &other, &body).await.status_code, 200);
-    assert_eq!(world.ok(&["revoke", "admin"]), "admin does not hold manage-livechat-units any more\n");
+    assert_eq!(world.ok(&["revoke", "admin"]), "admin no longer holds manage-livechat-units\n");
     assert_eq!(world.ok(&["revoke", "admin"]), "admin did not hold manage-livechat-units\n");
     assert_eq!(world.update(UNIT, ADMIN, &other, &body).await.status_code, 403);
 
@@ -188,7 +187,7 @@ async fn results_are_json_for_scripts() {
 
     let unit = world.json(&["unit", "create", "--name", "Billing", "--visibility", "private"]);
     let id = unit["_id"].as_str().expect("a random id");
-    assert_eq!(id.len(), 17, "as Rocket.Chat's: {id}");
+    assert_eq!(id.len(), 17, "as long as Rocket.Chat's: {id}");
     let expected = json!({
         "_id": id, "name": "Billing", "visibility": "private", "numMonitors": 0, "numDepartments": 0,
         "monitors": {}, "departmentIds": [], "ancestors": [], "version": 0, "_updatedAt": unit["_updatedAt"],
@@ -209,7 +208,7 @@ async fn results_are_json_for_scripts() {
     let created = world.json(&["token", "create", "--user", ADMIN, "--expires", "12h"]);
     let token = created["token"].as_str().expect("a token");
     let hash = livechat_units::hashed_token(token);
-    assert_eq!(token.len(), 43, "as Rocket.Chat's: {token}");
+    assert_eq!(token.len(), 43, "as long as Rocket.Chat's: {token}");
     let end = created["expiresAt"].as_i64().expect("epoch seconds");
     let now = time::OffsetDateTime::now_utc().unix_timestamp();
     assert!((now + 12 * 3600 - 300..=now + 12 * 3600).contains(&end), "{end}");
@@ -231,7 +230,7 @@ async fn results_are_json_for_scripts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_users_tokens_are_listed_and_nobody_elses() {
+async fn only_the_users_own_tokens_are_listed() {
     let world = world().await;
     assert_eq!(world.ok(&["token", "list", "--user", ADMIN]), "no tokens\n");
     for token in [
@@ -249,14 +248,14 @@ async fn a_users_tokens_are_listed_and_nobody_elses() {
         world.ok(&["token", "list", "--user", ADMIN]),
         "\
 d=  expires 2100-01-01T00:00:00.000Z
-b=  made 2021-11-02T08:15:00.000Z  does not expire  personalAccessToken  nightly sync
-a=  made 2021-12-02T08:15:00.000Z  expired 2021-12-20T11:33:20.000Z
+b=  created 2021-11-02T08:15:00.000Z  does not expire  personalAccessToken  nightly sync
+a=  created 2021-12-02T08:15:00.000Z  expired 2021-12-20T11:33:20.000Z
 "
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_others_keep_in_the_items_stays() {
+async fn attributes_and_items_of_other_functions_stay() {
     let world = world().await;
     world
         .put(
@@ -283,17 +282,17 @@ async fn what_others_keep_in_the_items_stays() {
     world.ok(&["revoke", "a", "--permission", "p"]);
     assert_eq!(world.item("PERMISSION#p", "PERMISSION").await.get("roles"), None);
 
-    // Another function's item in a unit's partition is nobody's monitor.
+    // An item of another function in the unit's partition is not a monitor.
     world.ok(&["unit", "create", "--name", "Sales", "--id", UNIT]);
     world.put(json!({ "pk": format!("UNIT#{UNIT}"), "sk": "BADGE", "of": "another function" })).await;
     assert_eq!(world.json(&["unit", "show", UNIT])["isSound"], true);
     world.set_number(&format!("UNIT#{UNIT}"), "UNIT", "numMonitors", "2").await;
     let shown = world.ok(&["unit", "show", UNIT]);
-    assert!(shown.ends_with("\nIt is not sound: see `unitctl check`.\n"), "{shown}");
+    assert!(shown.ends_with("\nThe unit is not sound: see `unitctl check`.\n"), "{shown}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn operators_at_once_do_not_undo_each_other() {
+async fn operators_at_the_same_time_do_not_undo_each_others_changes() {
     let world = world().await;
     let roles = ["a", "b", "c", "d", "e", "f"];
     std::thread::scope(|scope| {
@@ -309,11 +308,11 @@ async fn operators_at_once_do_not_undo_each_other() {
         let create = || world.run(&["unit", "create", "--name", "Sales", "--id", UNIT]).code;
         [scope.spawn(create), scope.spawn(create)].map(|thread| thread.join().expect("it ends"))
     });
-    assert_eq!(BTreeSet::from(codes), BTreeSet::from([0, 1]), "a unit is made once");
+    assert_eq!(BTreeSet::from(codes), BTreeSet::from([0, 1]), "the unit is created once");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn failures_are_told() {
+async fn failures_have_a_message_and_change_nothing() {
     let world = world().await;
     world.ok(&["unit", "create", "--name", "Sales", "--id", "u"]);
     world.ok(&["department", "create", "--name", "Support", "--id", "d"]);
@@ -322,15 +321,15 @@ async fn failures_are_told() {
     world.put(json!({ "pk": "PERMISSION#broken", "sk": "PERMISSION", "roles": "admin" })).await;
     let before = world.items().await;
     for (arguments, message) in [
-        (&["user", "show", "x"][..], "there is no user x; make one with `unitctl user put`"),
+        (&["user", "show", "x"][..], "there is no user x; create it with `unitctl user put`"),
         (&["user", "show", "broken"], "corrupt item USER#broken: attribute username"),
-        (&["token", "create", "--user", "x"], "there is no user x; make one with `unitctl user put`"),
+        (&["token", "create", "--user", "x"], "there is no user x; create it with `unitctl user put`"),
         (&["token", "revoke", "--hash", "x="], "there is no token with the hash x="),
         (&["token", "revoke", "--hash", ""], "there is no token with the hash "),
         (&["unit", "show", "x"], "there is no unit x"),
         (&["unit", "show", "broken"], "corrupt item UNIT#broken: attribute monitors"),
-        (&["unit", "create", "--name", "Sales", "--id", "u"], "there is a unit u already"),
-        (&["department", "create", "--name", "Support", "--id", "d"], "there is a department d already"),
+        (&["unit", "create", "--name", "Sales", "--id", "u"], "the unit u exists already"),
+        (&["department", "create", "--name", "Support", "--id", "d"], "the department d exists already"),
     ] {
         world.fails(arguments, message);
     }
@@ -338,12 +337,12 @@ async fn failures_are_told() {
     let start = format!("error: table {}: ValidationException: ", world.database.tables.livechat);
     assert!(broken.code == 1 && broken.stdout.is_empty() && broken.stderr.starts_with(&start), "{broken:?}");
 
-    let unknown = "a token that nobody has";
-    let told = format!("there is no token with the hash {}", livechat_units::hashed_token(unknown));
+    let unknown = "a token that no user has";
+    let message = format!("there is no token with the hash {}", livechat_units::hashed_token(unknown));
     for (input, message) in [
-        ("", "standard input holds no token"),
-        (" \n", "standard input holds no token"),
-        (unknown, told.as_str()),
+        ("", "there is no token on standard input"),
+        (" \n", "there is no token on standard input"),
+        (unknown, message.as_str()),
     ] {
         let run = world.run_with(&["token", "revoke", "--token", "-"], input);
         assert_eq!(run, Run { code: 1, stdout: String::new(), stderr: format!("error: {message}\n") });
@@ -366,23 +365,26 @@ async fn failures_are_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn command_lines_that_make_no_sense_are_refused() {
+async fn invalid_command_lines_exit_with_2() {
     let world = world().await;
     let long = "x".repeat(513);
     for (arguments, message) in [
-        (&["user", "show", ""][..], "an id has 1 to 512 bytes"),
-        (&["user", "show", &long], "an id has 1 to 512 bytes"),
-        (&["user", "put", "x", "--username", " "], "a name is not blank"),
+        (&["user", "show", ""][..], "an id must have 1 to 512 bytes"),
+        (&["user", "show", &long], "an id must have 1 to 512 bytes"),
+        (&["user", "put", "x", "--username", " "], "a name must not be blank"),
         (&["user", "put", "x"], "--username <USERNAME>"),
-        (&["unit", "create", "--name", ""], "a name is not blank"),
+        (&["unit", "create", "--name", ""], "a name must not be blank"),
         (&["unit", "create", "--name", "x", "--visibility", "secret"], "[possible values: public, private]"),
-        (&["department", "create", "--name", "x", "--id", ""], "an id has 1 to 512 bytes"),
-        (&["grant", ""], "an id has 1 to 512 bytes"),
+        (&["department", "create", "--name", "x", "--id", ""], "an id must have 1 to 512 bytes"),
+        (&["grant", ""], "an id must have 1 to 512 bytes"),
         (&["token", "create", "--user", "x", "--expires", "soon"], "try 90d, 12h or never"),
-        (&["token", "create", "--user", "x", "--expires", "0s"], "a token lives for at least a second"),
-        (&["token", "create", "--user", "x", "--expires", "999ms"], "a token lives for at least a second"),
+        (&["token", "create", "--user", "x", "--expires", "0s"], "a token must live for at least a second"),
+        (
+            &["token", "create", "--user", "x", "--expires", "999ms"],
+            "a token must live for at least a second",
+        ),
         (&["token", "create", "--user", "x", "--expires", "1000y"], "at most a hundred years"),
-        // Never on the command line, where every user of the machine can read it.
+        // A token is never an argument: every user of the machine can read the command line.
         (&["token", "revoke", "--token", "secret"], "[possible values: -]"),
         (&["token", "revoke", "--token", "-", "--hash", "x"], "cannot be used with"),
         (&["token", "revoke"], "<--hash <HASH>|--token <->>"),

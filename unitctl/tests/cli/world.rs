@@ -1,4 +1,4 @@
-//! Tables of a test's own, and the real binary pointed at them.
+//! The world of one test: tables of its own, and the real binary, which uses them.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -13,7 +13,7 @@ use unitctl::database::Database;
 use unitctl::engine;
 use uuid::Uuid;
 
-/// What a run of the binary printed and how it ended.
+/// The result of a run of the binary.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Run {
     pub code: i32,
@@ -25,7 +25,7 @@ pub struct World {
     pub database: Database,
 }
 
-/// New tables with nothing in them.
+/// Creates empty tables.
 pub async fn world() -> World {
     let client = Client::new(&engine::sdk_config(endpoint()));
     let name = Uuid::new_v4();
@@ -35,33 +35,33 @@ pub async fn world() -> World {
 }
 
 impl World {
-    /// The binary with this test's tables, not started yet.
+    /// A command that runs the binary with the tables of this test.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_unitctl"));
         command.args(["--endpoint", endpoint()]);
         command.args(["--tokens-table", &self.database.tables.tokens]);
         command.args(["--livechat-table", &self.database.tables.livechat]);
         command.args(arguments);
-        // Whatever the machine is set to, a local engine needs none of it.
+        // A local engine needs none of these, whatever they are on this machine.
         for name in ["AWS_ACCESS_KEY_ID", "AWS_PROFILE", "TOKENS_TABLE", "LIVECHAT_TABLE"] {
             command.env_remove(name);
         }
         command
     }
 
-    /// Runs the binary with this test's tables.
+    /// Runs the binary with the tables of this test.
     pub fn run(&self, arguments: &[&str]) -> Run {
         run(self.command(arguments))
     }
 
-    /// Runs the binary, which has to succeed. Returns what it printed.
+    /// Runs the binary, which must succeed. Returns its standard output.
     pub fn ok(&self, arguments: &[&str]) -> String {
         let run = self.run(arguments);
         assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
         run.stdout
     }
 
-    /// Every item of both tables, by its key.
+    /// All items of both tables, by key.
     pub async fn items(&self) -> BTreeMap<String, Value> {
         let mut items = BTreeMap::new();
         for table in [&self.database.tables.tokens, &self.database.tables.livechat] {
@@ -72,7 +72,7 @@ impl World {
         items
     }
 
-    /// An item of the livechat table.
+    /// Reads an item of the livechat table.
     pub async fn item(&self, pk: &str, sk: &str) -> Value {
         let get =
             self.database.client.get_item().table_name(&self.database.tables.livechat).consistent_read(true);
@@ -81,7 +81,7 @@ impl World {
         json_of(&AttributeValue::M(item))
     }
 
-    /// Sets one attribute, as no function would: unconditionally, and without a new version.
+    /// Sets one attribute without a condition and without a new version, as the function never does.
     pub async fn set_number(&self, pk: &str, sk: &str, name: &str, number: &str) {
         let update = self.database.client.update_item().table_name(&self.database.tables.livechat);
         let update = update.key("pk", AttributeValue::S(pk.into())).key("sk", AttributeValue::S(sk.into()));
@@ -91,7 +91,7 @@ impl World {
         update.send().await.expect("it is written");
     }
 
-    /// Stores an item; `{"set": [...]}` is a string set.
+    /// Stores an item. `{"set": [...]}` becomes a string set.
     pub async fn put(&self, item: Value) {
         let table = if item.get("pk").is_some() {
             &self.database.tables.livechat
@@ -117,7 +117,7 @@ impl World {
     }
 }
 
-/// A body that lists these.
+/// The body of an update that lists these monitors and departments.
 pub fn body(monitors: &[&str], departments: &[&str]) -> Value {
     let monitors: Vec<Value> =
         monitors.iter().map(|id| json!({ "monitorId": id, "username": "x" })).collect();
@@ -129,7 +129,7 @@ pub fn body(monitors: &[&str], departments: &[&str]) -> Value {
     })
 }
 
-/// Runs a command to its end.
+/// Runs a command until it ends.
 pub fn run(mut command: Command) -> Run {
     let output = command.output().expect("it starts");
     let text = |bytes| String::from_utf8(bytes).expect("it prints UTF-8");
@@ -145,7 +145,7 @@ fn key(item: &Item) -> String {
     format!("{}{} {}", text("hashedToken"), text("pk"), text("sk")).trim().to_owned()
 }
 
-/// An item as JSON that keeps the types apart: sets are `{"set": [...]}` and sorted.
+/// Converts an item to JSON. A string set becomes `{"set": [...]}`, sorted.
 pub fn json_of(value: &AttributeValue) -> Value {
     match value {
         AttributeValue::S(text) => text.clone().into(),
@@ -162,11 +162,12 @@ pub fn json_of(value: &AttributeValue) -> Value {
             members.sort();
             json!({ "set": members })
         }
-        other => panic!("nobody writes {other:?}"),
+        other => panic!("unexpected type: {other:?}"),
     }
 }
 
-/// One embedded engine serves all tests, on a thread of its own, since each test's runtime ends with it.
+/// The URL of the embedded engine. One engine serves all tests; it has a thread of its own, because each test has its own
+/// runtime, which ends with the test.
 pub fn endpoint() -> &'static str {
     static ENDPOINT: OnceLock<String> = OnceLock::new();
     ENDPOINT.get_or_init(|| engine::serve_in_background().expect("the engine starts"))
