@@ -5,8 +5,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use livechat_units::id::{DepartmentId, UnitId, UserId};
-use time::OffsetDateTime;
-use time::macros::format_description;
+pub use livechat_units::timestamp::rfc3339;
 
 const INVALID_ID: &str = "an id must have 1 to 512 bytes";
 
@@ -74,13 +73,4 @@ pub fn lifetime(text: &str) -> Result<Lifetime, String> {
 /// Whether the text can be the hash of a token: the 32 bytes of a SHA-256, in standard base64 with padding.
 pub fn is_hash(text: &str) -> bool {
     BASE64.decode(text).is_ok_and(|bytes| bytes.len() == 32)
-}
-
-/// Formats a moment as Rocket.Chat's JSON has it: RFC 3339 in UTC with exactly three decimals.
-///
-/// # Panics
-/// The year is not between 0 and 9999.
-pub fn rfc3339(moment: OffsetDateTime) -> String {
-    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
-    moment.format(format).expect("a year between 0 and 9999")
 }

@@ -8,14 +8,10 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{KeysAndAttributes, TransactWriteItem, WriteRequest};
 use livechat_units::item::Item;
+use livechat_units::limits::MAX_BATCH_GET_KEYS;
+pub use livechat_units::limits::MAX_TRANSACTION_ACTIONS as MAX_ACTIONS;
 
 use crate::database::Database;
-
-/// The maximum number of actions in a transaction.
-pub const MAX_ACTIONS: usize = 100;
-
-/// The maximum number of keys in a BatchGetItem request.
-const MAX_KEYS: usize = 100;
 
 /// The maximum pause before the unprocessed part of a request is sent again.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
@@ -40,14 +36,14 @@ impl Database {
 pub async fn read(client: &Client, keys: HashMap<String, Vec<Item>>) -> Result<Vec<Item>> {
     let mut items = Vec::new();
     for (table, keys) in keys {
-        for chunk in keys.chunks(MAX_KEYS) {
+        for chunk in keys.chunks(MAX_BATCH_GET_KEYS) {
             items.extend(read_chunk(client, &table, chunk).await?);
         }
     }
     Ok(items)
 }
 
-/// Reads at most [`MAX_KEYS`] items of one table.
+/// Reads at most [`MAX_BATCH_GET_KEYS`] items of one table.
 async fn read_chunk(client: &Client, table: &str, keys: &[Item]) -> Result<Vec<Item>> {
     let mut items = Vec::new();
     let request = KeysAndAttributes::builder().consistent_read(true).set_keys(Some(keys.to_vec())).build()?;

@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_dynamodb::types::AttributeValue;
 use livechat_units::id::{DepartmentId, UnitId, UserId};
 use livechat_units::item::Item;
+use livechat_units::timestamp::rfc3339;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::arguments::is_hash;
 
@@ -247,8 +250,6 @@ fn list(item: &Item, name: &str) -> Attribute<Vec<String>> {
 
 /// Whether the text is a moment in RFC 3339, in UTC and with exactly three decimals.
 fn is_time(text: &str) -> bool {
-    let format = time::macros::format_description!(
-        "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
-    );
-    time::PrimitiveDateTime::parse(text, format).is_ok()
+    let moment = text.ends_with('Z').then(|| OffsetDateTime::parse(text, &Rfc3339));
+    moment.and_then(Result::ok).is_some_and(|moment| rfc3339(moment) == text)
 }
