@@ -28,8 +28,6 @@ pub mod plan;
 pub mod request;
 mod response;
 pub mod telemetry;
-#[cfg(test)]
-mod template_tests;
 pub mod timestamp;
 
 pub use auth::hashed_token;

@@ -77,9 +77,15 @@ impl Table {
         let variable = functions
             .find_map(|function| function.get("Properties")?.get("Environment")?.get("Variables")?.get(name))
             .with_context(|| format!("no function in the template has a variable {name}"))?;
-        let Value::Tagged(reference) = variable else {
+        let Value::Tagged(mut reference) = variable.clone() else {
             return Err(anyhow!("{name} is not a reference in the template"));
         };
+        // `!If [condition, !Ref the stack's own table, !Ref the name of one that exists already]`
+        if reference.tag == "If"
+            && let Some(Value::Tagged(own)) = reference.value.get(1)
+        {
+            reference = own.clone();
+        }
         let table = reference.value.as_str().and_then(|id| resources.get(id));
         let properties = table
             .filter(|table| table.get("Type").and_then(Value::as_str) == Some("AWS::DynamoDB::Table"))

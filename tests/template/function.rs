@@ -1,15 +1,13 @@
-//! The template gives the function what it uses, and no more.
+//! The function's environment variables, permissions and tables in the template are those that its sources use.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::Path;
 
-use unitctl::template::{TEMPLATE, Table};
+use livechat_units::id::{DepartmentId, UnitId, UserId};
+use livechat_units::item::{Key, PERMISSION};
+use unitctl::template::Table;
 use yaml_serde::Value;
 
-use crate::id::{DepartmentId, UnitId, UserId};
-use crate::item::{Key, PERMISSION};
-use crate::metrics::NAMESPACE;
+use crate::template::{function, list, sources, text};
 
 /// How a source file would call DynamoDB, and the IAM action that this needs (Service Authorization
 /// Reference, "Actions, resources, and condition keys for Amazon DynamoDB"). A transaction needs the
@@ -32,33 +30,6 @@ const ACTIONS: [(&str, &str); 15] = [
     ("TransactWriteItem::builder().condition_check(", "ConditionCheckItem"),
 ];
 
-/// The function's sources without this file, which names everything, and without what only fuzzing compiles.
-fn sources() -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let folders = [folder.clone(), folder.join("request"), folder.join("dynamodb")];
-    let files = folders.iter().flat_map(|folder| fs::read_dir(folder).expect("the sources are there"));
-    let sources = files
-        .map(|file| file.expect("readable").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
-        .filter(|path| path.file_name().is_some_and(|name| name != "template_tests.rs" && name != "fuzz.rs"))
-        .map(|path| fs::read_to_string(path).expect("a source is text"));
-    sources.collect()
-}
-
-fn function() -> Value {
-    let template: Value = yaml_serde::from_str(TEMPLATE).expect("the template is YAML");
-    template["Resources"]["Function"]["Properties"].clone()
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().expect("text").to_owned()
-}
-
-/// One or many.
-fn list(value: &Value) -> Vec<&Value> {
-    value.as_sequence().map_or_else(|| vec![value], |values| values.iter().collect())
-}
-
 /// The names of environment variables among the string literals.
 fn variables_used(sources: &str) -> BTreeSet<String> {
     let literals = sources.split('"').filter(|literal| {
@@ -69,6 +40,29 @@ fn variables_used(sources: &str) -> BTreeSet<String> {
     literals.map(str::to_owned).collect()
 }
 
+/// The table behind the condition that chooses between the stack's own table and an existing one, by the ARN of
+/// either.
+fn table_of(resource: &Value) -> String {
+    let Value::Tagged(choice) = resource else { panic!("{resource:?} is not one table") };
+    assert!(choice.tag == "If");
+    let condition = text(&choice.value[0]);
+    let table = condition.strip_prefix("Creates").expect("a condition that creates a table").to_owned();
+    let Value::Tagged(own) = &choice.value[1] else { panic!("{resource:?} has no table of the stack") };
+    assert!(own.tag == "GetAtt");
+    assert_eq!(text(&own.value), format!("{table}.Arn"));
+    let Value::Tagged(existing) = &choice.value[2] else { panic!("{resource:?} has no existing table") };
+    let arn = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/";
+    assert_eq!(text(&existing.value), format!("{arn}${{Existing{table}}}"));
+    table
+}
+
+/// The policy's statements: those for DynamoDB, and the one that stands under a condition.
+fn statements() -> (Vec<Value>, Vec<Value>) {
+    let policy = function()["Policies"][0]["Statement"].clone();
+    let statements: Vec<Value> = list(&policy).into_iter().cloned().collect();
+    statements.into_iter().partition(|statement| !matches!(statement, Value::Tagged(_)))
+}
+
 #[test]
 fn every_environment_variable_is_given_and_used() {
     let function = function();
@@ -76,27 +70,33 @@ fn every_environment_variable_is_given_and_used() {
     let given: BTreeSet<String> = given.iter().map(|(name, _)| text(name)).collect();
     let mut used = variables_used(&sources());
     assert!(used.contains("TOKENS_TABLE"), "{used:?}");
-    // Lambda's own, and the one for somebody who debugs.
-    assert!(used.remove("AWS_LAMBDA_FUNCTION_NAME"));
-    assert!(used.remove("AWS_LAMBDA_LOG_LEVEL") && used.remove("RUST_LOG"));
-    // For an endpoint of somebody's own.
+    // Lambda sets these itself.
+    used.retain(|name| !name.starts_with("AWS_LAMBDA_"));
+    // These are for an endpoint that has another certificate.
     assert!(used.remove("SSL_CERT_FILE") && used.remove("SSL_CERT_DIR"));
-    assert!(!function["LoggingConfig"]["ApplicationLogLevel"].is_null());
-    // The SDK's.
+    // The SDK reads this one.
     used.insert("AWS_ENDPOINT_URL_DYNAMODB".into());
     assert_eq!(given, used);
 }
 
 #[test]
+fn lambda_drops_no_metrics_at_any_log_level() {
+    let function = function();
+    // Lambda drops lines below this level, and a line of metrics counts as INFO.
+    assert_eq!(function["LoggingConfig"]["ApplicationLogLevel"].as_str(), Some("INFO"));
+    let Value::Tagged(level) = &function["Environment"]["Variables"]["RUST_LOG"] else {
+        panic!("the function's own level is a parameter")
+    };
+    assert!(level.tag == "Ref");
+    assert_eq!(text(&level.value), "LogLevel");
+}
+
+#[test]
 fn every_action_is_given_on_the_tables_that_it_is_used_on() {
     let mut given: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for statement in list(&function()["Policies"][0]["Statement"]) {
+    for statement in statements().0 {
         assert_eq!(text(&statement["Effect"]), "Allow");
-        let tables = list(&statement["Resource"]).into_iter().map(|resource| match resource {
-            Value::Tagged(reference) if reference.tag == "GetAtt" => text(&reference.value),
-            other => panic!("{other:?} is not one table"),
-        });
-        let tables: BTreeSet<String> = tables.collect();
+        let tables: BTreeSet<String> = list(&statement["Resource"]).into_iter().map(table_of).collect();
         for action in list(&statement["Action"]) {
             let action = text(action).strip_prefix("dynamodb:").expect("DynamoDB's").to_owned();
             assert_eq!(given.insert(action, tables.clone()), None);
@@ -106,12 +106,32 @@ fn every_action_is_given_on_the_tables_that_it_is_used_on() {
     let used = ACTIONS.into_iter().filter(|(call, _)| sources.contains(call)).map(|(_, action)| {
         // Only reads concern the tokens: a transaction's items all name the livechat table.
         let tables: &[&str] = match action {
-            "BatchGetItem" => &["LivechatTable.Arn", "TokensTable.Arn"],
-            _ => &["LivechatTable.Arn"],
+            "BatchGetItem" => &["LivechatTable", "TokensTable"],
+            _ => &["LivechatTable"],
         };
         (action.to_owned(), tables.iter().map(ToString::to_string).collect())
     });
     assert_eq!(given, used.collect());
+}
+
+#[test]
+fn a_key_may_be_used_through_dynamodb_only() {
+    let conditional = statements().1;
+    let [Value::Tagged(choice)] = conditional.as_slice() else { panic!("one statement has a condition") };
+    assert_eq!(text(&choice.value[0]), "HasKmsKey");
+    let statement = &choice.value[1];
+    let actions: BTreeSet<String> = list(&statement["Action"]).into_iter().map(text).collect();
+    // What DynamoDB asks of a principal that reads and writes items ("DynamoDB encryption at rest usage notes"). Only who
+    // creates a table needs kms:CreateGrant.
+    let expected =
+        ["kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"];
+    assert_eq!(actions, expected.map(str::to_owned).into());
+    let Value::Tagged(key) = &statement["Resource"] else { panic!("the resource is a parameter") };
+    assert_eq!(text(&key.value), "KmsKeyArn");
+    let Value::Tagged(via) = &statement["Condition"]["StringEquals"]["kms:ViaService"] else {
+        panic!("the condition names a service")
+    };
+    assert_eq!(text(&via.value), "dynamodb.${AWS::Region}.${AWS::URLSuffix}");
 }
 
 #[test]
@@ -137,28 +157,5 @@ fn keys_are_the_tables() {
             let attributes = key.attributes();
             assert_eq!(attributes.keys().map(String::as_str).collect::<BTreeSet<_>>(), expected, "{key:?}");
         }
-    }
-}
-
-#[test]
-fn alarms_and_dashboard_watch_metrics_that_there_are() {
-    let metrics = include_str!("metrics.rs");
-    let mut watched = 0;
-    let mut lines = TEMPLATE.lines().peekable();
-    while let Some(line) = lines.next() {
-        if line.trim() == format!("Namespace: {NAMESPACE}") {
-            let metric = lines.peek().and_then(|line| line.trim().strip_prefix("MetricName: "));
-            let metric = metric.expect("a metric follows its namespace");
-            assert!(metrics.contains(&format!(r#""Name": "{metric}""#)), "{metric}");
-            watched += 1;
-        }
-    }
-    assert!(watched >= 5, "{watched}");
-    let dashboard = TEMPLATE.split("DashboardBody").nth(1).expect("there is a dashboard");
-    for metric in
-        ["Requests", "Duration", "ColdStarts", "Transactions", "Conflicts", "ReadCapacity", "WriteCapacity"]
-    {
-        assert!(metrics.contains(&format!(r#""Name": "{metric}""#)), "{metric}");
-        assert!(dashboard.contains(metric), "the dashboard lacks {metric}");
     }
 }

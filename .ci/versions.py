@@ -1,0 +1,203 @@
+#!/usr/bin/env python3
+"""Translates template.yaml as CloudFormation does on AWS, by SAM's own translator, and checks when a deployment
+publishes a new version of the function: whenever its code or its configuration changes, and at no other time.
+
+Run by the Python that has aws-sam-cli, whose packages have the translator."""
+
+import copy
+import itertools
+import logging
+import os
+import pathlib
+import re
+import sys
+
+os.environ.setdefault("AWS_DEFAULT_REGION", "eu-west-1")
+import boto3
+from samcli.yamlhelper import yaml_parse
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text())
+PARAMETERS = TEMPLATE["Parameters"]
+# Other values than the default, where the template lists none.
+OTHERS = {
+    "MemorySize": 512,
+    "Timeout": 29,
+    "ReservedConcurrency": 10,
+    "RateLimit": 50,
+    "BurstLimit": 50,
+    "AllowedOrigins": "https://chat.example.com",
+    "ExistingTokensTable": "restored-tokens",
+    "ExistingLivechatTable": "restored-livechat",
+    "KmsKeyArn": "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555",
+    "MaxReadUnits": "1000",
+    "MaxWriteUnits": "1000",
+    "AlarmTopicArn": "arn:aws:sns:eu-west-1:123456789012:operators",
+    "LatencyAlarmMs": 500,
+}
+# The parameters that the function's configuration depends on. The rest of this script proves that the list is complete.
+OF_THE_FUNCTION = {
+    "Architecture", "MemorySize", "Timeout", "LogLevel", "ExistingTokensTable", "ExistingLivechatTable",
+}
+# What Lambda does not keep with a version ("Manage Lambda function versions", AWS Lambda Developer Guide).
+NOT_IN_A_VERSION = {"ReservedConcurrentExecutions", "Tags"}
+NO_VALUE = object()
+
+failures = 0
+
+
+def check(is_right, message):
+    global failures
+    if not is_right:
+        failures += 1
+        print(message)
+
+
+def translate(template, code="s3://bucket/code-1", **values):
+    """The CloudFormation template that the parameters' values give, with `code` in the place of the built artifact."""
+    template = copy.deepcopy(template)
+    template["Resources"]["Function"]["Properties"]["CodeUri"] = code
+    translator = Translator({}, Parser(), boto_session=boto3.Session())
+    translated = translator.translate(template, {name: str(value) for name, value in values.items()})
+    return Resolved(translated, {name: parameter.get("Default") for name, parameter in PARAMETERS.items()} | values)
+
+
+class Resolved:
+    """A translated template with the values of its parameters in their places. References to resources stay as
+    names, because CloudFormation gives them the same values each time."""
+
+    def __init__(self, template, values):
+        self.conditions = template["Conditions"]
+        self.values = {name: str(value) for name, value in values.items()}
+        self.resources = {
+            name: {key: self.resolve(value) for key, value in resource.items()}
+            for name, resource in template["Resources"].items()
+            if "Condition" not in resource or self.holds(resource["Condition"])
+        }
+
+    def holds(self, condition):
+        if isinstance(condition, str):
+            return self.holds(self.conditions[condition])
+        [(function, argument)] = condition.items()
+        match function:
+            case "Condition":
+                return self.holds(argument)
+            case "Fn::Equals":
+                left, right = self.resolve(argument)
+                return str(left) == str(right)
+            case "Fn::Not":
+                return not self.holds(argument[0])
+            case "Fn::Or":
+                return any(self.holds(part) for part in argument)
+        sys.exit(f"{function} is not known to this script")
+
+    def resolve(self, value):
+        if isinstance(value, list):
+            return [item for item in map(self.resolve, value) if item is not NO_VALUE]
+        if not isinstance(value, dict):
+            return value
+        if len(value) == 1:
+            [(function, argument)] = value.items()
+            match function:
+                case "Ref":
+                    return NO_VALUE if argument == "AWS::NoValue" else self.values.get(argument, f"<{argument}>")
+                case "Fn::GetAtt":
+                    return f"<{argument}>"
+                case "Fn::If":
+                    return self.resolve(argument[1] if self.holds(argument[0]) else argument[2])
+                case "Fn::Sub":
+                    text, more = argument if isinstance(argument, list) else (argument, {})
+                    more = {name: self.resolve(part) for name, part in more.items()}
+                    return re.sub(r"\$\{([^!}]+)\}", lambda m: str((self.values | more).get(m[1], f"<{m[1]}>")), text)
+        resolved = {key: self.resolve(item) for key, item in value.items()}
+        return {key: item for key, item in resolved.items() if item is not NO_VALUE}
+
+    def only(self, kind):
+        [(name, resource)] = [item for item in self.resources.items() if item[1]["Type"] == kind]
+        return name, resource
+
+    def version(self):
+        """CloudFormation publishes a version when this changes: each property of AWS::Lambda::Version needs replacement."""
+        name, resource = self.only("AWS::Lambda::Version")
+        return name, resource["Properties"]
+
+    def configuration(self):
+        """What Lambda compares to the latest version before it publishes another."""
+        properties = self.only("AWS::Lambda::Function")[1]["Properties"]
+        return {name: value for name, value in properties.items() if name not in NOT_IN_A_VERSION}
+
+
+def others(name):
+    parameter = PARAMETERS[name]
+    if "AllowedValues" in parameter:
+        return [value for value in parameter["AllowedValues"] if value != parameter["Default"]]
+    value = OTHERS[name]
+    if "AllowedPattern" in parameter:
+        check(re.fullmatch(parameter["AllowedPattern"], value), f"{value} is not allowed for {name}")
+    return [value]
+
+
+def main():
+    logging.getLogger("samtranslator").setLevel(logging.ERROR)
+    before = translate(TEMPLATE)
+    check(before.version() == translate(TEMPLATE).version(), "a deployment that changes nothing publishes a version")
+    check(before.version() != translate(TEMPLATE, code="s3://bucket/code-2").version(), "new code publishes no version")
+    changes = 0
+    for name in PARAMETERS:
+        for value in others(name):
+            changes += 1
+            after = translate(TEMPLATE, **{name: value})
+            publishes = after.version() != before.version()
+            changed = after.configuration() != before.configuration()
+            # Lambda refuses to publish a version of an unchanged function, and then the deployment fails.
+            check(publishes == changed, f"{name}={value}: publishes {publishes}, function changed {changed}")
+            check(changed == (name in OF_THE_FUNCTION), f"{name}={value}: function changed {changed}")
+
+    # Each pair of values gives a description of its own, so that two changes at once can't cancel out.
+    names = sorted(OF_THE_FUNCTION)
+    for one, other in itertools.combinations(names, 2):
+        values = {one: others(one)[0], other: others(other)[0]}
+        both = translate(TEMPLATE, **values).version()
+        check(both != before.version(), f"{values} publish no version")
+
+    _, version = before.only("AWS::Lambda::Version")
+    for policy in ("DeletionPolicy", "UpdateReplacePolicy"):
+        check(version.get(policy) == "Retain", f"a version that is no longer live is not kept: no {policy}")
+    longest = translate(TEMPLATE, Architecture="x86_64", MemorySize=10240, ExistingTokensTable="t" * 100,
+                        ExistingLivechatTable="l" * 100)
+    check(len(longest.version()[1]["Description"]) <= 256, "a version's description may have 256 letters")
+
+    # If SAM publishes these versions by itself one day, the description is not needed any more.
+    without = copy.deepcopy(TEMPLATE)
+    del without["Resources"]["Function"]["Properties"]["VersionDescription"]
+    for name in names:
+        unchanged = translate(without, **{name: others(name)[0]}).version() == translate(without).version()
+        check(unchanged, f"SAM publishes a version by itself when {name} changes")
+
+    for kind in PARAMETERS["DeploymentType"]["AllowedValues"]:
+        _, group = translate(TEMPLATE, DeploymentType=kind).only("AWS::CodeDeploy::DeploymentGroup")
+        group = group["Properties"]
+        check(group["DeploymentConfigName"] == f"CodeDeployDefault.Lambda{kind}", group["DeploymentConfigName"])
+        alarms = [alarm["Name"] for alarm in group["AlarmConfiguration"].get("Alarms", [])]
+        expected = [] if kind == "AllAtOnce" else ["<ErrorsAlarm>", "<ServerErrorsAlarm>", "<LatencyAlarm>"]
+        check(alarms == expected, f"{kind} watches {alarms}")
+
+    # A stack on tables that exist creates none, and its function may use those and no others.
+    existing = translate(TEMPLATE, ExistingTokensTable="restored-tokens", ExistingLivechatTable="restored-livechat")
+    kinds = [resource["Type"] for resource in existing.resources.values()]
+    check("AWS::DynamoDB::Table" not in kinds, "a stack on existing tables creates tables")
+    variables = existing.configuration()["Environment"]["Variables"]
+    check(variables["TOKENS_TABLE"] == "restored-tokens", variables)
+    check(variables["LIVECHAT_TABLE"] == "restored-livechat", variables)
+    check("Table>" not in str(existing.resources), "a stack on existing tables refers to one of its own")
+    # A key gives a permission, and no key gives none.
+    with_key = translate(TEMPLATE, KmsKeyArn=OTHERS["KmsKeyArn"])
+    check(OTHERS["KmsKeyArn"] in str(with_key.resources["FunctionRole"]), "the role may not use the key")
+    check("kms:" not in str(before.resources["FunctionRole"]), "the role may use a key although there is none")
+    print(f"{changes} changes of {len(PARAMETERS)} parameters, {failures} failures")
+    sys.exit(failures != 0)
+
+
+main()
