@@ -3,6 +3,7 @@
 
 mod alarm;
 mod alarms;
+mod cost;
 mod function;
 mod metric_math;
 mod metrics;
