@@ -1,0 +1,212 @@
+#!/usr/bin/env python3
+"""Checks what operators run: every command of the documents for them, samconfig.toml, the deployer's policy, and the
+smoke request.
+
+Run by the Python that has aws-sam-cli and cfn-lint, with the folder of the AWS CLI's environment as argument. AWS itself is
+not called: `.ci/aws.py` answers the AWS CLI, `sam` stops after reading its options, and the smoke request goes to
+`unitctl local`."""
+
+import contextlib
+import fnmatch
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+os.environ.setdefault("AWS_DEFAULT_REGION", "eu-west-1")
+import cfnlint
+from samcli.cli.types import CfnParameterOverridesType
+from samcli.lib.config.samconfig import SamConfig
+from samcli.yamlhelper import yaml_parse
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SAM = pathlib.Path(sys.executable).parent
+AWS = pathlib.Path(sys.argv[1]).resolve() / "bin"
+UNITCTL = ROOT / "target/debug/unitctl"
+PORT, DYNAMODB_PORT = 13100, 18100
+DOCUMENTS = ["docs/deploying.md", "docs/operating.md", "docs/restore.md"]
+TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text())
+BACKUP = "arn:aws:dynamodb:eu-west-1:123456789012:table/livechat-units-tokens/backup/01764081600000-a1b2c3d4"
+REFUSED = '{"status":"error","message":"You must be logged in to do this."} 401'
+
+# In the place of each program: one that checks the command line and does nothing.
+PROGRAMS = {
+    "aws": f'exec {AWS}/python {ROOT}/.ci/aws.py "$@"',
+    "sam": f'{SAM}/sam "$@" --help >"$OUT"',
+    "unitctl": f'{UNITCTL} "$@" --help >"$OUT"',
+    # The documents' loop ends at once.
+    "sleep": "exit 1",
+    "curl": f"echo '{REFUSED}'",
+    "cargo": "exit 0",
+    "pip": "exit 0",
+    "rustup": "exit 0",
+}
+# Permissions that CloudFormation's resource types list for features that the template does not use.
+UNUSED = [
+    "dynamodb:*Replica", "dynamodb:*Import*", "dynamodb:*Item", "dynamodb:Scan", "dynamodb:Query",
+    "dynamodb:*KinesisStreamingDestination", "dynamodb:*ResourcePolicy", "dynamodb:UpdateContributorInsights",
+    "ec2:*", "elasticfilesystem:*", "firehose:*", "kinesis:*", "kms:*", "s3files:*", "s3:REST*", "s3:GetObjectMetadata",
+    "s3:getObject", "iam:CreateServiceLinkedRole", "iam:*PermissionsBoundary", "lambda:*LayerVersion",
+    "lambda:*CodeSigningConfig", "lambda:PutRuntimeManagementConfig", "lambda:PutFunctionRecursionConfig",
+    "lambda:PutFunctionScalingConfig", "lambda:PassCapacityProvider", "lambda:AssociateRuntimeAlias",
+    "lambda:PutProvisionedConcurrencyConfig", "lambda:DeleteProvisionedConcurrencyConfig",
+    "codedeploy:RegisterOnPremisesInstance", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents",
+    "logs:*DataProtectionPolicy", "logs:*IndexPolicy", "logs:*KmsKey", "logs:*BearerTokenAuthentication",
+    "logs:*DeletionProtection", "logs:DeleteResourcePolicy",
+]
+
+failures = 0
+
+
+def check(is_right, message):
+    global failures
+    if not is_right:
+        failures += 1
+        print(message)
+
+
+@contextlib.contextmanager
+def programs(scripts):
+    """A PATH on which these programs come first."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, script in scripts.items():
+            path = pathlib.Path(folder) / name
+            path.write_text(f'#!/usr/bin/env bash\nOUT={folder}/{name}.out\n{script}\n')
+            path.chmod(0o755)
+        yield os.environ | {
+            "PATH": f"{folder}:{os.environ['PATH']}", "AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none",
+            "SAM_CLI_TELEMETRY": "0",
+        }
+
+
+def run(script, environment):
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300,
+    )
+
+
+def commands():
+    """Runs each document's commands, one after the other as a reader does."""
+    count = 0
+    with programs(PROGRAMS) as environment:
+        for document in DOCUMENTS:
+            # A block may be indented, as a part of a list.
+            blocks = re.findall(r"^( *)```sh\n(.*?)^ *```$", (ROOT / document).read_text(), re.DOTALL | re.MULTILINE)
+            check(len(blocks) > 3, f"{document} has {len(blocks)} blocks of commands")
+            for line in "\n".join(block for _, block in blocks).splitlines():
+                count += bool(re.match(r" *(aws|sam|unitctl|deploy/smoke) ", line))
+            done = run("\n".join(block for _, block in blocks), environment)
+            check(done.returncode == 0, f"{document}:\n{done.stdout}")
+        # The commands within a sentence.
+        for document in DOCUMENTS:
+            for command in re.findall(r"`((?:aws|sam|unitctl) [a-z][^`\n]* --[^`\n]* [^`\n]*)`", (ROOT / document).read_text()):
+                count += 1
+                command = command.replace('"$RESTORED', '"restored').replace(" ARN", f" {BACKUP}")
+                done = run(command, environment)
+                check(done.returncode == 0, f"{document}: {command}:\n{done.stdout}")
+        workflow = yaml_parse((ROOT / "deploy/workflow.yml").read_text())
+        for step in workflow["jobs"]["deploy"]["steps"]:
+            script = step.get("run", "")
+            if "pip install" in script or ".ci/" in script:
+                continue
+            with tempfile.NamedTemporaryFile() as variables:
+                more = {"STACK": "livechat-units", "CONFIG_ENV": "production", "PREVIOUS": "7", "GITHUB_ENV": variables.name}
+                done = run(script, environment | more)
+            count += script.count("aws ") + script.count("sam ")
+            check(done.returncode == 0, f"workflow, {step.get('name')}:\n{done.stdout}")
+    return count
+
+
+def configuration():
+    """Each environment of samconfig.toml gives parameters that the template has and allows."""
+    config = SamConfig(str(ROOT), "samconfig.toml")
+    check({"default", "staging", "production"} <= set(config.document), f"environments {list(config.document)}")
+    same = set()
+    for name in ("default", "staging", "production"):
+        options = config.get_all(["deploy"], "parameters", name)
+        overrides = CfnParameterOverridesType().convert(options["parameter_overrides"], None, None)
+        for parameter, value in overrides.items():
+            allowed = TEMPLATE["Parameters"].get(parameter, {}).get("AllowedValues")
+            check(allowed and value in allowed, f"{name}: {parameter}={value}")
+        check(overrides["TableRetention"] == ("Delete" if name == "default" else "Retain"), f"{name}: {overrides}")
+        same.add((options["capabilities"], options["s3_prefix"], options["resolve_s3"], options["confirm_changeset"]))
+    check(len(same) == 1, f"the environments differ in {same}")
+    # After a hotfix the next deployment is a gradual one again.
+    check(overrides["DeploymentType"] == TEMPLATE["Parameters"]["DeploymentType"]["Default"], f"production: {overrides}")
+
+
+def policy():
+    """The deployer may do what CloudFormation does for the template's resources, and nothing else."""
+    statements = json.loads((ROOT / "deploy/deployer-policy.json").read_text())["Statement"]
+    given = {action for s in statements for action in (s["Action"] if isinstance(s["Action"], list) else [s["Action"]])}
+    # SAM makes these of the function.
+    kinds = {resource["Type"] for resource in TEMPLATE["Resources"].values() if "Serverless" not in resource["Type"]} | {
+        "AWS::ApiGatewayV2::Api", "AWS::ApiGatewayV2::Stage", "AWS::CodeDeploy::Application",
+        "AWS::CodeDeploy::DeploymentGroup", "AWS::IAM::Role", "AWS::Lambda::Alias", "AWS::Lambda::Function",
+        "AWS::Lambda::Permission", "AWS::Lambda::Version",
+    }
+    needed, seen = set(), set()
+    for path in (pathlib.Path(cfnlint.__file__).parent / "data/schemas/resources").glob("*.json"):
+        schema = json.loads(path.read_text())
+        if schema.get("typeName") in kinds and schema["typeName"] not in seen:
+            seen.add(schema["typeName"])
+            for name, handler in schema.get("handlers", {}).items():
+                if name != "list":
+                    needed.update(handler["permissions"])
+    check(seen == kinds, f"no list of permissions for {kinds - seen}")
+    missing = {action for action in needed - given if not any(fnmatch.fnmatchcase(action, unused) for unused in UNUSED)}
+    check(not missing, f"the deployer may not {sorted(missing)}")
+    # What SAM, the access log, the smoke request and the way back need beside CloudFormation.
+    others = ["cloudformation:*", "s3:*", "iam:SimulatePrincipalPolicy", "logs:*LogDelivery", "logs:ListLogDeliveries",
+              "lambda:ListTags", "lambda:GetPolicy", "cloudwatch:ListTagsForResource", "dynamodb:Describe*",
+              "dynamodb:GetResourcePolicy", "codedeploy:GetApplicationRevision"]
+    more = {action for action in given - needed if not any(fnmatch.fnmatchcase(action, other) for other in others)}
+    check(not more, f"the deployer may {sorted(more)} for no reason")
+
+
+def smoke():
+    """deploy/smoke says yes to a function that works, and no to one that does not, or may not write."""
+    outputs = {"ApiUrl": f"http://127.0.0.1:{PORT}", "FunctionRoleArn": "arn:aws:iam::123456789012:role/r",
+               "LivechatTableArn": "arn:aws:dynamodb:eu-west-1:123456789012:table/t"}
+    check(set(outputs) <= set(TEMPLATE["Outputs"]), "the template lacks an output of the smoke request")
+    statements = TEMPLATE["Resources"]["Function"]["Properties"]["Policies"][0]["Statement"]
+    writes = next(s["Action"] for s in statements if isinstance(s.get("Action"), list))
+    check(" ".join(writes) in (ROOT / "deploy/smoke").read_text(), f"the smoke request does not ask for {writes}")
+
+    def aws(url, denied):
+        cases = "".join(f"*OutputKey==\\'{name}\\'*) echo {value} ;; " for name, value in (outputs | {"ApiUrl": url}).items())
+        return {"aws": f'case "$*" in {cases}*simulate-principal-policy*) echo "{denied}" ;; *) exit 1 ;; esac'}
+
+    local = [UNITCTL, "local", "--port", str(PORT), "--dynamodb-port", str(DYNAMODB_PORT)]
+    with tempfile.NamedTemporaryFile() as log:
+        process = subprocess.Popen(local, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            for _ in range(200):
+                if "Ctrl-C stops" in pathlib.Path(log.name).read_text():
+                    break
+                time.sleep(0.05)
+            for url, denied, expected in [
+                (outputs["ApiUrl"], "", 0),
+                (outputs["ApiUrl"], "dynamodb:PutItem", 1),
+                (outputs["ApiUrl"] + "/stage", "", 1),
+                (f"http://127.0.0.1:{PORT + 1}", "", 1),
+            ]:
+                with programs(aws(url, denied)) as environment:
+                    done = run("deploy/smoke livechat-units", environment)
+                check((done.returncode != 0) == (expected != 0), f"{url} {denied}: exit {done.returncode}\n{done.stdout}")
+        finally:
+            process.terminate()
+            process.wait()
+
+
+count = commands()
+configuration()
+policy()
+smoke()
+print(f"{count} commands, {failures} failures")
+sys.exit(failures != 0)
