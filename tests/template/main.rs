@@ -4,6 +4,7 @@
 mod alarm;
 mod alarms;
 mod cost;
+mod documents;
 mod function;
 mod metric_math;
 mod metrics;
