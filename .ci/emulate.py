@@ -82,7 +82,7 @@ def run(bootstrap, names, level):
         "AWS_SECRET_ACCESS_KEY": "local",
         "AWS_LAMBDA_FUNCTION_NAME": "emulated",
         "AWS_LAMBDA_FUNCTION_VERSION": "7",
-        "AWS_LAMBDA_FUNCTION_TIMEOUT": "15",
+        "AWS_LAMBDA_FUNCTION_TIMEOUT": "29",
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256",
         # What Lambda sets for the template's ApplicationLogLevel.
         "AWS_LAMBDA_LOG_LEVEL": "INFO",
@@ -134,6 +134,10 @@ def main():
     if len(requests) != len(expected):
         failures += 1
         print(f"{len(requests)} request lines, {len(expected)} events:\n{printed}")
+    versions = {line.get("Version") for line in metrics} | {line.get("version") for line in requests}
+    if versions != {"7"}:
+        failures += 1
+        print(f"the lines have the versions {versions}")
     # The function's own lines; the emulator itself shows nothing of the events.
     if "RScctEHSmLGZGywfIhWyRpyofhKOiMoUIpimhvheU3f" in printed:
         failures += 1

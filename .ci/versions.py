@@ -24,7 +24,7 @@ PARAMETERS = TEMPLATE["Parameters"]
 # Other values than the default, where the template lists none.
 OTHERS = {
     "MemorySize": 512,
-    "Timeout": 29,
+    "Timeout": 15,
     "ReservedConcurrency": 10,
     "RateLimit": 50,
     "BurstLimit": 50,

@@ -108,8 +108,9 @@ impl Function {
         };
 
         let request_id = context.request_id.as_str();
+        let version = context.env_config.version.as_str();
         if let Some(cause) = result.err().and_then(|error| error.cause_chain()) {
-            tracing::error!(request_id, cause, "request failed");
+            tracing::error!(request_id, version, cause, "request failed");
         }
         let metrics = RequestMetrics {
             status: response.status_code,
@@ -121,6 +122,7 @@ impl Function {
         };
         tracing::info!(
             request_id,
+            version,
             trace_id = context.xray_trace_id.as_deref(),
             user_id = log.user_id,
             unit_id = log.unit_id,
@@ -134,7 +136,7 @@ impl Function {
             "request"
         );
         if let Some(function_name) = &self.metrics_name {
-            metrics.print(function_name);
+            metrics.print(function_name, version);
         }
         response
     }

@@ -34,16 +34,17 @@ impl RequestMetrics {
         self.duration.as_secs_f64() * 1e3
     }
 
-    /// Writes the line to standard output. If that fails, the request is answered all the same.
-    pub fn print(&self, function_name: &str) {
+    /// Writes the line to standard output. If that fails, the request is answered all the same. `version` is the version of
+    /// the Lambda function.
+    pub fn print(&self, function_name: &str, version: &str) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let line = format!("{}\n", self.line(function_name, now));
+        let line = format!("{}\n", self.line(function_name, version, now));
         let _ignored = io::stdout().lock().write_all(line.as_bytes());
     }
 
     /// Two directives: one for all metrics by function, and one for the number of requests by status, too. CloudWatch
-    /// charges for each combination of dimensions, so the outcome is only a property, which log queries can search.
-    fn line(&self, function_name: &str, now: Duration) -> Value {
+    /// charges for each combination of dimensions, so outcome and version are only properties, which log queries can search.
+    fn line(&self, function_name: &str, version: &str, now: Duration) -> Value {
         let metrics = json!([
             { "Name": "Requests", "Unit": "Count" },
             { "Name": "ServerErrors", "Unit": "Count" },
@@ -73,6 +74,7 @@ impl RequestMetrics {
             "FunctionName": function_name,
             "Status": self.status.to_string(),
             "Outcome": self.outcome,
+            "Version": version,
             "Requests": 1,
             "ServerErrors": u8::from(self.status >= 500),
             "GivenUp": u8::from(self.outcome == "unit-busy"),
@@ -110,7 +112,7 @@ mod tests {
                 write_capacity: 6.0,
             },
         };
-        let line = metrics.line("stack-update-unit", Duration::from_millis(1_638_801_659_478));
+        let line = metrics.line("stack-update-unit", "7", Duration::from_millis(1_638_801_659_478));
         assert_eq!(line["_aws"]["Timestamp"], 1_638_801_659_478_u64);
         let mut declared = 0;
         for directive in line["_aws"]["CloudWatchMetrics"].as_array().expect("a list") {
@@ -128,5 +130,6 @@ mod tests {
             assert_eq!(line[name], value, "{name}");
         }
         assert_eq!((&line["Duration"], &line["Status"]), (&json!(1.5), &json!("503")));
+        assert_eq!((&line["Outcome"], &line["Version"]), (&json!("unit-busy"), &json!("7")));
     }
 }

@@ -9,13 +9,10 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Logs to standard output. The level is that of `RUST_LOG`, else that of Lambda's own setting `AWS_LAMBDA_LOG_LEVEL`,
-/// else `info`.
+/// Logs to standard output. The level is that of `RUST_LOG`, else `info`. Lambda's own level, `AWS_LAMBDA_LOG_LEVEL`, is not
+/// read: Lambda applies it itself, and would drop the metrics with it.
 pub fn init() {
-    let level = ["RUST_LOG", "AWS_LAMBDA_LOG_LEVEL"]
-        .into_iter()
-        .find_map(|name| level(&env::var(name).ok()?))
-        .unwrap_or(LevelFilter::INFO);
+    let level = env::var("RUST_LOG").ok().and_then(|text| level(&text)).unwrap_or(LevelFilter::INFO);
     subscriber(level, io::stdout).init();
     std::panic::set_hook(Box::new(|panic| {
         // The location is logged and the message is not, because a message may quote input.
@@ -46,10 +43,6 @@ where
 
 /// Parses a level such as `trace`, `INFO` or `livechat_units=debug`.
 fn level(text: &str) -> Option<LevelFilter> {
-    // Lambda has the level FATAL, and `tracing` does not.
-    if text.eq_ignore_ascii_case("fatal") {
-        return Some(LevelFilter::ERROR);
-    }
     let wanted: Targets = text.parse().ok()?;
     let levels = [
         tracing::Level::TRACE,
@@ -67,11 +60,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn levels_come_from_either_variable() {
+    fn levels_are_those_of_this_crate() {
         for (text, expected) in [
             ("info", LevelFilter::INFO),
             ("TRACE", LevelFilter::TRACE),
-            ("FATAL", LevelFilter::ERROR),
             ("off", LevelFilter::OFF),
             ("warn,livechat_units=debug", LevelFilter::DEBUG),
             ("hyper=trace", LevelFilter::OFF),
