@@ -62,7 +62,8 @@ fn expected_outcome(pointer: &str, is_rest: bool, is_empty: bool) -> &'static st
     };
     let is_read = match pointer {
         "/requestContext/http" | "/requestContext/http/method" => !is_rest,
-        "/requestContext/stage" | "/pathParameters/id" | "/isBase64Encoded" | "/pathParameters" => true,
+        "/version" | "/routeKey" | "/resource" | "/pathParameters" | "/pathParameters/id" => true,
+        "/requestContext/stage" | "/isBase64Encoded" => true,
         "/headers" | "/multiValueHeaders" | "/requestContext" => true,
         _ => when_empty != "Unit" || header.is_some() || pointer.starts_with("/headers/"),
     };

@@ -4,6 +4,7 @@ mod authentication;
 mod body;
 mod departments;
 mod events;
+mod large_updates;
 mod limits;
 mod logs;
 mod match_errors;

@@ -35,6 +35,12 @@ async fn every_documented_answer_is_given() {
         });
         give(&app.send_unchecked(&event(sample::UNIT, &body.to_string())).await);
         give(&app.send_unchecked(&event(sample::UNIT, &" ".repeat(1024 * 1024 + 1))).await);
+        // With the unit's id the department's item would be too large.
+        let unit = "U".repeat(400);
+        app.put_unit(&unit, &[], &[]).await;
+        app.put_departments(&["d"]).await;
+        app.change_item("DEPARTMENT#d", "DEPARTMENT", json!({ "notes": "x".repeat(409_100) })).await;
+        give(&app.update(&unit, &[], &["d"]).await);
     })
     .await;
     for response in busy_and_unavailable().await {

@@ -26,6 +26,7 @@ async fn any_other_path_is_404() {
         ] {
             let mut event = event("U", "");
             event["headers"] = json!({});
+            event["routeKey"] = "$default".into();
             event.as_object_mut().expect("an object").remove("pathParameters");
             set_path(&mut event, path);
             assert_refused(&app.send(&event).await, 404, UNKNOWN_ENDPOINT);
@@ -71,14 +72,55 @@ async fn the_stage_at_the_start_of_an_http_api_path_is_ignored() {
             let mut event = event("U", &body(&[], &[]));
             event["requestContext"]["stage"] = stage.into();
             set_path(&mut event, path);
-            assert_success(&app.send(&event).await, "U", 0, 0);
+            for route in ["$default", "POST /api/v1/livechat/units/{id}"] {
+                event["routeKey"] = route.into();
+                assert_success(&app.send(&event).await, "U", 0, 0);
+            }
         }
-        // The path of a REST API never has the stage.
-        let rest = rest_event("U", "/prod/api/v1/livechat/units/U");
-        assert_refused(&app.send(&rest).await, 404, UNKNOWN_ENDPOINT);
+        // The stage of a REST API is not in the path, whatever it is called.
         let mut rest = rest_event("U", "/api/v1/livechat/units/U");
         rest["requestContext"]["stage"] = "api".into();
         assert_success(&app.send(&rest).await, "U", 0, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_matched_route_decides_which_path_was_called() {
+    const PATH: &str = "/api/v1/livechat/units/U";
+    with_app(async |app| {
+        app.put_unit("U", &[], &[]).await;
+        // (the route, the path, its parameter and the parameter's value, whether it is the endpoint)
+        let cases = [
+            ("/api/v1/livechat/units/{id}", PATH, "id", "U", true),
+            ("/api/v1/livechat/units/{unitId}", PATH, "unitId", "U", true),
+            // The base path or mapping key of a custom domain leads the path.
+            ("/api/v1/livechat/units/{id}", "/omnichannel/api/v1/livechat/units/U", "id", "U", true),
+            ("/v2/api/v1/livechat/units/{id}", "/v2/api/v1/livechat/units/U", "id", "U", true),
+            ("/api/v1/livechat/units/{id}", "/api/v1/livechat/units/U/", "id", "U", false),
+            ("/{proxy+}", PATH, "proxy", "api/v1/livechat/units/U", true),
+            ("/{proxy+}", "/omnichannel/api/v1/livechat/units/U", "proxy", "api/v1/livechat/units/U", true),
+            ("/api/{proxy+}", PATH, "proxy", "v1/livechat/units/U", true),
+            ("/{proxy+}", "/api/v1/livechat/units/U/", "proxy", "api/v1/livechat/units/U/", false),
+            ("/{proxy+}", "/v2/api/v1/livechat/units/U", "proxy", "v2/api/v1/livechat/units/U", false),
+            ("/other/{id}", "/other/U", "id", "U", false),
+        ];
+        for (route, path, name, value, is_endpoint) in cases {
+            let mut http = event("U", &body(&[], &[]));
+            http["routeKey"] = format!("ANY {route}").into();
+            set_path(&mut http, path);
+            let mut rest = rest_event("U", path);
+            rest["resource"] = route.into();
+            for event in [&mut http, &mut rest] {
+                event["pathParameters"] = json!({ name: value });
+                let response = app.send(event).await;
+                if is_endpoint {
+                    assert_success(&response, "U", 0, 0);
+                } else {
+                    assert_refused(&response, 404, UNKNOWN_ENDPOINT);
+                }
+            }
+        }
     })
     .await;
 }

@@ -27,17 +27,22 @@ async fn an_unknown_unit_is_not_found() {
 }
 
 #[tokio::test]
-async fn a_unit_that_a_monitor_does_not_monitor_is_not_found() {
+async fn a_unit_that_a_restricted_caller_does_not_monitor_is_not_found() {
     with_app(async |app| {
         app.put_unit("U", &["lead", "m"], &[]).await;
         app.put_unit("V", &["m"], &[]).await;
         app.put_token("t", "lead", json!({})).await;
         for (roles, sees_all) in [
             (&["livechat-monitor", "unit-editor"][..], false),
+            (&["livechat-agent", "unit-editor"], false),
+            (&["livechat-agent", "livechat-monitor", "unit-editor"], false),
+            (&["livechat-agent", "unit-editor", "livechat-manager"], true),
+            (&["livechat-agent", "admin"], true),
             (&["livechat-monitor", "unit-editor", "livechat-manager"], true),
             (&["livechat-monitor", "admin"], true),
             (&["unit-editor"], true),
         ] {
+            app.put_unit("U", &["lead", "m"], &[]).await;
             app.put_user("lead", roles).await;
             let monitors = if roles.contains(&"livechat-monitor") { 2 } else { 1 };
             let own = app.send(&event_of_lead("U", &["lead", "m"])).await;

@@ -91,7 +91,8 @@ impl StoredTables {
             return Err((403, NOT_PERMITTED.into()));
         }
         let has = |role| roles.contains(role);
-        let is_restricted = has("livechat-monitor") && !has("admin") && !has("livechat-manager");
+        let is_restricted =
+            (has("livechat-monitor") || has("livechat-agent")) && !has("admin") && !has("livechat-manager");
         Ok(is_restricted.then_some(user.0))
     }
 
@@ -155,13 +156,12 @@ impl StoredTables {
         ))
     }
 
-    /// The listed users who are active and have the role, with their stored usernames.
+    /// The listed users who have the role, deactivated or not, with their stored usernames.
     fn monitors_among(&self, listed: &[&str]) -> Result<Map<String, Value>, Answer> {
         let mut monitors = Map::new();
         for id in listed {
             let Some(user) = self.livechat.get(&user_key(id)) else { continue };
-            let is_active = user.get("active") != Some(&false.into());
-            if is_active && set(user, "roles").contains("livechat-monitor") {
+            if set(user, "roles").contains("livechat-monitor") {
                 let username = user.get("username").ok_or_else(|| (500, INTERNAL_ERROR.to_owned()))?;
                 monitors.insert((*id).into(), username.clone());
             }
