@@ -20,7 +20,9 @@ use livechat_units::Tables;
 use livechat_units::item::Item;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use unitctl::{engine, sample};
+use testing::dynamodb::start_engine;
+use testing::items::{put, scan};
+use unitctl::engine;
 
 const USERS: usize = 100_000;
 const DEPARTMENTS: usize = 10_000;
@@ -40,7 +42,7 @@ fn main() -> Result<()> {
     let mut sizes = std::env::args().skip(1).filter_map(|argument| argument.parse::<usize>().ok());
     let users = sizes.next().unwrap_or(USERS);
     let departments = sizes.next().unwrap_or(DEPARTMENTS);
-    let endpoint = engine::serve_in_background()?;
+    let endpoint = start_engine()?;
     let runtime = tokio::runtime::Runtime::new()?;
     let client = Client::new(&engine::sdk_config(&endpoint));
     let folder = TempDir::new()?;
@@ -169,7 +171,7 @@ async fn write_directly(client: &Client, tables: &Tables, users: usize, departme
     let others = others.map(|batch| (&tables.livechat, batch.map(livechat).collect::<Vec<_>>()));
     let start = Instant::now();
     stream::iter(tokens.chain(others))
-        .map(|(table, items)| async move { sample::write(client, table, &items).await })
+        .map(|(table, items)| async move { put(client, table, &items).await })
         .buffer_unordered(AT_ONCE)
         .try_collect::<()>()
         .await?;
@@ -219,8 +221,7 @@ fn peak_kb(status: &str) -> Option<f64> {
 async fn items(client: &Client, tables: &Tables) -> Result<BTreeMap<String, Item>> {
     let mut all = BTreeMap::new();
     for table in [&tables.tokens, &tables.livechat] {
-        let scan = client.scan().table_name(table).into_paginator().items().send();
-        let items: Vec<Item> = scan.try_collect().await?;
+        let items = scan(client, table).await?;
         all.extend(items.into_iter().map(|mut item| {
             // A set has no order.
             for value in item.values_mut() {

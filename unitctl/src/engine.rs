@@ -2,8 +2,6 @@
 
 use std::future::Future;
 use std::path::Path;
-use std::sync::mpsc;
-use std::thread;
 
 use anyhow::{Context, Result};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -42,25 +40,6 @@ pub async fn serve(
     dynoxide::server::serve_with_shutdown(listener, database, shutdown)
         .await
         .map_err(|error| anyhow::anyhow!("serving DynamoDB: {error}"))
-}
-
-/// Serves a database in memory until the process ends, for tests and benchmarks. Returns the URL of its endpoint.
-///
-/// It runs on a thread of its own, because each test has its own runtime, which ends with the test.
-///
-/// # Errors
-/// The thread, the runtime or the listener can't be created.
-pub fn serve_in_background() -> Result<String> {
-    let (sender, receiver) = mpsc::channel();
-    thread::Builder::new().name("dynamodb".into()).spawn(move || -> Result<()> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        runtime.block_on(async {
-            let listener = TcpListener::bind("127.0.0.1:0").await?;
-            sender.send(format!("http://{}", listener.local_addr()?))?;
-            serve(listener, open(None)?, std::future::pending()).await
-        })
-    })?;
-    receiver.recv().context("the engine did not start")
 }
 
 /// The SDK's configuration for a local engine, which requires a region and credentials but checks neither.

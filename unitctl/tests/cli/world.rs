@@ -1,17 +1,19 @@
 //! The world of one test: tables of its own, and the real binary, which uses them.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
 
 use assert_cmd::Command;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use livechat_units::item::Item;
-use livechat_units::{Function, Response, Tables};
-use serde_json::{Value, json};
+use livechat_units::{Function, Response};
+use serde_json::Value;
+pub use testing::dynamodb::endpoint;
+use testing::dynamodb::new_tables;
+use testing::events::{set_caller, update_body, update_event};
+use testing::items::{self, json_of, scan};
 use unitctl::database::Database;
 use unitctl::engine;
-use uuid::Uuid;
 
 /// The result of a run of the binary.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,9 +30,7 @@ pub struct World {
 /// Creates empty tables.
 pub async fn world() -> World {
     let client = Client::new(&engine::sdk_config(endpoint()));
-    let name = Uuid::new_v4();
-    let tables = Tables { tokens: format!("{name}-tokens"), livechat: format!("{name}-livechat") };
-    engine::create_tables(&client, &tables).await.expect("the tables are created");
+    let tables = new_tables(&client).await;
     World { database: Database { client, tables } }
 }
 
@@ -65,9 +65,8 @@ impl World {
     pub async fn items(&self) -> BTreeMap<String, Value> {
         let mut items = BTreeMap::new();
         for table in [&self.database.tables.tokens, &self.database.tables.livechat] {
-            let pages = self.database.client.scan().table_name(table).consistent_read(true).into_paginator();
-            let page = pages.items().send().collect::<Result<Vec<_>, _>>().await.expect("it is read");
-            items.extend(page.into_iter().map(|item| (key(&item), json_of(&AttributeValue::M(item)))));
+            let all = scan(&self.database.client, table).await.expect("it is read");
+            items.extend(all.into_iter().map(|item| (key(&item), json_of(&AttributeValue::M(item)))));
         }
         items
     }
@@ -98,20 +97,14 @@ impl World {
         } else {
             &self.database.tables.tokens
         };
-        unitctl::sample::write(&self.database.client, table, &[item]).await.expect("the item is written");
+        items::put(&self.database.client, table, &[item]).await.expect("the item is written");
     }
 
     /// Sends an update through the function.
     pub async fn update(&self, unit: &str, user: &str, token: &str, body: &Value) -> Response {
         let function = Function::new(&engine::sdk_config(endpoint()), self.database.tables.clone());
-        let mut event: Value =
-            serde_json::from_str(include_str!("../../../events/success.json")).expect("the sample is JSON");
-        event["rawPath"] = format!("/api/v1/livechat/units/{unit}").into();
-        event["requestContext"]["http"]["path"] = event["rawPath"].clone();
-        event["pathParameters"]["id"] = unit.into();
-        event["headers"]["x-auth-token"] = token.into();
-        event["headers"]["x-user-id"] = user.into();
-        event["body"] = body.to_string().into();
+        let mut event = update_event(unit, &body.to_string());
+        set_caller(&mut event, token, user);
         let payload = serde_json::value::to_raw_value(&event).expect("an event is JSON");
         function.handle(lambda_http::LambdaEvent::new(payload, lambda_http::Context::default())).await
     }
@@ -119,14 +112,9 @@ impl World {
 
 /// The body of an update that lists these monitors and departments.
 pub fn body(monitors: &[&str], departments: &[&str]) -> Value {
-    let monitors: Vec<Value> =
-        monitors.iter().map(|id| json!({ "monitorId": id, "username": "x" })).collect();
-    let departments: Vec<Value> = departments.iter().map(|id| json!({ "departmentId": id })).collect();
-    json!({
-        "unitData": { "name": "new name", "visibility": "private" },
-        "unitMonitors": monitors,
-        "unitDepartments": departments,
-    })
+    let monitors = monitors.iter().map(|id| (*id, "x"));
+    let body = update_body("new name", monitors, departments.iter().copied());
+    serde_json::from_str(&body).expect("a body is JSON")
 }
 
 /// Runs a command until it ends.
@@ -143,32 +131,4 @@ pub fn run(mut command: Command) -> Run {
 fn key(item: &Item) -> String {
     let text = |name| item.get(name).and_then(|value| value.as_s().ok()).map_or("", String::as_str);
     format!("{}{} {}", text("hashedToken"), text("pk"), text("sk")).trim().to_owned()
-}
-
-/// Converts an item to JSON. A string set becomes `{"set": [...]}`, sorted.
-pub fn json_of(value: &AttributeValue) -> Value {
-    match value {
-        AttributeValue::S(text) => text.clone().into(),
-        AttributeValue::N(number) => serde_json::from_str(number).expect("a number"),
-        AttributeValue::Bool(value) => (*value).into(),
-        AttributeValue::Null(_) => Value::Null,
-        AttributeValue::L(items) => items.iter().map(json_of).collect(),
-        AttributeValue::M(entries) => {
-            let sorted: BTreeMap<_, _> = entries.iter().collect();
-            sorted.into_iter().map(|(name, value)| (name.clone(), json_of(value))).collect()
-        }
-        AttributeValue::Ss(members) => {
-            let mut members = members.clone();
-            members.sort();
-            json!({ "set": members })
-        }
-        other => panic!("unexpected type: {other:?}"),
-    }
-}
-
-/// The URL of the embedded engine. One engine serves all tests; it has a thread of its own, because each test has its own
-/// runtime, which ends with the test.
-pub fn endpoint() -> &'static str {
-    static ENDPOINT: OnceLock<String> = OnceLock::new();
-    ENDPOINT.get_or_init(|| engine::serve_in_background().expect("the engine starts"))
 }
