@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Invokes every sample event on the artifact of `sam build`, under AWS's Lambda Runtime Interface Emulator and
-against the DynamoDB of `unitctl local`, and compares the answers with those that the tests expect.
+"""Invokes the artifact of `sam build` with every sample event, under AWS's Lambda Runtime Interface Emulator and with
+the DynamoDB of `unitctl local`. Compares the answers with those that the tests expect.
 
 An artifact for another processor than this machine's runs under qemu-user, with that processor's C library from
 Debian's package libc6-arm64-cross. `--qemu` runs it so in any case. Another argument is another file than the artifact.
 
-Run by the Python that has aws-sam-cli, whose package has the emulator."""
+The Python that runs this must have aws-sam-cli, because the emulator is in its package."""
 
 import json
 import os
@@ -138,7 +138,7 @@ def main():
     if versions != {"7"}:
         failures += 1
         print(f"the lines have the versions {versions}")
-    # The function's own lines; the emulator itself shows nothing of the events.
+    # These are the function's own lines. The emulator prints nothing of the events.
     if "RScctEHSmLGZGywfIhWyRpyofhKOiMoUIpimhvheU3f" in printed:
         failures += 1
         print("a token is in the log")
