@@ -6,6 +6,7 @@ Run by the Python that has aws-sam-cli and cfn-lint, with the folder of the AWS 
 not called: `.ci/aws.py` answers the AWS CLI, `sam` stops after reading its options, and the smoke request goes to
 `unitctl local`."""
 
+import concurrent.futures
 import contextlib
 import fnmatch
 import json
@@ -36,8 +37,8 @@ REFUSED = '{"status":"error","message":"You must be logged in to do this."} 401'
 # In the place of each program: one that checks the command line and does nothing.
 PROGRAMS = {
     "aws": f'exec {AWS}/python {ROOT}/.ci/aws.py "$@"',
-    "sam": f'{SAM}/sam "$@" --help >"$OUT"',
-    "unitctl": f'{UNITCTL} "$@" --help >"$OUT"',
+    "sam": f'exec {SAM}/sam "$@" --help >/dev/null',
+    "unitctl": f'exec {UNITCTL} "$@" --help >/dev/null',
     # The documents' loop ends at once.
     "sleep": "exit 1",
     "curl": f"echo '{REFUSED}'",
@@ -75,7 +76,7 @@ def programs(scripts):
     with tempfile.TemporaryDirectory() as folder:
         for name, script in scripts.items():
             path = pathlib.Path(folder) / name
-            path.write_text(f'#!/usr/bin/env bash\nOUT={folder}/{name}.out\n{script}\n')
+            path.write_text(f'#!/usr/bin/env bash\n{script}\n')
             path.chmod(0o755)
         yield os.environ | {
             "PATH": f"{folder}:{os.environ['PATH']}", "AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none",
@@ -86,7 +87,7 @@ def programs(scripts):
 def run(script, environment):
     return subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600,
     )
 
 
@@ -94,14 +95,18 @@ def commands():
     """Runs each document's commands, one after the other as a reader does."""
     count = 0
     with programs(PROGRAMS) as environment:
+        scripts = {}
         for document in DOCUMENTS:
             # A block may be indented, as a part of a list.
             blocks = re.findall(r"^( *)```sh\n(.*?)^ *```$", (ROOT / document).read_text(), re.DOTALL | re.MULTILINE)
             check(len(blocks) > 3, f"{document} has {len(blocks)} blocks of commands")
-            for line in "\n".join(block for _, block in blocks).splitlines():
+            scripts[document] = "\n".join(block for _, block in blocks)
+            for line in scripts[document].splitlines():
                 count += bool(re.match(r" *(aws|sam|unitctl|deploy/smoke) ", line))
-            done = run("\n".join(block for _, block in blocks), environment)
-            check(done.returncode == 0, f"{document}:\n{done.stdout}")
+        # The documents side by side: each command takes a second or two to start.
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            for document, done in zip(scripts, pool.map(lambda script: run(script, environment), scripts.values())):
+                check(done.returncode == 0, f"{document}:\n{done.stdout}")
         # The commands within a sentence.
         for document in DOCUMENTS:
             for command in re.findall(r"`((?:aws|sam|unitctl) [a-z][^`\n]* --[^`\n]* [^`\n]*)`", (ROOT / document).read_text()):

@@ -184,6 +184,15 @@ def main():
         expected = [] if kind == "AllAtOnce" else ["<ErrorsAlarm>", "<ServerErrorsAlarm>", "<LatencyAlarm>"]
         check(alarms == expected, f"{kind} watches {alarms}")
 
+    # A list of origins with spaces, or with a path, would never match a browser's.
+    origins = re.compile(PARAMETERS["AllowedOrigins"]["AllowedPattern"])
+    for allowed in ("", "*", "https://a.example.com", "http://localhost:3000,https://b.example.com"):
+        check(origins.fullmatch(allowed), f"AllowedOrigins refuses '{allowed}'")
+    for refused in ("https://a.example.com, https://b.example.com", "https://a.example.com/", "a.example.com", ","):
+        check(not origins.fullmatch(refused), f"AllowedOrigins takes '{refused}'")
+    cors = translate(TEMPLATE, AllowedOrigins="https://a.example.com").resources["Api"]["Properties"]["Body"]
+    check(cors["x-amazon-apigateway-cors"]["exposeHeaders"] == ["retry-after"], "browsers hide retry-after")
+
     # A stack on tables that exist creates none, and its function may use those and no others.
     existing = translate(TEMPLATE, ExistingTokensTable="restored-tokens", ExistingLivechatTable="restored-livechat")
     kinds = [resource["Type"] for resource in existing.resources.values()]
