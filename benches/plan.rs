@@ -9,7 +9,7 @@ use livechat_units::auth::Caller;
 use livechat_units::dynamodb::to_transact_item;
 use livechat_units::item::Items;
 use livechat_units::load::Loaded;
-use livechat_units::plan::{Next, plan};
+use livechat_units::plan::plan;
 use livechat_units::request::{ApiRequest, Update};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -52,7 +52,7 @@ fn load(bencher: Bencher<'_, '_>, members: usize) {
 fn planning(bencher: Bencher<'_, '_>, members: usize) {
     let (caller, update) = caller_and_update(members);
     let loaded = Loaded::new(&update, &caller, items_of(members));
-    bencher.bench_local(|| plan(&caller, black_box(&loaded)).ok());
+    bencher.bench_local(|| plan(&caller, black_box(&loaded)).ok()?.next_transaction(&loaded));
 }
 
 /// Turns the plan into a transaction.
@@ -60,9 +60,10 @@ fn planning(bencher: Bencher<'_, '_>, members: usize) {
 fn transaction(bencher: Bencher<'_, '_>, members: usize) {
     let (caller, update) = caller_and_update(members);
     let loaded = Loaded::new(&update, &caller, items_of(members));
-    let Ok(Next::Write(plan)) = plan(&caller, &loaded) else { panic!("nothing is left to read") };
+    let sequence = plan(&caller, &loaded).expect("the update is possible");
+    let transaction = sequence.next_transaction(&loaded).expect("the update has a transaction");
     bencher.bench_local(|| {
-        let actions = black_box(&plan.actions).iter();
+        let actions = black_box(&transaction.actions).iter();
         let items = actions.map(|action| to_transact_item(action, "livechat", "2021-12-06T14:40:59.478Z"));
         items.collect::<Result<Vec<_>, _>>().ok()
     });

@@ -73,7 +73,7 @@ fn update(unit: usize, departments: usize, users: usize, patterns: &[Pattern], l
     Update {
         unit: UnitId::parse(unit_id(unit)).expect("an id"),
         name: format!("name of update {list}"),
-        visibility: if list % 2 == 0 { Visibility::Private } else { Visibility::Public },
+        visibility: if list.is_multiple_of(2) { Visibility::Private } else { Visibility::Public },
         listed_monitors: monitors.len(),
         monitors,
         departments: (0..departments)
@@ -141,7 +141,7 @@ proptest! {
         let (last, before) = units.split_last().expect("there is a transaction");
         prop_assert_eq!(&last.visibility, update.visibility.as_str());
         // Private at once, public at last; the longer name at last.
-        let expected = if list % 2 == 0 { "private" } else { "public" };
+        let expected = if list.is_multiple_of(2) { "private" } else { "public" };
         prop_assert!(before.iter().all(|unit| unit.visibility == expected));
         prop_assert!(before.iter().all(|unit| unit.name == "old name"));
         for (count, unit) in units.iter().enumerate() {
