@@ -5,7 +5,7 @@ import schemathesis
 STORED = {
     "error-unit-not-found",
     "error-department-not-found",
-    "error-too-many-changes",
+    "error-department-too-large",
     "error-unit-too-large",
 }
 
