@@ -21,7 +21,7 @@ use crate::proxy::Proxy;
 use crate::statistics::Samples;
 
 /// The function's timeout in the template.
-const TIMEOUT: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(29);
 
 /// The root certificates that the function trusts first.
 const AMAZON_ROOTS: &str = include_str!("../../src/dynamodb/amazon-roots.pem");

@@ -29,7 +29,7 @@ use uuid::Uuid;
 const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
 
 /// The timeout of the function in the template.
-const TIMEOUT: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(29);
 
 /// The description of the endpoint. This server answers for it itself, because the function has only one route.
 const OPENAPI: &str = include_str!("../../docs/openapi.yaml");
