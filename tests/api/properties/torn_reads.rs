@@ -223,10 +223,10 @@ async fn inconsistent_data_that_changes_before_a_write_is_serializable() {
     assert!(between > 0, "no update came between");
 }
 
-/// The unit lists so many departments that the plan has too many changes, until a further read shows that most do not
-/// exist.
+/// The unit lists so many departments that the update seems to need several transactions, until the refusal of the first
+/// one shows that most of the departments do not exist.
 #[tokio::test]
-async fn a_torn_read_of_a_wrong_list_is_serializable() {
+async fn a_wrong_list_that_seems_to_need_several_transactions_is_serializable() {
     let cases = TornReads::new().await;
     let mut before = initial_tables();
     let unit = before.livechat.get_mut(&unit_key("U0")).expect("a unit");
@@ -236,29 +236,28 @@ async fn a_torn_read_of_a_wrong_list_is_serializable() {
     unit["numDepartments"] = listed.len().into();
 
     let torn = update("Admin", "U0", &["M0"], &["D1", "D2", "D3"]);
-    let mut reads_torn = 0;
+    let reads = (0..=4).map(|at| (Operation::Read(1), at));
+    let moments: Vec<_> = reads.chain((0..3).map(|number| (Operation::Write(number), 0))).collect();
+    let mut between = 0;
     for updates in other_updates() {
-        for (read, at) in [(2, 0), (2, 1), (2, 50), (2, 99), (2, 100), (3, 0), (3, 1)] {
-            for is_reversed in [false, true] {
-                let others = updates.clone();
-                let tearing = move |operation: Operation, mut keys: Vec<Key>| {
-                    if operation != Operation::Read(read) {
-                        return vec![(keys, Vec::new())];
-                    }
-                    if is_reversed {
-                        keys.reverse();
-                    }
-                    let rest = keys.split_off(at.min(keys.len()));
-                    vec![(keys, others.clone()), (rest, Vec::new())]
-                };
-                let ran = cases.run(&before, &torn, false, Arc::new(tearing)).await;
-                let ran = ran.unwrap_or_else(|wrong| panic!("{updates:?} in {read} at {at}: {wrong}"));
-                reads_torn += usize::from(ran > 0);
-            }
+        for (moment, at) in &moments {
+            let (moment, at, others) = (*moment, *at, updates.clone());
+            let tearing = move |operation: Operation, mut keys: Vec<Key>| {
+                if operation != moment {
+                    return vec![(keys, Vec::new())];
+                }
+                if matches!(moment, Operation::Write(_)) {
+                    return vec![(keys, others.clone())];
+                }
+                let rest = keys.split_off(at.min(keys.len()));
+                vec![(keys, others.clone()), (rest, Vec::new())]
+            };
+            let ran = cases.run(&before, &torn, false, Arc::new(tearing)).await;
+            between += ran.unwrap_or_else(|wrong| panic!("{updates:?} in {moment:?} at {at}: {wrong}"));
         }
     }
-    println!("{reads_torn} reads torn");
-    assert!(reads_torn > 0, "no read was torn");
+    println!("{between} updates between");
+    assert!(between > 0, "no update came between");
 }
 
 /// Another update, and when it is committed.
