@@ -139,7 +139,9 @@ impl Event {
                     || path
                         .rsplit_once(PATH_PREFIX)
                         .is_some_and(|(_, raw)| !raw.contains('/') && percent_decoded(raw) == id);
-                (is_one_segment && !id.is_empty()).then_some(id)
+                // The parameter may lack the trailing slash that the path has.
+                let is_trailing_slash = path.ends_with('/') && !id.ends_with('/');
+                (is_one_segment && !is_trailing_slash && !id.is_empty()).then_some(id)
             }
             _ => self.unit_id_without_route(path),
         }

@@ -11,6 +11,7 @@ mod match_errors;
 mod members;
 mod openapi;
 mod revocation;
+mod routes;
 mod routing;
 mod samples;
 mod strangers;
