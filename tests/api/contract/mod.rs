@@ -15,5 +15,6 @@ mod routes;
 mod routing;
 mod samples;
 mod strangers;
+mod transactions;
 mod unavailable;
 mod visibility;

@@ -1,5 +1,6 @@
 //! Many random or concurrent updates.
 
+mod competing;
 mod contention;
 mod linearizability;
 mod model;

@@ -56,6 +56,19 @@ pub async fn with_sample_app(test: impl AsyncFnOnce(&TestApp)) {
     assert_invariants(&app.stored_items().await);
 }
 
+/// Everything in a livechat table.
+pub async fn read_items(client: &Client, table: &str) -> Items {
+    read_table(client, table, |item| (text(item, "pk"), text(item, "sk"))).await
+}
+
+async fn read_table(client: &Client, table: &str, key: impl Fn(&Value) -> (String, String)) -> Items {
+    let items = scan(client, table).await.expect("the table is read").into_iter().map(|item| {
+        let item = json_of(&AttributeValue::M(item));
+        (key(&item), item)
+    });
+    items.collect()
+}
+
 impl TestApp {
     /// The function with empty tables.
     pub async fn new(through: impl FnOnce(SdkConfig) -> SdkConfig) -> Self {
@@ -173,20 +186,12 @@ impl TestApp {
 
     /// Everything in the livechat table.
     pub async fn stored_items(&self) -> Items {
-        self.scan(&self.tables.livechat, |item| (text(item, "pk"), text(item, "sk"))).await
+        read_items(&self.client, &self.tables.livechat).await
     }
 
     /// Everything in the tokens table.
     pub async fn stored_tokens(&self) -> Items {
-        self.scan(&self.tables.tokens, |item| (text(item, "hashedToken"), String::new())).await
-    }
-
-    async fn scan(&self, table: &str, key: impl Fn(&Value) -> (String, String)) -> Items {
-        let items = scan(&self.client, table).await.expect("the table is read").into_iter().map(|item| {
-            let item = json_of(&AttributeValue::M(item));
-            (key(&item), item)
-        });
-        items.collect()
+        read_table(&self.client, &self.tables.tokens, |item| (text(item, "hashedToken"), String::new())).await
     }
 
     /// Sends an update of these members as the administrator, and checks what it wrote.

@@ -1,12 +1,14 @@
 //! What the tests of the function share.
 
 pub mod app;
+pub mod asked;
 pub mod fault_proxy;
 pub mod faulty_client;
 pub mod interceptor;
 pub mod invariants;
 pub mod items;
 pub mod logs;
+pub mod observer;
 pub mod openapi;
 pub mod requests;
 pub mod responses;

@@ -1,0 +1,463 @@
+//! "Large updates" of the contract: updates of more than a hundred changes, seen from outside.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::FutureExt;
+use serde_json::{Value, json};
+use testing::items::put;
+
+use crate::support::asked::{Asked, first_difference};
+use crate::support::faulty_client::{Fault, FaultyClient, OtherWrite, SentRequest, cancelled, exception};
+use crate::support::invariants::{assert_invariants, assert_written};
+use crate::support::observer::{Committed, Observer};
+use crate::support::responses::{BUSY, INTERNAL_ERROR, UNAVAILABLE, UNIT_TOO_LARGE};
+use crate::support::{
+    Items, TestApp, as_strs, assert_refused, body, ids, invoke, set, text, updated_at, with_app,
+};
+
+/// The unit U after a transaction.
+fn unit(items: &Items) -> &Value {
+    &items[&("UNIT#U".into(), "UNIT".into())]
+}
+
+fn monitors(items: &Items) -> BTreeSet<String> {
+    unit(items)["monitors"].as_object().expect("a map").keys().cloned().collect()
+}
+
+fn departments(items: &Items) -> BTreeSet<String> {
+    set(unit(items), "departmentIds")
+}
+
+fn version(items: &Items) -> u64 {
+    unit(items)["version"].as_u64().expect("a count")
+}
+
+/// Stores units and the free members of an update that changes something of every kind: monitors and departments leave,
+/// stay and join, and two units lose departments, one of them more than fit into one transaction.
+async fn put_everything(app: &TestApp, scale: usize) -> Asked {
+    let (old, new) = (ids("m", 3 * scale), ids("n", 3 * scale));
+    let (own, free, taken) = (ids("d", 2 * scale), ids("f", 2 * scale), ids("t", 2 * scale));
+    app.put_unit("U", &as_strs(&old), &as_strs(&own)).await;
+    let (of_v, of_w) = taken.split_at(2 * scale - scale / 5);
+    app.put_unit("V", &["other"], &[&as_strs(of_v)[..], &["stays"]].concat()).await;
+    app.put_unit("W", &[], &as_strs(of_w)).await;
+    app.put_monitors(&as_strs(&new)).await;
+    app.put_departments(&as_strs(&free)).await;
+    Asked::new("U", &[&old[2 * scale..], &new].concat(), &[&own[3 * scale / 2..], &free, &taken].concat())
+}
+
+#[tokio::test]
+async fn a_thousand_changes_end_exactly_as_asked_and_are_consistent_all_the_time() {
+    with_app(async |app| {
+        let asked = put_everything(app, 100).await;
+        let before = app.stored_items().await;
+        let observer = Observer::new(app);
+        let response = invoke(&observer.function("it"), &asked.event(), None).await;
+        assert_eq!(response.status_code, 200, "{}", response.body);
+        let after = app.stored_items().await;
+        assert_written(&before, &after, &response);
+        let expected = asked.expected_items(&before, &after, &updated_at(&response));
+        assert_eq!(first_difference(&expected, &after), None);
+        observer.assert_always_consistent();
+
+        // 200 monitors and 150 departments leave; 300 monitors and 400 departments join; 180 of them are taken from V, in two
+        // transactions, and 20 from W.
+        let committed = observer.committed();
+        let actions: usize = committed.iter().map(|committed| committed.actions - 1).sum();
+        assert_eq!(actions, 200 + 150 + 300 + 400 + 3);
+        assert_eq!(version(&after) - version(&before), committed.len() as u64);
+        assert!(committed.len() <= 13, "{} transactions", committed.len());
+        let (old, wanted) =
+            ((monitors(&before), departments(&before)), (monitors(&after), departments(&after)));
+        for (number, Committed { items, updated_at: time, .. }) in committed.iter().enumerate() {
+            assert_eq!(version(items), version(&before) + 1 + number as u64);
+            assert_eq!(*time, updated_at(&response));
+            // Access is taken away before it is given.
+            let is_joined = monitors(items).difference(&old.0).next().is_some()
+                || departments(items).difference(&old.1).next().is_some();
+            let is_left = monitors(items).is_subset(&wanted.0) && departments(items).is_subset(&wanted.1);
+            assert!(is_left || !is_joined, "transaction {number} lets members join before all have left");
+            assert_eq!(unit(items)["visibility"], "private", "transaction {number}");
+            let is_last = number + 1 == committed.len();
+            assert_eq!(text(unit(items), "name") == "new name", is_last, "transaction {number}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_large_update_reads_no_more_than_a_small_one() {
+    with_app(async |app| {
+        let asked = put_everything(app, 30).await;
+        let faulty = FaultyClient::new(|_| None);
+        let function = livechat_units::Function::new(&faulty.sdk()(app.sdk.clone()), app.tables.clone());
+        assert_eq!(invoke(&function, &asked.event(), None).await.status_code, 200);
+        // The caller's items; then the unit, the listed departments and the listed monitors.
+        let listed = 1 + asked.departments.len() + asked.monitors.len();
+        let mut batches = vec![100; listed / 100];
+        batches.push(listed % 100);
+        let keys_read = faulty.keys_read();
+        assert_eq!((keys_read[0], &keys_read[1..]), (3, &batches[..]));
+        let sent = faulty.sent();
+        let first_write = sent.iter().position(|sent| sent.is_write).expect("it writes");
+        assert!(sent[first_write..].iter().all(|sent| sent.is_write), "it reads after it has begun to write");
+        assert_eq!(sent.len() - first_write, 4);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_shorter_name_comes_first_and_a_public_visibility_last() {
+    with_app(async |app| {
+        let (old, new) = (ids("m", 120), ids("n", 130));
+        app.put_unit("U", &as_strs(&old), &[]).await;
+        app.put_monitors(&as_strs(&new)).await;
+        app.change_item("UNIT#U", "UNIT", json!({ "visibility": "private" })).await;
+        let observer = Observer::new(app);
+        let asked = Asked { name: "short".into(), visibility: "public", ..Asked::new("U", &new, &[]) };
+        let response = invoke(&observer.function("it"), &asked.event(), None).await;
+        assert_eq!(response.status_code, 200, "{}", response.body);
+        let seen: Vec<_> = observer
+            .committed()
+            .iter()
+            .map(|committed| {
+                (text(unit(&committed.items), "name"), text(unit(&committed.items), "visibility"))
+            })
+            .collect();
+        let state = |visibility: &str| ("short".to_owned(), visibility.to_owned());
+        assert_eq!(seen, [state("private"), state("private"), state("public")]);
+        observer.assert_always_consistent();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_restricted_caller_who_does_not_list_themself_leaves_with_the_last_transaction() {
+    with_app(async |app| {
+        for role in ["livechat-monitor", "livechat-agent"] {
+            let (old, new) = (ids("m", 110), ids("n", 110));
+            app.put_unit("U", &[&as_strs(&old)[..], &["lead"]].concat(), &[]).await;
+            app.put_user("lead", &[role, "unit-editor"]).await;
+            app.put_token("t", "lead", json!({})).await;
+            app.put_monitors(&as_strs(&new)).await;
+            let observer = Observer::new(app);
+            let asked = Asked::new("U", &new, &[]);
+            let function = observer.function("it");
+            let response = invoke(&function, &asked.event_of("t", "lead"), None).await;
+            assert_eq!(response.status_code, 200, "{}", response.body);
+            observer.assert_always_consistent();
+            let committed = observer.committed();
+            let is_there: Vec<bool> =
+                committed.iter().map(|committed| monitors(&committed.items).contains("lead")).collect();
+            assert_eq!(is_there, [true, true, false]);
+            assert!(asked.is_fulfilled(&committed[2].items));
+            // The next update of this caller finds no unit, and the one of another caller starts again.
+            let again = invoke(&function, &asked.event_of("t", "lead"), None).await;
+            assert_eq!(again.status_code, 400, "{}", again.body);
+            assert_eq!(app.update("U", &[], &[]).await.status_code, 200);
+            app.delete_item("UNIT#U", "UNIT").await;
+        }
+        app.put_unit("U", &[], &[]).await;
+    })
+    .await;
+}
+
+/// Stores users who may be monitors and have usernames of this many bytes.
+async fn put_monitors_with_long_names(app: &TestApp, ids: &[String], bytes: usize) {
+    let users: Vec<Value> = ids
+        .iter()
+        .map(|id| {
+            json!({
+                "pk": format!("USER#{id}"), "sk": "USER", "username": "x".repeat(bytes),
+                "roles": { "set": ["livechat-monitor"] },
+            })
+        })
+        .collect();
+    put(&app.client, &app.tables.livechat, &users).await.expect("the users are written");
+}
+
+#[tokio::test]
+async fn a_unit_that_would_outgrow_400_kb_is_refused_before_anything_is_written() {
+    with_app(async |app| {
+        let members = ids("m", 420);
+        put_monitors_with_long_names(app, &members, 1_000).await;
+        app.put_unit("U", &[], &[]).await;
+        let writes = FaultyClient::new(|_| None);
+        let function = livechat_units::Function::new(&writes.sdk()(app.sdk.clone()), app.tables.clone());
+        let before = app.stored_items().await;
+        let response = invoke(&function, &Asked::new("U", &members, &[]).event(), None).await;
+        assert_refused(&response, 400, UNIT_TOO_LARGE);
+        assert_eq!((writes.writes(), app.stored_items().await == before), (0, true));
+
+        // What leaves goes first, so the unit may hold 250 of these monitors before and after, but never 420.
+        let response = invoke(&function, &Asked::new("U", &members[..250], &[]).event(), None).await;
+        assert_eq!(response.status_code, 200, "{}", response.body);
+        let others = Asked::new("U", &members[170..], &[]);
+        assert_eq!(invoke(&function, &others.event(), None).await.status_code, 200);
+        assert!(others.is_fulfilled(&app.stored_items().await));
+    })
+    .await;
+}
+
+/// A write by another program, which happens before the transaction with this number among the distinct ones.
+fn before_transaction(number: usize, write: OtherWrite) -> FaultyClient {
+    let tokens = std::sync::Mutex::new(Vec::<String>::new());
+    FaultyClient::new(move |sent: &SentRequest| {
+        if !sent.is_write {
+            return None;
+        }
+        let token = text(&sent.json(), "ClientRequestToken");
+        let mut tokens = tokens.lock().expect("no test panics with it");
+        if tokens.contains(&token) {
+            return None;
+        }
+        tokens.push(token);
+        (tokens.len() == number + 1).then(|| Fault::After(write.clone()))
+    })
+}
+
+/// The update by an execution environment whose requests meet these faults.
+async fn send_through(app: &TestApp, faulty: &FaultyClient, asked: &Asked) -> livechat_units::Response {
+    let function = livechat_units::Function::new(&faulty.sdk()(app.sdk.clone()), app.tables.clone());
+    let response = invoke(&function, &asked.event(), Some(Duration::from_secs(40))).await;
+    assert_invariants(&app.stored_items().await);
+    response
+}
+
+#[tokio::test]
+async fn a_department_that_is_deleted_meanwhile_is_busy_and_then_not_found() {
+    with_app(async |app| {
+        let joining = ids("d", 250);
+        app.put_departments(&as_strs(&joining)).await;
+        app.put_unit("U", &[], &[]).await;
+        let (client, tables) = (app.client.clone(), app.tables.clone());
+        let delete: OtherWrite = Arc::new(move || {
+            let key = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.into());
+            let request = client.delete_item().table_name(&tables.livechat);
+            let request = request.key("pk", key("DEPARTMENT#d00249")).key("sk", key("DEPARTMENT"));
+            async move { drop(request.send().await.expect("the department is deleted")) }.boxed()
+        });
+        let asked = Asked::new("U", &[], &joining);
+        let response = send_through(app, &before_transaction(1, delete), &asked).await;
+        assert_refused(&response, 503, BUSY);
+        let committed = departments(&app.stored_items().await).len();
+        assert_eq!(committed, 198);
+        let again = app.send(&asked.event()).await;
+        assert_eq!(again.status_code, 400);
+        assert!(again.body.contains("Department not found: d00249 "), "{}", again.body);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_department_that_dynamodb_finds_too_large_is_busy_and_then_refused() {
+    with_app(async |app| {
+        let joining = ids("d", 250);
+        app.put_departments(&as_strs(&joining)).await;
+        app.put_unit("U", &[], &[]).await;
+        // Only DynamoDB knows how large the department is. Its other attributes have 70 bytes, and the unit adds 23.
+        let change = json!({
+            "name": "x".repeat(409_600 - 80), "email": null, "businessHours": null, "enabled": null,
+        });
+        app.change_item("DEPARTMENT#d00200", "DEPARTMENT", change).await;
+        let asked = Asked::new("U", &[], &joining);
+        let response = send_through(app, &FaultyClient::new(|_| None), &asked).await;
+        assert_refused(&response, 503, BUSY);
+        let again = app.send(&asked.event()).await;
+        let expected = r#"{"success":false,"error":"The department d00200 would be larger than one item can be, 409600 bytes [error-department-too-large]","errorType":"error-department-too-large"}"#;
+        assert_refused(&again, 400, expected);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_update_that_is_undone_by_another_one_is_busy_and_any_other_change_is_not() {
+    with_app(async |app| {
+        let asked = put_everything(app, 30).await;
+        // Another execution environment changes nothing that the first transactions have committed.
+        let other = Arc::new(app.another_function());
+        let send = |asked: &Asked| -> OtherWrite {
+            let (other, event) = (other.clone(), asked.event());
+            Arc::new(move || {
+                let (other, event) = (other.clone(), event.clone());
+                async move { assert_eq!(invoke(&other, &event, None).await.status_code, 200) }.boxed()
+            })
+        };
+        let same = Asked { name: "other name".into(), ..asked.clone() };
+        let response = send_through(app, &before_transaction(2, send(&same)), &asked).await;
+        assert_eq!(response.status_code, 200, "{}", response.body);
+        assert!(asked.is_fulfilled(&app.stored_items().await));
+
+        let asked = Asked::new("U", &[], &[]);
+        let members = put_everything(app, 30).await;
+        let response = send_through(app, &before_transaction(1, send(&members)), &asked).await;
+        assert_refused(&response, 503, BUSY);
+        assert!(members.is_fulfilled(&app.stored_items().await), "the other update is undone");
+        // Repeating it alone ends with 200.
+        assert_eq!(app.send(&asked.event()).await.status_code, 200);
+    })
+    .await;
+}
+
+/// Makes DynamoDB refuse each transaction of more than so many actions as over 4 MB.
+fn with_largest_transaction(actions: usize, refusal: Fault) -> FaultyClient {
+    FaultyClient::new(move |sent| {
+        let count = |sent: &SentRequest| sent.json()["TransactItems"].as_array().expect("a list").len();
+        (sent.is_write && count(sent) > actions).then(|| refusal.clone())
+    })
+}
+
+#[tokio::test]
+async fn a_transaction_over_4_mb_is_halved() {
+    for refusal in [exception("ValidationException"), cancelled(&["None", "ValidationError"])] {
+        // 3 actions are the unit, a taken department and the unit that loses it.
+        for largest in [60, 3] {
+            with_app(async |app| {
+                let asked = put_everything(app, 20).await;
+                let before = app.stored_items().await;
+                let faulty = with_largest_transaction(largest, refusal.clone());
+                let response = send_through(app, &faulty, &asked).await;
+                assert_eq!(response.status_code, 200, "{}", response.body);
+                let after = app.stored_items().await;
+                let expected = asked.expected_items(&before, &after, &updated_at(&response));
+                assert_eq!(first_difference(&expected, &after), None);
+                assert!(version(&after) > version(&before) + 3);
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_that_cannot_be_halved_is_500() {
+    for refusal in [exception("ValidationException"), cancelled(&["ValidationError"])] {
+        // With one action nothing can be stored. With two, no department can be taken from another unit.
+        for (largest, is_begun) in [(1, false), (2, true)] {
+            with_app(async |app| {
+                let asked = put_everything(app, 10).await;
+                let before = app.stored_items().await;
+                let faulty = with_largest_transaction(largest, refusal.clone());
+                assert_refused(&send_through(app, &faulty, &asked).await, 500, INTERNAL_ERROR);
+                assert_eq!(app.stored_items().await != before, is_begun);
+                let again = app.send(&asked.event()).await;
+                assert_eq!(again.status_code, 200, "{}", again.body);
+                assert!(asked.is_fulfilled(&app.stored_items().await));
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_halved_transaction_never_has_more_than_a_hundred_actions_or_two_on_one_item() {
+    with_app(async |app| {
+        // 60 departments join. 40 of the unit's list belong to another unit by now, which costs only checks.
+        let (own, joining) = (ids("d", 40), ids("e", 60));
+        app.put_unit("U", &[], &as_strs(&own)).await;
+        app.put_unit("V", &[], &as_strs(&own)).await;
+        app.put_departments(&as_strs(&joining)).await;
+        let is_first = std::sync::atomic::AtomicBool::new(true);
+        let faulty = FaultyClient::new(move |sent| {
+            // The first transaction finds out what became of the departments. The second is refused.
+            let is_second = sent.is_write && sent.number == 1;
+            (is_second && is_first.swap(false, std::sync::atomic::Ordering::Relaxed))
+                .then(|| exception("ValidationException"))
+        });
+        let asked = Asked::new("U", &[], &joining);
+        assert_eq!(send_through_unchecked(app, &faulty, &asked).await.status_code, 200);
+        for sent in faulty.sent().iter().filter(|sent| sent.is_write) {
+            let json = sent.json();
+            let actions = json["TransactItems"].as_array().expect("a list");
+            assert!(actions.len() <= 100, "{} actions", actions.len());
+            let keys: BTreeSet<String> = actions
+                .iter()
+                .map(|action| {
+                    let action = action.as_object().expect("an object").values().next().expect("an action");
+                    action.get("Key").or(action.get("Item")).expect("a key")["pk"].to_string()
+                        + &action.get("Key").or(action.get("Item")).expect("a key")["sk"].to_string()
+                })
+                .collect();
+            assert_eq!(keys.len(), actions.len(), "two actions are on the same item");
+        }
+        assert!(asked.is_fulfilled(&app.stored_items().await));
+    })
+    .await;
+}
+
+/// Like [`send_through`], for items whose invariants do not hold before.
+async fn send_through_unchecked(
+    app: &TestApp,
+    faulty: &FaultyClient,
+    asked: &Asked,
+) -> livechat_units::Response {
+    let function = livechat_units::Function::new(&faulty.sdk()(app.sdk.clone()), app.tables.clone());
+    invoke(&function, &asked.event(), Some(Duration::from_secs(40))).await
+}
+
+#[tokio::test]
+async fn an_update_whose_time_ends_in_the_middle_goes_on_when_it_is_repeated() {
+    with_app(async |app| {
+        let asked = put_everything(app, 30).await;
+        let before = app.stored_items().await;
+        // Everything after the second transaction fails.
+        let tokens = std::sync::Mutex::new(BTreeSet::<String>::new());
+        let faulty = FaultyClient::new(move |sent| {
+            let mut tokens = tokens.lock().expect("no test panics with it");
+            if sent.is_write {
+                tokens.insert(text(&sent.json(), "ClientRequestToken"));
+            }
+            (tokens.len() > 2).then(|| exception("ThrottlingException"))
+        });
+        let function = livechat_units::Function::new(&faulty.sdk()(app.sdk.clone()), app.tables.clone());
+        let started = std::time::Instant::now();
+        let remaining = Duration::from_secs(4);
+        let response = invoke(&function, &asked.event(), Some(remaining)).await;
+        assert_refused(&response, 503, UNAVAILABLE);
+        assert!(started.elapsed() < remaining, "answered after {:?}", started.elapsed());
+        let middle = app.stored_items().await;
+        assert_invariants(&middle);
+        assert_eq!(version(&middle), version(&before) + 2);
+
+        let observer = Observer::new(app);
+        let again = invoke(&observer.function("it"), &asked.event(), None).await;
+        assert_eq!(again.status_code, 200, "{}", again.body);
+        assert!(asked.is_fulfilled(&app.stored_items().await));
+        // Four transactions in all, and two were committed before.
+        assert_eq!(observer.committed().len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_large_update_has_more_time_than_a_small_one() {
+    with_app(async |app| {
+        let asked = put_everything(app, 30).await;
+        let faulty = FaultyClient::new(|sent| sent.is_write.then(|| exception("ThrottlingException")));
+        let function = livechat_units::Function::new(&faulty.sdk()(app.sdk.clone()), app.tables.clone());
+        let small = Asked::new("V", &[], &[]);
+        for (asked, seconds) in [(&small, 8..11), (&asked, 11..15)] {
+            let started = std::time::Instant::now();
+            let response = invoke(&function, &asked.event(), Some(Duration::from_secs(15))).await;
+            assert_refused(&response, 503, UNAVAILABLE);
+            let took = started.elapsed().as_secs();
+            assert!(seconds.contains(&took), "answered after {took} s, and not within {seconds:?} s");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_body_of_one_mebibyte_is_the_largest_update() {
+    with_app(async |app| {
+        app.put_unit("U", &[], &[]).await;
+        // Twenty thousand ids that name nothing.
+        let unknown = ids("nobody-has-this-id-", 15_000);
+        let large = body(&as_strs(&unknown), &[]);
+        assert!(large.len() < 1024 * 1024 && large.len() > 900_000, "{}", large.len());
+        let response = app.update("U", &as_strs(&unknown), &[]).await;
+        assert_eq!(response.status_code, 200, "{}", response.body);
+    })
+    .await;
+}
