@@ -449,6 +449,36 @@ async fn a_large_update_has_more_time_than_a_small_one() {
 }
 
 #[tokio::test]
+async fn the_batches_of_a_read_may_see_different_moments() {
+    // The read of the caller, and the batches of the read that follows.
+    for read in 0..4 {
+        with_app(async |app| {
+            let asked = put_everything(app, 30).await;
+            app.put_unit("X", &[], &[]).await;
+            // Another execution environment updates the same unit, or takes departments that are listed and others that
+            // leave, before this read.
+            let other = Arc::new(app.another_function());
+            let theirs = [&asked.departments[..40], &ids("d", 30)].concat();
+            for update in [Asked::new("U", &asked.monitors[..20], &theirs), Asked::new("X", &[], &theirs)] {
+                let (other, event) = (other.clone(), update.event());
+                let write: OtherWrite = Arc::new(move || {
+                    let (other, event) = (other.clone(), event.clone());
+                    async move { assert_eq!(invoke(&other, &event, None).await.status_code, 200) }.boxed()
+                });
+                let faulty = FaultyClient::new(move |sent| {
+                    (!sent.is_write && sent.number == read).then(|| Fault::After(write.clone()))
+                });
+                let response = send_through(app, &faulty, &asked).await;
+                assert_eq!(response.status_code, 200, "{}", response.body);
+                assert!(faulty.keys_read().len() > read, "there are too few reads");
+                assert!(asked.is_fulfilled(&app.stored_items().await));
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn a_body_of_one_mebibyte_is_the_largest_update() {
     with_app(async |app| {
         app.put_unit("U", &[], &[]).await;

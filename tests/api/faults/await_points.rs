@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::support::invariants::assert_invariants;
-use crate::support::responses::UNAVAILABLE;
-use crate::support::update_case::UpdateCase;
+use crate::support::responses::{BUSY, UNAVAILABLE};
+use crate::support::update_case::{Progress, UpdateCase, put_users};
 use crate::support::{Items, TestApp, assert_refused, body, event, invoke, with_app};
 
 /// Polls a future at most `times` times. Returns `None` if it needs more.
@@ -57,7 +57,7 @@ fn without_versions(case: &UpdateCase, items: &Items) -> Items {
 #[tokio::test]
 async fn an_update_killed_at_any_await_point_is_stored_whole_or_not_at_all() {
     with_app(async |app| {
-        app.put_monitors(&["m", "n"]).await;
+        put_users(app).await;
         for knows_token in [false, true] {
             let first = if knows_token { 1000 } else { 0 };
             for polls in 0.. {
@@ -85,7 +85,7 @@ async fn an_update_killed_at_any_await_point_is_stored_whole_or_not_at_all() {
                 assert_invariants(&now);
                 assert!(
                     without_versions(&case, &now)
-                        == without_versions(&case, &case.expected_items(&before, "")),
+                        == without_versions(&case, &case.expected_items(&before, &now, "")),
                     "after {polls} polls"
                 );
                 let version = now[&case.key()]["version"].as_u64().expect("a count");
@@ -99,7 +99,7 @@ async fn an_update_killed_at_any_await_point_is_stored_whole_or_not_at_all() {
 #[tokio::test]
 async fn an_update_frozen_at_any_await_point_does_not_overwrite_others() {
     with_app(async |app| {
-        app.put_monitors(&["m", "n"]).await;
+        put_users(app).await;
         let mut cases = Vec::new();
         // (time frozen, time that Lambda lets it run) in ms: not frozen; longer than one attempt; beyond the deadline.
         for (nth, (freeze, remaining)) in
@@ -144,6 +144,91 @@ async fn an_update_frozen_at_any_await_point_does_not_overwrite_others() {
                 assert!(remaining < freeze, "{what}");
                 assert_refused(&response, 503, UNAVAILABLE);
                 assert!(commits == others || commits == 1 + others, "{what}");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_large_update_killed_at_any_await_point_leaves_a_consistent_unit() {
+    with_app(async |app| {
+        put_users(app).await;
+        let mut seen = Vec::new();
+        for knows_token in [false, true] {
+            let first = if knows_token { 1000 } else { 0 };
+            for polls in 0.. {
+                let case = UpdateCase::new(app, true, first + polls).await;
+                let before = app.stored_items().await;
+                let function = environment(app, knows_token).await;
+                let answered = {
+                    let update = pin!(invoke(&function, &case.event, None));
+                    poll_times(update, polls).await
+                };
+                drop(function);
+                let after = app.stored_items().await;
+                seen.push(case.progress(&before, &after));
+                if let Some(response) = answered {
+                    assert_eq!((response.status_code, seen.last()), (200, Some(&Progress::Everything)));
+                    break;
+                }
+                // A request that the killed update has sent may still reach DynamoDB here.
+                let again = invoke(&app.another_function(), &case.event, None).await;
+                assert_eq!(again.status_code, 200, "{}", again.body);
+                let now = app.stored_items().await;
+                assert_invariants(&now);
+                assert!(
+                    without_versions(&case, &now)
+                        == without_versions(&case, &case.expected_items(&before, &now, "")),
+                    "after {polls} polls"
+                );
+            }
+        }
+        // The update was also killed between its transactions.
+        assert!(seen.contains(&Progress::Nothing) && seen.contains(&Progress::Part), "{seen:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_large_update_frozen_at_any_await_point_goes_on_or_gives_way() {
+    with_app(async |app| {
+        put_users(app).await;
+        let mut cases = Vec::new();
+        // In ms: not frozen, and longer than one attempt.
+        for (nth, freeze) in [0, 1_200].into_iter().enumerate() {
+            for polls in 0..16 {
+                let case = UpdateCase::new(app, true, 100 * nth + polls).await;
+                cases.push((case, polls, Duration::from_millis(freeze)));
+            }
+        }
+        let outcomes = cases.iter().map(async |(case, polls, freeze)| {
+            let function = environment(app, polls % 2 == 0).await;
+            let mut update = pin!(invoke(&function, &case.event, Some(Duration::from_secs(30))));
+            if let Some(response) = poll_times(update.as_mut(), *polls).await {
+                return (response, false);
+            }
+            // Another execution environment removes all members meanwhile.
+            let other = app.another_function();
+            let response = invoke(&other, &other_update(case), None).await;
+            assert_eq!(response.status_code, 200, "{}", response.body);
+            sleep(*freeze).await;
+            (update.await, true)
+        });
+        let outcomes: Vec<(Response, bool)> = join_all(outcomes).await;
+        let items = app.stored_items().await;
+        for ((case, polls, freeze), (response, is_frozen)) in cases.iter().zip(outcomes) {
+            let what = format!("frozen for {freeze:?} after {polls} polls: {}", response.body);
+            let unit = &items[&case.key()];
+            let is_as_other_asks = unit["name"] == "other name"
+                && (&unit["numMonitors"], &unit["numDepartments"]) == (&json!(0), &json!(0));
+            if response.status_code == 200 {
+                // The last transaction may have been committed before the freeze, and the reply read after it.
+                assert!(case.is_fulfilled(&items) || (is_frozen && is_as_other_asks), "{what}");
+            } else {
+                // The other update has undone what this one had committed.
+                assert_refused(&response, 503, BUSY);
+                assert!(is_frozen && is_as_other_asks, "{what}");
             }
         }
     })

@@ -2,8 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -12,8 +12,8 @@ use tokio::time::sleep;
 
 use crate::support::fault_proxy::{ConnectionFault, LATE};
 use crate::support::faulty_client::{Fault, FaultyClient, SentRequest};
-use crate::support::update_case::UpdateCase;
-use crate::support::{TestApp, event, invoke, updated_at, with_app};
+use crate::support::update_case::{Progress, UpdateCase, put_users};
+use crate::support::{TestApp, event, invoke, text, updated_at, with_app};
 
 /// A request of an update, by what it reads or writes.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -24,23 +24,26 @@ pub enum Position {
     Unit,
     /// The read of all these items, for a token that the execution environment knows.
     CallerAndUnit,
-    /// The read of more departments, because the plan seems to have too many changes.
-    ExtraRead,
     /// The transaction.
     Transaction,
     /// The transaction that follows a refused one.
     SecondTransaction,
+    /// The second transaction of a large update, and those after it if the fault lasts.
+    SecondOfThree,
+    /// The last transaction of a large update.
+    ThirdOfThree,
 }
 
 impl Position {
     /// Each position with its name in docs/reliability.md.
-    pub const ALL: [(Self, &str); 6] = [
+    pub const ALL: [(Self, &str); 7] = [
         (Self::Caller, "caller"),
         (Self::Unit, "unit"),
         (Self::CallerAndUnit, "both, seen token"),
-        (Self::ExtraRead, "extra read"),
         (Self::Transaction, "transaction"),
         (Self::SecondTransaction, "after a refused one"),
+        (Self::SecondOfThree, "2nd of 3"),
+        (Self::ThirdOfThree, "3rd of 3"),
     ];
 
     pub fn name(self) -> &'static str {
@@ -48,18 +51,24 @@ impl Position {
     }
 
     pub fn is_write(self) -> bool {
-        matches!(self, Self::Transaction | Self::SecondTransaction)
+        matches!(self, Self::Transaction | Self::SecondTransaction) || self.is_of_large_update()
     }
 
-    fn is_at(self, sent: &SentRequest) -> bool {
+    pub fn is_of_large_update(self) -> bool {
+        matches!(self, Self::SecondOfThree | Self::ThirdOfThree)
+    }
+
+    /// Whether a request is at this position. `transaction` is its number among the transactions, if it is one.
+    fn is_at(self, sent: &SentRequest, transaction: usize) -> bool {
         let is_of_caller = sent.body.contains("PERMISSION#");
         match self {
             Self::Caller => is_of_caller,
             Self::Unit => !sent.is_write && !is_of_caller,
-            Self::ExtraRead => !sent.is_write && !is_of_caller && !sent.body.contains("UNIT#"),
             Self::CallerAndUnit => !sent.is_write,
             Self::Transaction => sent.is_write,
             Self::SecondTransaction => sent.is_write && sent.number > 0,
+            Self::SecondOfThree => sent.is_write && transaction >= 1,
+            Self::ThirdOfThree => sent.is_write && transaction >= 2,
         }
     }
 }
@@ -68,7 +77,7 @@ impl Position {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
     pub response: Response,
-    pub is_stored: bool,
+    pub progress: Progress,
 }
 
 /// An update, and the faults that it meets.
@@ -80,6 +89,8 @@ pub struct Drill {
     pub faults: Vec<Fault>,
     /// Whether all later attempts meet the last fault again.
     pub is_lasting: bool,
+    /// Whether the function takes the faults for a refusal as over 4 MB, and divides the transaction.
+    pub is_divided: bool,
     /// The time until Lambda's deadline.
     pub remaining: Duration,
 }
@@ -91,16 +102,16 @@ pub async fn run(drills: impl IntoIterator<Item = Drill>) -> Vec<Outcome> {
     let outcomes = RefCell::new(BTreeMap::new());
     let worker = async || {
         with_app(async |app| {
-            app.put_monitors(&["m", "n"]).await;
+            put_users(app).await;
             loop {
                 let next = drills.borrow_mut().next();
                 let Some((number, mut drill)) = next else { break };
                 let mut attempt = 0;
                 let outcome = loop {
                     // Every attempt has ids of its own.
-                    let case =
-                        UpdateCase::new(app, drill.position == Position::ExtraRead, 10 * number + attempt)
-                            .await;
+                    let is_large = drill.position.is_of_large_update();
+                    let mut case = UpdateCase::new(app, is_large, 10 * number + attempt).await;
+                    case.is_divided = drill.is_divided;
                     if let Some(outcome) = update_through(app, &case, &drill).await {
                         break outcome;
                     }
@@ -122,12 +133,13 @@ pub async fn run(drills: impl IntoIterator<Item = Drill>) -> Vec<Outcome> {
 /// all, and repeating it works. Returns `None` if the time was over before the update met its faults, or before
 /// DynamoDB executed the transaction whose reply is lost.
 async fn update_through(app: &TestApp, case: &UpdateCase, drill: &Drill) -> Option<Outcome> {
-    let Drill { position, faults, is_lasting, remaining } = drill.clone();
+    let Drill { position, faults, is_lasting, remaining, .. } = drill.clone();
     let faults_met = Arc::new(AtomicUsize::new(0));
     let counter = faults_met.clone();
     let other_update = case.other_update(app);
     let armed = Arc::new(AtomicBool::new(false));
     let is_armed = armed.clone();
+    let transaction_numbers = TransactionNumbers::default();
     let faulty = FaultyClient::new(move |sent| {
         if !is_armed.load(Ordering::Relaxed) {
             return None;
@@ -139,7 +151,8 @@ async fn update_through(app: &TestApp, case: &UpdateCase, drill: &Drill) -> Opti
             let number = counter.fetch_add(1, Ordering::Relaxed);
             faults.get(number).or(faults.last().filter(|_| is_lasting)).cloned()
         };
-        position.is_at(sent).then(next_fault)?
+        let transaction = if sent.is_write { transaction_numbers.number(sent) } else { 0 };
+        position.is_at(sent, transaction).then(next_fault)?
     });
     let sdk = faulty.sdk()(app.sdk.clone());
     let function = Function::new(&sdk, app.tables.clone());
@@ -160,7 +173,8 @@ async fn update_through(app: &TestApp, case: &UpdateCase, drill: &Drill) -> Opti
 
     // The answer comes in time, and no request begins after the time budget. The lag of this machine does not count.
     assert!(took < remaining.max(Duration::from_secs(1)), "answered after {took:?} of {remaining:?}");
-    let budget = remaining.saturating_sub(Duration::from_secs(1)).min(Duration::from_secs(10));
+    let most = Duration::from_secs(if position.is_of_large_update() { 25 } else { 10 });
+    let budget = remaining.saturating_sub(Duration::from_secs(1)).min(most);
     let mut bodies: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for sent in faulty.sent() {
         let end = started + budget + lag.get() + Duration::from_millis(200);
@@ -183,15 +197,31 @@ async fn update_through(app: &TestApp, case: &UpdateCase, drill: &Drill) -> Opti
         sleep(LATE + Duration::from_millis(500)).await;
     }
     let after = app.stored_items().await;
-    let is_stored = case.is_stored(&before, &after);
+    let progress = case.progress(&before, &after);
     if response.status_code == 200 {
-        assert!(is_stored, "the answer is 200, but the update is not stored");
+        assert_eq!(progress, Progress::Everything, "the answer is 200, but the update is not stored");
         assert_eq!(case.time(&after), updated_at(&response));
     } else {
-        case.assert_repeatable(app, &function, if is_stored { after } else { before }, is_stored).await;
+        case.assert_repeatable(app, &function, after, progress).await;
     }
-    let is_executed = is_stored || !(position.is_write() && drill.faults.iter().any(Fault::loses_reply));
-    (faults_met.load(Ordering::Relaxed) > 0 && is_executed).then_some(Outcome { response, is_stored })
+    let loses_reply = position.is_write() && drill.faults.iter().any(Fault::loses_reply);
+    let is_executed = !loses_reply || position == Position::SecondOfThree || progress == Progress::Everything;
+    (faults_met.load(Ordering::Relaxed) > 0 && is_executed).then_some(Outcome { response, progress })
+}
+
+/// Numbers an update's transactions. All tries of a transaction have the same `ClientRequestToken`.
+#[derive(Default)]
+struct TransactionNumbers(Mutex<Vec<String>>);
+
+impl TransactionNumbers {
+    fn number(&self, sent: &SentRequest) -> usize {
+        let token = text(&sent.json(), "ClientRequestToken");
+        let mut tokens = self.0.lock().expect("no test panics with it");
+        tokens.iter().position(|known| *known == token).unwrap_or_else(|| {
+            tokens.push(token);
+            tokens.len() - 1
+        })
+    }
 }
 
 /// Measures by how much this thread is late at worst.

@@ -12,6 +12,7 @@ use super::drill::{Drill, Outcome, Position, run};
 use crate::support::fault_proxy::ConnectionFault;
 use crate::support::faulty_client::{Fault, cancelled, exception};
 use crate::support::responses::{BUSY, INTERNAL_ERROR, UNAVAILABLE};
+use crate::support::update_case::Progress;
 
 /// A row of the matrix.
 #[derive(Clone)]
@@ -51,6 +52,9 @@ enum Effect {
     UsesUpTime,
     /// The function does not try again: the answer is 500.
     Permanent,
+    /// DynamoDB refuses the transaction as over 4 MB, so the function divides it. The answer is 200 if that happens once or
+    /// twice, and 500 if the smallest transaction is refused, too.
+    Divided,
 }
 
 fn row(requests: Requests, name: &'static str, fault: Fault, effect: Effect) -> Row {
@@ -106,7 +110,7 @@ fn rows() -> Vec<Row> {
             cancelled(&["TransactionConflict", "ThrottlingError", "None"]),
             Transient,
         ),
-        write("cancelled: ValidationError", cancelled(&["None", "ValidationError"]), Permanent),
+        write("cancelled: ValidationError", cancelled(&["None", "ValidationError"]), Divided),
         write("cancelled: an unknown reason", cancelled(&["TransactionConflict", "Unknown"]), Permanent),
         write(
             "IdempotentParameterMismatchException",
@@ -116,14 +120,15 @@ fn rows() -> Vec<Row> {
         named("AccessDeniedException", Permanent),
         named("ResourceNotFoundException", Permanent),
         named("UnrecognizedClientException", Permanent),
-        named("ValidationException", Permanent),
+        read("ValidationException of a read", exception("ValidationException"), Permanent),
+        write("ValidationException of a write", exception("ValidationException"), Divided),
         any("panic inside the function", Fault::Panic, Permanent),
     ]
 }
 
 /// The text of one outcome in a cell.
 fn describe(outcome: &Outcome) -> String {
-    let Outcome { response, is_stored } = outcome;
+    let Outcome { response, progress } = outcome;
     let answer = match (response.status_code, response.body.as_str()) {
         (200, _) => return "200".into(),
         (503, UNAVAILABLE) => "503",
@@ -132,7 +137,12 @@ fn describe(outcome: &Outcome) -> String {
         (status, body) => panic!("a fault causes the answer {status} {body}"),
     };
     assert_eq!(response.headers.contains_key("retry-after"), response.status_code == 503);
-    format!("{answer}{}", if *is_stored { " *" } else { "" })
+    let stored = match progress {
+        Progress::Nothing => "",
+        Progress::Part => " +",
+        Progress::Everything => " *",
+    };
+    format!("{answer}{stored}")
 }
 
 /// Enough time for an update that succeeds in the end.
@@ -157,7 +167,7 @@ async fn every_fault_at_every_request() {
     for row in &rows {
         for (position, _) in Position::ALL {
             for times in TIMES {
-                let is_skipped = position == Position::ExtraRead && times == 2;
+                let is_skipped = position.is_of_large_update() && times == 2;
                 if !is_skipped && row.requests.include(position) {
                     cells.push((row, position, times));
                 }
@@ -166,12 +176,15 @@ async fn every_fault_at_every_request() {
     }
     // The drills that take longest are first. Those with many items are last, because every drill scans the table; for
     // the same reason their faults don't happen twice.
-    cells.sort_by_key(|(_, position, times)| (*position == Position::ExtraRead, Reverse(*times)));
+    cells.sort_by_key(|(_, position, times)| (position.is_of_large_update(), Reverse(*times)));
     let drills = cells.iter().map(|(row, position, times)| Drill {
         position: *position,
         faults: vec![row.fault.clone(); (*times).min(2)],
         is_lasting: *times == usize::MAX || row.effect == Effect::UsesUpTime,
+        is_divided: row.effect == Effect::Divided,
         remaining: match row.effect {
+            // A large update needs more time to reach its last transaction.
+            Effect::UsesUpTime if position.is_of_large_update() => SHORT,
             // The time is over before the function gives up its first attempt.
             Effect::UsesUpTime => Duration::from_millis(1900),
             Effect::Transient if *times == usize::MAX => SHORT,
@@ -186,13 +199,16 @@ async fn every_fault_at_every_request() {
         let cell = format!("{} at {position:?}, {times} times", row.name);
         match row.effect {
             Effect::Harmless => assert_eq!(answer, "200", "{cell}"),
-            Effect::Transient if *times < usize::MAX => assert_eq!(answer, "200", "{cell}"),
+            Effect::Transient | Effect::Divided if *times < usize::MAX => assert_eq!(answer, "200", "{cell}"),
             Effect::Transient | Effect::UsesUpTime => assert!(answer.starts_with("503"), "{cell}: {answer}"),
-            Effect::Permanent => assert_eq!(answer, "500", "{cell}"),
+            Effect::Permanent | Effect::Divided => assert!(answer.starts_with("500"), "{cell}: {answer}"),
         }
-        // An update that is not answered with 200 is stored only if the reply to its transaction was lost.
+        // An update that is not answered with 200 is stored only if the reply to its last transaction was lost. Of a large
+        // update the first transactions are stored in any case.
         let may_be_stored = answer == "200" || (row.fault.loses_reply() && position.is_write());
-        assert!(may_be_stored || !outcome.is_stored, "{cell}: {answer}");
+        let is_part = outcome.progress == Progress::Part;
+        assert!(may_be_stored || is_part || outcome.progress == Progress::Nothing, "{cell}: {answer}");
+        assert!(position.is_of_large_update() || !is_part, "{cell}: {answer}");
         table.entry((row.name, position.name())).or_default().push(answer);
     }
     let printed = markdown(&rows, &table);
@@ -230,6 +246,7 @@ async fn every_fault_after_a_lost_reply_and_after_a_conflict() {
         position: Position::Transaction,
         faults: vec![(*first).clone(), row.fault.clone()],
         is_lasting: *is_lasting || row.effect == Effect::UsesUpTime,
+        is_divided: row.effect == Effect::Divided,
         remaining: match row.effect {
             // The time is over before the function gives up its first attempt.
             Effect::UsesUpTime => Duration::from_millis(1900),
@@ -243,14 +260,15 @@ async fn every_fault_after_a_lost_reply_and_after_a_conflict() {
         let case = format!("{}, lasting: {is_lasting}, stored before: {was_stored}: {answer}", row.name);
         match row.effect {
             Effect::Harmless => assert_eq!(answer, "200", "{case}"),
-            Effect::Transient if !is_lasting => assert_eq!(answer, "200", "{case}"),
+            Effect::Transient | Effect::Divided if !is_lasting => assert_eq!(answer, "200", "{case}"),
             Effect::Transient | Effect::UsesUpTime => assert_eq!(outcome.response.status_code, 503, "{case}"),
-            Effect::Permanent => assert_eq!(outcome.response.status_code, 500, "{case}"),
+            Effect::Permanent | Effect::Divided => assert_eq!(outcome.response.status_code, 500, "{case}"),
         }
         let may_be_stored = answer == "200" || *was_stored || row.fault.loses_reply();
-        assert!(may_be_stored || !outcome.is_stored, "{case}");
+        let is_stored = outcome.progress != Progress::Nothing;
+        assert!(may_be_stored || !is_stored, "{case}");
         // `error-unit-busy` promises that nothing is stored.
-        assert!(outcome.response.body != BUSY || !outcome.is_stored, "{case}");
+        assert!(outcome.response.body != BUSY || !is_stored, "{case}");
     }
 }
 
@@ -261,6 +279,7 @@ async fn unprocessed_keys_are_requested_until_time_runs_out() {
     let drills = cases.iter().map(|&(position, is_lasting)| Drill {
         position,
         faults: vec![Fault::SomeUnprocessed, Fault::AllUnprocessed],
+        is_divided: false,
         is_lasting,
         remaining: if is_lasting { SHORT } else { LONG },
     });

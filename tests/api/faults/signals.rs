@@ -18,7 +18,7 @@ use tokio::time::sleep;
 use crate::support::fault_proxy::{ConnectionFault, Proxy, proxy};
 use crate::support::invariants::assert_invariants;
 use crate::support::responses::UNAVAILABLE;
-use crate::support::update_case::UpdateCase;
+use crate::support::update_case::{Progress, TRANSACTIONS, UpdateCase, put_users};
 use crate::support::{TOKEN, TestApp, body, event, logs, with_app};
 
 /// The timeout of an invocation that succeeds.
@@ -103,7 +103,7 @@ const REQUESTS_OF_FIRST: usize = 3;
 #[tokio::test]
 async fn a_process_killed_during_a_request_stores_all_or_nothing() {
     with_app(async |app| {
-        app.put_monitors(&["m", "n"]).await;
+        put_users(app).await;
         for (nth, fault) in [ConnectionFault::Hang, ConnectionFault::HangAfter].into_iter().enumerate() {
             for at in 0..REQUESTS {
                 let mut proxy = proxy_with(fault, at).await;
@@ -126,8 +126,9 @@ async fn a_process_killed_during_a_request_stores_all_or_nothing() {
                 assert_invariants(&after);
                 let is_committed = fault == ConnectionFault::HangAfter
                     && [REQUESTS_OF_FIRST - 1, REQUESTS - 1].contains(&at);
-                assert_eq!(case.is_stored(&before, &after), is_committed, "{fault:?} at {at}");
-                case.assert_repeatable(app, &app.another_function(), after, is_committed).await;
+                let progress = if is_committed { Progress::Everything } else { Progress::Nothing };
+                assert_eq!(case.progress(&before, &after), progress, "{fault:?} at {at}");
+                case.assert_repeatable(app, &app.another_function(), after, progress).await;
             }
         }
     })
@@ -137,7 +138,7 @@ async fn a_process_killed_during_a_request_stores_all_or_nothing() {
 #[tokio::test]
 async fn a_process_stopped_during_a_request_continues_correctly() {
     with_app(async |app| {
-        app.put_monitors(&["m", "n"]).await;
+        put_users(app).await;
         for at in 0..REQUESTS_OF_FIRST {
             // In ms: shorter than the timeout of one request, and longer.
             for (nth, stop) in [200, 1_300].into_iter().enumerate() {
@@ -164,6 +165,75 @@ async fn a_process_stopped_during_a_request_continues_correctly() {
     .await;
 }
 
+/// The request of a large update that is its first transaction. Before it come the read of the caller and two reads of the
+/// unit and everything that is listed.
+const FIRST_TRANSACTION: usize = 3;
+
+#[tokio::test]
+async fn a_process_killed_between_the_transactions_of_a_large_update_leaves_a_consistent_unit() {
+    with_app(async |app| {
+        put_users(app).await;
+        for (nth, fault) in [ConnectionFault::Hang, ConnectionFault::HangAfter].into_iter().enumerate() {
+            for transaction in 0..TRANSACTIONS {
+                let mut proxy = proxy_with(fault, FIRST_TRANSACTION + transaction).await;
+                let mut process = Process::start(app, &proxy.url).await;
+                let case = UpdateCase::new(app, true, 10 * transaction + nth).await;
+                let before = app.stored_items().await;
+                let halted = async { proxy.halted.wait_for(|halted| *halted == 1).await.map(drop) };
+                tokio::select! {
+                    status = process.status(&case.event) => panic!("answered {status}"),
+                    halted = halted => halted.expect("the proxy runs"),
+                }
+                process.kill().await;
+
+                let after = app.stored_items().await;
+                assert_invariants(&after);
+                let committed = transaction + usize::from(fault == ConnectionFault::HangAfter);
+                let progress = match committed {
+                    0 => Progress::Nothing,
+                    TRANSACTIONS => Progress::Everything,
+                    _ => Progress::Part,
+                };
+                assert_eq!(
+                    case.progress(&before, &after),
+                    progress,
+                    "{fault:?} at transaction {transaction}"
+                );
+                assert_eq!(case.version(&after) - case.version(&before), committed as u64);
+                case.assert_repeatable(app, &app.another_function(), after, progress).await;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_process_stopped_between_the_transactions_of_a_large_update_continues_correctly() {
+    with_app(async |app| {
+        put_users(app).await;
+        for transaction in 0..TRANSACTIONS {
+            let mut proxy = proxy_with(ConnectionFault::Slow, FIRST_TRANSACTION + transaction).await;
+            let mut process = Process::start(app, &proxy.url).await;
+            let case = UpdateCase::new(app, true, transaction).await;
+            let mut before = app.stored_items().await;
+            let id = process.environment.process().id().expect("it runs");
+            let stop_and_continue = async {
+                proxy.halted.wait_for(|halted| *halted == 1).await.expect("the proxy runs");
+                signal(id, "STOP");
+                case.other_update(app)().await;
+                sleep(Duration::from_millis(1_300)).await;
+                signal(id, "CONT");
+            };
+            let (status, ()) = tokio::join!(process.status(&case.event), stop_and_continue);
+            assert_eq!(status, 200, "stopped at transaction {transaction}");
+            case.increment_version(&mut before);
+            assert_eq!(case.progress(&before, &app.stored_items().await), Progress::Everything);
+            process.kill().await;
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn the_answer_comes_before_the_lambda_timeout() {
     with_app(async |app| {
@@ -184,7 +254,7 @@ async fn the_answer_comes_before_the_lambda_timeout() {
 #[tokio::test]
 async fn the_process_prints_no_token() {
     with_app(async |app| {
-        app.put_monitors(&["m", "n"]).await;
+        put_users(app).await;
         let case = UpdateCase::new(app, false, 0).await;
         let mut process = Process::start(app, endpoint()).await;
         let events = logs::revealing_events(&case.unit);

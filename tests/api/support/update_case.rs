@@ -1,4 +1,4 @@
-//! An update that changes something of every kind, and the items that it has to store.
+//! An update that changes something of every kind, and what it has stored.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,91 +6,70 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::FutureExt;
 use livechat_units::Function;
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::asked::{Asked, first_difference};
 use super::faulty_client::OtherWrite;
-use super::{Items, TestApp, body, event, invoke, text, updated_at, username};
+use super::invariants::assert_invariants;
+use super::{Items, TestApp, as_strs, ids, invoke, text, updated_at};
 
-/// An update that changes something of every kind, in items that no other case uses.
+/// An update that changes something of every kind, in items that no other case uses. Only the users are shared.
 pub struct UpdateCase {
-    is_large: bool,
     pub unit: String,
     pub event: Value,
+    /// A fault makes the function divide the update's only transaction.
+    pub is_divided: bool,
+    asked: Asked,
+    is_large: bool,
+    number: usize,
+}
+
+/// How much of an update is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    Nothing,
+    /// Some of its transactions, and the invariants hold.
+    Part,
+    Everything,
+}
+
+/// The transactions of a large case.
+pub const TRANSACTIONS: usize = 3;
+
+/// Stores the users of all cases.
+pub async fn put_users(app: &TestApp) {
+    app.put_monitors(&["m", "n"]).await;
+    app.put_monitors(&as_strs(&ids("n", 60))).await;
 }
 
 impl UpdateCase {
-    /// Stores the items of the case with this number. A large case seems to need more changes than fit into one
-    /// transaction, and one more read shows that they fit.
+    /// Stores the items of the case with this number. [`put_users`] has to be called before. A large case takes
+    /// [`TRANSACTIONS`] transactions.
     pub async fn new(app: &TestApp, is_large: bool, number: usize) -> Self {
-        let id = |name: &str| format!("{name}-{number}");
-        let (unit, other, leaving, joining) = (id("U"), id("V"), id("d"), id("e"));
-        let update = if is_large {
-            // 100 departments leave. With the unit that is one change too many, but one department does not exist.
-            let departments: Vec<String> = (0..100).map(|n| format!("d{n}-{number}")).collect();
-            let departments: Vec<&str> = departments.iter().map(String::as_str).collect();
-            app.put_unit(&unit, &["m"], &departments).await;
-            app.delete_item(&format!("DEPARTMENT#{}", departments[0]), "DEPARTMENT").await;
-            body(&["m"], &[])
+        let of_case =
+            |ids: Vec<String>| -> Vec<String> { ids.iter().map(|id| format!("{id}-{number}")).collect() };
+        let (unit, other) = (format!("U-{number}"), format!("V-{number}"));
+        let (monitors, leaving, joining) = if is_large {
+            // 80 departments leave in the first transaction. The second takes all departments of the other unit, and
+            // adds some of the 60 monitors.
+            (ids("n", 60), of_case(ids("d", 80)), of_case(ids("e", 70)))
         } else {
-            app.put_unit(&unit, &["m"], &[&leaving]).await;
-            app.put_unit(&other, &[], &[&joining]).await;
-            body(&["n"], &[&joining])
+            (vec!["n".to_owned()], vec![format!("d-{number}")], vec![format!("e-{number}")])
         };
-        Self { is_large, event: event(&unit, &update), unit }
+        app.put_unit(&unit, &["m"], &as_strs(&leaving)).await;
+        app.put_unit(&other, &[], &as_strs(&joining)).await;
+        let asked = Asked::new(&unit, &monitors, &joining);
+        Self { unit, event: asked.event(), is_divided: false, asked, is_large, number }
     }
 
-    /// All items after the update, which has this `_updatedAt`.
-    pub fn expected_items(&self, before: &Items, time: &str) -> Items {
-        let mut items = before.clone();
-        let unit_key = self.key();
-        let number = self.unit.strip_prefix('U').expect("`new` chose the name");
-        let mut change = |pk: String, change: &dyn Fn(&mut Value)| {
-            let sk = pk.split_once('#').expect("a key has a kind").0.to_owned();
-            let item = items.get_mut(&(pk, sk)).expect("the item existed before");
-            change(item);
-            item["_updatedAt"] = time.into();
-        };
-        let remove = |item: &mut Value, name: &str| item.as_object_mut().expect("an object").remove(name);
-        let increment_version =
-            |item: &mut Value| item["version"] = (item["version"].as_u64().expect("a count") + 1).into();
-        let leave = |item: &mut Value| {
-            remove(item, "parentId");
-            remove(item, "ancestors");
-        };
-        change(unit_key.0.clone(), &|unit| {
-            increment_version(unit);
-            unit["name"] = "new name".into();
-            unit["visibility"] = "private".into();
-        });
-        if self.is_large {
-            (1..100).for_each(|n| change(format!("DEPARTMENT#d{n}{number}"), &leave));
-            change(unit_key.0, &|unit| {
-                remove(unit, "departmentIds");
-                unit["numDepartments"] = 0.into();
-            });
-            return items;
-        }
-        change(format!("DEPARTMENT#d{number}"), &leave);
-        change(format!("DEPARTMENT#e{number}"), &|item| {
-            item["parentId"] = self.unit.as_str().into();
-            item["ancestors"] = json!([self.unit]);
-        });
-        change(format!("UNIT#V{number}"), &|other| {
-            increment_version(other);
-            remove(other, "departmentIds");
-            other["numDepartments"] = 0.into();
-        });
-        change(unit_key.0.clone(), &|unit| {
-            unit["departmentIds"] = json!({ "set": [format!("e{number}")] });
-            unit["monitors"] = json!({ "n": username("n") });
-        });
-        items.remove(&(unit_key.0.clone(), "MONITOR#m".into())).expect("the item existed before");
-        let monitor = json!({
-            "pk": unit_key.0, "sk": "MONITOR#n", "unitId": self.unit, "monitorId": "n",
-            "username": username("n"), "_updatedAt": time,
-        });
-        items.insert((unit_key.0, "MONITOR#n".into()), monitor);
-        items
+    /// All items after the update, which has this `_updatedAt`. The versions of units are those of `after`.
+    pub fn expected_items(&self, before: &Items, after: &Items, time: &str) -> Items {
+        self.asked.expected_items(before, after, time)
+    }
+
+    /// Whether the unit is exactly as the update asks.
+    pub fn is_fulfilled(&self, items: &Items) -> bool {
+        self.asked.is_fulfilled(items)
     }
 
     /// Another update of the unit, which changes its version only.
@@ -111,8 +90,12 @@ impl UpdateCase {
 
     /// Applies [`Self::other_update`] to these items.
     pub fn increment_version(&self, before: &mut Items) {
-        let unit = before.get_mut(&self.key()).expect("the unit");
-        unit["version"] = (unit["version"].as_u64().expect("a count") + 1).into();
+        let next = self.version(before) + 1;
+        before.get_mut(&self.key()).expect("the unit")["version"] = next.into();
+    }
+
+    pub fn version(&self, items: &Items) -> u64 {
+        items[&self.key()]["version"].as_u64().expect("a count")
     }
 
     /// The `_updatedAt` of the unit.
@@ -120,40 +103,54 @@ impl UpdateCase {
         text(&items[&self.key()], "_updatedAt")
     }
 
-    /// Whether the update was stored. Panics if a part of it was stored, or anything else.
-    pub fn is_stored(&self, before: &Items, after: &Items) -> bool {
+    /// How much of the update is stored. Panics if anything else is stored, or a part that is no whole transaction.
+    pub fn progress(&self, before: &Items, after: &Items) -> Progress {
         if before == after {
-            return false;
+            return Progress::Nothing;
         }
-        let expected = self.expected_items(before, &self.time(after));
-        for (key, item) in &expected {
-            assert_eq!(Some(item), after.get(key), "partly stored: {key:?}");
+        let difference = first_difference(&self.expected_items(before, after, &self.time(after)), after);
+        let Some(difference) = difference else {
+            if !self.is_divided {
+                let transactions = if self.is_large { TRANSACTIONS as u64 } else { 1 };
+                assert_eq!(self.version(after) - self.version(before), transactions);
+            }
+            return Progress::Everything;
+        };
+        assert!(self.is_large || self.is_divided, "partly stored: {difference}");
+        assert_invariants(after);
+        let suffix = format!("-{}", self.number);
+        for key in before.keys().chain(after.keys()).filter(|(pk, _)| !pk.ends_with(&suffix)) {
+            assert_eq!(before.get(key), after.get(key), "an item of another case");
         }
-        assert_eq!(expected.len(), after.len(), "partly stored");
-        true
+        Progress::Part
     }
 
-    /// Repeats an update that was not answered with 200, and checks that the repetition is stored.
+    /// Whether the update is stored. Panics if a part of it is stored, or anything else.
+    pub fn is_stored(&self, before: &Items, after: &Items) -> bool {
+        match self.progress(before, after) {
+            Progress::Nothing => false,
+            Progress::Everything => true,
+            Progress::Part => panic!("a part of the update is stored"),
+        }
+    }
+
+    /// Repeats an update that was not answered with 200, and checks that the repetition stores what is left to do.
     pub async fn assert_repeatable(
         &self,
         app: &TestApp,
         function: &Function,
-        before: Items,
-        was_stored: bool,
+        stored: Items,
+        progress: Progress,
     ) {
         let again = invoke(function, &self.event, Some(Duration::from_secs(30))).await;
         assert_eq!(again.status_code, 200, "again: {}", again.body);
         let after = app.stored_items().await;
-        let expected = if was_stored {
-            // Nothing is left to change except the version and the time.
-            let mut items = before;
-            self.increment_version(&mut items);
-            items.get_mut(&self.key()).expect("the unit")["_updatedAt"] = updated_at(&again).into();
-            items
-        } else {
-            self.expected_items(&before, &updated_at(&again))
-        };
-        assert!(after == expected, "the repetition did not store what the update asks for");
+        let expected = self.expected_items(&stored, &after, &updated_at(&again));
+        let difference = first_difference(&expected, &after);
+        assert_eq!(difference, None, "the repetition did not store what the update asks for");
+        let transactions = self.version(&after) - self.version(&stored);
+        let most = if self.is_large && progress != Progress::Everything { TRANSACTIONS as u64 } else { 1 };
+        assert!((1..=most).contains(&transactions), "the repetition took {transactions} transactions");
     }
 
     /// The key of the unit's item.
