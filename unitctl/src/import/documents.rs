@@ -1,20 +1,24 @@
-//! The documents of one file of a mongoexport, one after the other: a line each, or the elements of an array.
+//! Splits the text of a mongoexport into its documents: one a line, each over several lines (`--pretty`), or the
+//! elements of an array (`--jsonArray`).
 
 use std::io::{self, BufRead};
 
 use serde_json::{Map, Value};
 
-/// Most bytes of one document. MongoDB's own limit is 16 MiB of BSON; as extended JSON it can be a few
-/// times as much.
+/// Most bytes of one document. MongoDB's own limit is 16 MiB of BSON. The same document as extended JSON can be
+/// a few times as large.
 const MAX_DOCUMENT_BYTES: usize = 64 * 1024 * 1024;
+
+/// The byte order mark in UTF-8. Windows tools write it.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// A document's fields.
 pub type Document = Map<String, Value>;
 
-/// Something in the file that is no document.
+/// A line, or a document, that can't be used.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Broken {
-    /// Where, counted from 1.
+    /// The line's number. The first line is 1.
     pub line: u64,
     /// What is wrong.
     pub reason: String,
@@ -23,99 +27,121 @@ pub struct Broken {
 /// Reads a file's documents. It holds one of them at a time, however large the file.
 pub struct Documents<R> {
     reader: R,
-    /// The line that the next byte is in, counted from 1.
+    /// The line of the next byte. The first line is 1.
     line: u64,
-    form: Form,
-    /// The bytes that have been read so far, for a progress bar.
-    bytes: u64,
+    format: FileFormat,
+    /// How many documents have been read so far, broken ones included.
+    count: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
-    /// Nothing has been read yet.
+enum FileFormat {
+    /// The file, or what follows an array, has not been looked at yet.
     Unknown,
-    /// `mongoexport`'s default.
+    /// One document a line, which is `mongoexport`'s default, or over several lines, by `--pretty`.
     Lines,
     /// `mongoexport --jsonArray`.
     Array,
-    /// The file is at its end, as far as anything can be made of it.
-    Over,
+    /// The file is at its end.
+    Ended,
 }
 
-/// The bytes of one document, or what is wrong with them.
-struct Piece {
-    line: u64,
-    bytes: Result<Vec<u8>, &'static str>,
+/// The text of one document.
+#[derive(Debug)]
+pub struct RawDocument {
+    /// Which document of the file it is. The first one is 0.
+    pub number: u32,
+    /// The line that it starts in.
+    pub line: u64,
+    /// The text, or what is wrong with it.
+    text: Result<Vec<u8>, Fault>,
+}
+
+/// Why a piece of the file is no document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    TooLong,
+    /// The file ends within a document or between the elements of an array.
+    CutOff,
 }
 
 impl<R: BufRead> Documents<R> {
-    /// The documents that `reader` gives.
+    /// The documents in the text that `reader` gives.
     pub fn new(reader: R) -> Self {
-        Self { reader, line: 1, form: Form::Unknown, bytes: 0 }
+        Self { reader, line: 1, format: FileFormat::Unknown, count: 0 }
     }
 
-    /// How many bytes have been read.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// The next document and the line that it starts in; `None` at the end of the file.
+    /// The next document. `None` at the end of the file.
     ///
     /// # Errors
     /// The file can't be read.
-    pub fn read(&mut self) -> io::Result<Option<Result<(u64, Document), Broken>>> {
-        if self.form == Form::Unknown {
-            self.form = self.find_form()?;
+    pub fn read(&mut self) -> io::Result<Option<RawDocument>> {
+        if self.format == FileFormat::Unknown {
+            self.format = self.recognize()?;
         }
-        let piece = match self.form {
-            Form::Lines => self.next_line()?,
-            Form::Array => self.next_element()?,
-            Form::Unknown | Form::Over => None,
-        };
-        Ok(piece.map(parse))
+        match self.format {
+            FileFormat::Lines => self.next_in_lines(),
+            FileFormat::Array => self.next_in_array(),
+            FileFormat::Unknown | FileFormat::Ended => Ok(None),
+        }
     }
 
-    fn find_form(&mut self) -> io::Result<Form> {
-        // Windows tools put a byte order mark before UTF-8.
-        if self.reader.fill_buf()?.starts_with(b"\xEF\xBB\xBF") {
-            self.consume(3);
+    fn recognize(&mut self) -> io::Result<FileFormat> {
+        if self.reader.fill_buf()?.starts_with(BYTE_ORDER_MARK) {
+            self.reader.consume(BYTE_ORDER_MARK.len());
         }
         Ok(match self.skip_space()? {
             Some(b'[') => {
                 self.next_byte()?;
-                Form::Array
+                FileFormat::Array
             }
-            Some(_) => Form::Lines,
-            None => Form::Over,
+            Some(_) => FileFormat::Lines,
+            None => FileFormat::Ended,
         })
     }
 
-    /// The next line that is not empty.
-    fn next_line(&mut self) -> io::Result<Option<Piece>> {
+    /// The next line that is not empty. If it is an opening brace alone, the document goes on until a line that
+    /// starts with the closing brace: the lines between are indented.
+    fn next_in_lines(&mut self) -> io::Result<Option<RawDocument>> {
         if self.skip_space()?.is_none() {
-            self.form = Form::Over;
+            self.format = FileFormat::Ended;
             return Ok(None);
         }
         let line = self.line;
-        let mut piece = Collected::default();
+        let mut text = Collected::default();
+        self.take_line(&mut text)?;
+        if text.bytes.trim_ascii() == b"{" {
+            // An opening brace that is not indented belongs to another document. So a broken document does not
+            // hide the one after it.
+            while let Some(first) = self.peek()?.filter(|byte| *byte != b'{') {
+                text.extend(b"\n");
+                self.take_line(&mut text)?;
+                if first == b'}' {
+                    break;
+                }
+            }
+        }
+        Ok(Some(self.document(line, text.finish())))
+    }
+
+    /// Adds the rest of the line without the line break.
+    fn take_line(&mut self, text: &mut Collected) -> io::Result<()> {
         loop {
             let buffer = self.reader.fill_buf()?;
             let end = buffer.iter().position(|byte| *byte == b'\n');
-            piece.extend(&buffer[..end.unwrap_or(buffer.len())]);
+            text.extend(&buffer[..end.unwrap_or(buffer.len())]);
             let count = end.map_or(buffer.len(), |end| end + 1);
-            self.consume(count);
-            if end.is_some() {
-                self.line += 1;
-            }
+            self.reader.consume(count);
+            self.line += u64::from(end.is_some());
             if end.is_some() || count == 0 {
-                return Ok(Some(piece.at(line)));
+                return Ok(());
             }
         }
     }
 
-    /// The next element of the array. Commas and brackets count only outside of strings, and they are all
-    /// that is looked at: a broken element does not hide those after it.
-    fn next_element(&mut self) -> io::Result<Option<Piece>> {
+    /// The next element of the array. Only commas and brackets outside of strings are looked at, so a broken
+    /// element does not hide those after it.
+    fn next_in_array(&mut self) -> io::Result<Option<RawDocument>> {
         let mut next = self.skip_space()?;
         while next == Some(b',') {
             self.next_byte()?;
@@ -124,26 +150,25 @@ impl<R: BufRead> Documents<R> {
         let line = self.line;
         match next {
             None => {
-                self.form = Form::Over;
-                return Ok(Some(Piece { line, bytes: Err("the file ends before its array does") }));
+                self.format = FileFormat::Ended;
+                return Ok(Some(self.document(line, Err(Fault::CutOff))));
             }
             Some(b']') => {
                 self.next_byte()?;
-                self.form = Form::Over;
-                let rest = self.skip_space()?;
-                let line = self.line;
-                return Ok(rest.map(|_| Piece { line, bytes: Err("the file goes on after its array") }));
+                // Files that were put together go on after the array.
+                self.format = FileFormat::Unknown;
+                return self.read();
             }
             Some(_) => {}
         }
-        let mut piece = Collected::default();
+        let mut text = Collected::default();
         let (mut depth, mut in_string, mut is_escaped) = (0_usize, false, false);
         while let Some(byte) = self.peek()? {
             if !in_string && depth == 0 && matches!(byte, b',' | b']') {
-                return Ok(Some(piece.at(line)));
+                return Ok(Some(self.document(line, text.finish())));
             }
             self.next_byte()?;
-            piece.extend(&[byte]);
+            text.extend(&[byte]);
             match byte {
                 _ if is_escaped => is_escaped = false,
                 b'\\' if in_string => is_escaped = true,
@@ -154,14 +179,20 @@ impl<R: BufRead> Documents<R> {
             }
         }
         if depth == 0 && !in_string {
-            // This one is whole; that the array is not is told next.
-            return Ok(Some(piece.at(line)));
+            // The document is whole. The next call finds that the array is not.
+            return Ok(Some(self.document(line, text.finish())));
         }
-        self.form = Form::Over;
-        Ok(Some(Piece { line, bytes: Err("the file ends in the middle of this document") }))
+        self.format = FileFormat::Ended;
+        Ok(Some(self.document(line, Err(Fault::CutOff))))
     }
 
-    /// The next byte that is no white space, which is not consumed.
+    fn document(&mut self, line: u64, text: Result<Vec<u8>, Fault>) -> RawDocument {
+        let number = self.count;
+        self.count = self.count.saturating_add(1);
+        RawDocument { number, line, text }
+    }
+
+    /// The next byte that is no white space. It is not consumed.
     fn skip_space(&mut self) -> io::Result<Option<u8>> {
         loop {
             match self.peek()? {
@@ -178,15 +209,10 @@ impl<R: BufRead> Documents<R> {
     fn next_byte(&mut self) -> io::Result<Option<u8>> {
         let byte = self.peek()?;
         if let Some(byte) = byte {
-            self.consume(1);
+            self.reader.consume(1);
             self.line += u64::from(byte == b'\n');
         }
         Ok(byte)
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.reader.consume(count);
-        self.bytes += count as u64;
     }
 }
 
@@ -206,27 +232,63 @@ impl Collected {
         }
     }
 
-    fn at(self, line: u64) -> Piece {
-        Piece { line, bytes: if self.is_too_long { Err("longer than 64 MiB") } else { Ok(self.bytes) } }
+    fn finish(mut self) -> Result<Vec<u8>, Fault> {
+        if self.is_too_long {
+            return Err(Fault::TooLong);
+        }
+        // Where files were put together, a byte order mark may stand before any line.
+        if self.bytes.starts_with(BYTE_ORDER_MARK) {
+            self.bytes.drain(..BYTE_ORDER_MARK.len());
+        }
+        Ok(self.bytes)
     }
 }
 
-fn parse(piece: Piece) -> Result<(u64, Document), Broken> {
-    let Piece { line, bytes } = piece;
-    let bytes = bytes.map_err(|reason| Broken { line, reason: reason.into() })?;
-    match serde_json::from_slice(&bytes) {
-        Ok(Value::Object(document)) => Ok((line, document)),
-        Ok(_) => Err(Broken { line, reason: "not a document, which would be in braces".into() }),
-        Err(error) => Err(Broken {
-            // An element may have several lines.
-            line: line + (error.line() as u64).saturating_sub(1),
-            reason: format!("not JSON: {} in column {}", words(&error), error.column()),
-        }),
+impl RawDocument {
+    /// The document's text, if it has been read whole.
+    pub fn text(&self) -> Option<&[u8]> {
+        self.text.as_deref().ok()
+    }
+
+    /// Whether the text ends before the document does. Only the last one of a file is cut off by the file's end.
+    pub fn is_cut_off(&self) -> bool {
+        let text = match &self.text {
+            Ok(text) => text,
+            Err(fault) => return *fault == Fault::CutOff,
+        };
+        let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(text) else { return false };
+        // The parser takes the start of a number for a wrong one, such as `-` or `1.`.
+        let ends_in_number = text.last().is_some_and(|byte| b"-+.eE".contains(byte));
+        error.is_eof() || (ends_in_number && error.to_string().starts_with("invalid number"))
+    }
+
+    /// The document's fields.
+    ///
+    /// # Errors
+    /// It is not JSON, or no document.
+    pub fn parse(&self) -> Result<Document, Broken> {
+        let line = self.line;
+        let text = self.text.as_ref().map_err(|fault| {
+            let reason = match fault {
+                Fault::TooLong => "longer than 64 MiB",
+                Fault::CutOff => "the file ends in the middle of a document",
+            };
+            Broken { line, reason: reason.into() }
+        })?;
+        match serde_json::from_slice(text) {
+            Ok(Value::Object(document)) => Ok(document),
+            Ok(_) => Err(Broken { line, reason: "not a document, which would be in braces".into() }),
+            Err(error) => Err(Broken {
+                // A document may have several lines.
+                line: line + (error.line() as u64).saturating_sub(1),
+                reason: format!("not JSON: {} in column {}", without_place(&error), error.column()),
+            }),
+        }
     }
 }
 
-/// The parser's words without its place, which counts from the start of the document.
-fn words(error: &serde_json::Error) -> String {
+/// The parser's words without the place, which it counts from the start of the document.
+fn without_place(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let end = text.rfind(" at line ").unwrap_or(text.len());
     text[..end].to_owned()
@@ -236,31 +298,32 @@ fn words(error: &serde_json::Error) -> String {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Vec<Result<(u64, String), (u64, String)>> {
-        // A buffer of three bytes: nothing may depend on where a buffer ends.
+    type Found = Result<(u64, String), (u64, String)>;
+
+    fn read(text: &str) -> Vec<Found> {
+        // A buffer of three bytes: the result must not depend on where a buffer ends.
         let mut documents = Documents::new(io::BufReader::with_capacity(3, text.as_bytes()));
         let mut found = Vec::new();
         while let Some(document) = documents.read().expect("memory is readable") {
-            found.push(match document {
-                Ok((line, document)) => Ok((line, Value::Object(document).to_string())),
+            assert_eq!(document.number as usize, found.len());
+            found.push(match document.parse() {
+                Ok(fields) => Ok((document.line, Value::Object(fields).to_string())),
                 Err(Broken { line, reason }) => Err((line, reason)),
             });
         }
-        let is_read_whole = !found.contains(&broken(2, "the file goes on after its array"));
-        assert!(!is_read_whole || documents.bytes() == text.len() as u64, "{} bytes", documents.bytes());
         found
     }
 
-    fn ok(line: u64, document: &str) -> Result<(u64, String), (u64, String)> {
+    fn ok(line: u64, document: &str) -> Found {
         Ok((line, document.into()))
     }
 
-    fn broken(line: u64, reason: &str) -> Result<(u64, String), (u64, String)> {
+    fn broken(line: u64, reason: &str) -> Found {
         Err((line, reason.into()))
     }
 
     #[test]
-    fn lines() {
+    fn a_document_a_line() {
         assert_eq!(read(""), []);
         assert_eq!(read("\u{feff}\r\n \n"), []);
         assert_eq!(
@@ -268,12 +331,31 @@ mod tests {
             [ok(1, r#"{"a":"[}"}"#), ok(3, r#"{"b":2}"#)]
         );
         assert_eq!(
-            read("{\"a\":1\n5\n{\"b\":\"\n{\"c\":3}\n"),
+            read("{\"a\":1\n5\n{\"b\":\"\n[1]x\n\u{feff}{\"c\":3}\n"),
             [
                 broken(1, "not JSON: EOF while parsing an object in column 6"),
                 broken(2, "not a document, which would be in braces"),
                 broken(3, "not JSON: EOF while parsing a string in column 6"),
-                ok(4, r#"{"c":3}"#),
+                broken(4, "not JSON: trailing characters in column 4"),
+                ok(5, r#"{"c":3}"#),
+            ]
+        );
+    }
+
+    #[test]
+    fn documents_over_several_lines() {
+        assert_eq!(
+            read("{\n\t\"a\": {\n\t\t\"}\": 1\n\t}\n}\n{\r\n  \"b\": []\r\n}\r\n{\"c\":3}\n{\n}"),
+            [ok(1, r#"{"a":{"}":1}}"#), ok(6, r#"{"b":[]}"#), ok(9, r#"{"c":3}"#), ok(10, "{}")]
+        );
+        // A broken one does not hide those after it.
+        assert_eq!(
+            read("{\n\t\"a\": x\n}\n{\n\t\"b\": {\n{\n\t\"c\": 3\n}\n{\"d\":4}\n"),
+            [
+                broken(2, "not JSON: expected value in column 7"),
+                broken(5, "not JSON: EOF while parsing an object in column 7"),
+                ok(6, r#"{"c":3}"#),
+                ok(9, r#"{"d":4}"#),
             ]
         );
     }
@@ -289,17 +371,41 @@ mod tests {
             read("[\n{\n\"a\":\nx},\n{\"b\":2}]"),
             [broken(4, "not JSON: expected value in column 1"), ok(5, r#"{"b":2}"#)]
         );
+        // Files that were put together.
         assert_eq!(
-            read("[{\"a\":1}"),
-            [ok(1, r#"{"a":1}"#), broken(1, "the file ends before its array does")]
+            read("[{\"a\":1}]\n[{\"b\":2}]\n[]{\"c\":3}\n"),
+            [ok(1, r#"{"a":1}"#), ok(2, r#"{"b":2}"#), ok(3, r#"{"c":3}"#)]
         );
-        assert_eq!(
-            read("[{\"a\":1},\n{\"b\":"),
-            [ok(1, r#"{"a":1}"#), broken(2, "the file ends in the middle of this document")]
-        );
-        assert_eq!(
-            read("[{\"a\":1}]\n[{\"b\":2}]"),
-            [ok(1, r#"{"a":1}"#), broken(2, "the file goes on after its array")]
-        );
+    }
+
+    #[test]
+    fn a_file_that_ends_too_early_is_recognized_at_every_byte() {
+        for text in [
+            "{\"_id\":\"a\"}\n{\"_id\":\"bé\",\"n\":[-1.5e3,true,null,{\"x\":\"\\u00e9\"}]}",
+            "{\n\t\"_id\": \"a\"\n}\n{\n\t\"_id\": \"b\",\n\t\"n\": {\n\t\t\"x\": [\n\t\t\t1\n\t\t]\n\t}\n}",
+            "[{\"_id\":\"a\"},{\"_id\":\"b\"}]",
+        ] {
+            for end in 0..=text.len() {
+                let mut documents = Documents::new(&text.as_bytes()[..end]);
+                let (mut last_is_cut_off, mut count) = (false, 0);
+                while let Some(document) = documents.read().expect("memory is readable") {
+                    last_is_cut_off = document.is_cut_off();
+                    count += 1;
+                }
+                let is_between = text[..].get(..end).is_some_and(|start| {
+                    !text.starts_with('[')
+                        && serde_json::Deserializer::from_str(start)
+                            .into_iter::<Value>()
+                            .all(|value| value.is_ok())
+                });
+                let is_whole = end == 0 || end == text.len() || is_between;
+                assert_eq!(
+                    last_is_cut_off,
+                    !is_whole,
+                    "{count} {:?}",
+                    String::from_utf8_lossy(&text.as_bytes()[..end])
+                );
+            }
+        }
     }
 }

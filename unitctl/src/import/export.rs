@@ -1,17 +1,21 @@
-//! The files of an export, read on a thread of their own.
+//! The files of an export, each read on a thread of its own.
 
+use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Cursor};
+use std::io::{self, Cursor, Read};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use indicatif::ProgressBar;
 use tokio::sync::mpsc;
 
 use super::documents::{Broken, Document, Documents};
+use super::encoding::{self, Binary, Text};
 
-/// Documents that wait to be worked on: enough to keep eight batches busy, few enough to be no burden.
-const WAITING_DOCUMENTS: usize = 400;
+/// Documents that wait to be worked on: enough to keep all batches busy, few enough to need little memory.
+const MAX_WAITING_DOCUMENTS: usize = 400;
 
 /// Where an export is.
 #[derive(Clone, Debug)]
@@ -22,27 +26,54 @@ pub enum Export {
     Sample,
 }
 
-/// A collection of Rocket.Chat's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A collection of Rocket.Chat's database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Collection {
     /// Users and their login tokens.
     Users,
-    /// Who may do what.
+    /// Which roles may do what.
     Permissions,
-    /// Units, of type "u", and departments.
+    /// Units, which have the type "u", and departments.
     Departments,
     /// Which users monitor which units.
     UnitMonitors,
 }
 
-/// A record with the line that it starts in.
-pub type Record<T> = Result<(u64, T), Broken>;
+/// A file that has been opened.
+pub struct Opened {
+    /// Its text, if it is text.
+    pub text: Result<Text, Binary>,
+    /// Its size in bytes, as it is on the disk.
+    pub bytes: u64,
+    /// How many of these bytes have been read.
+    pub bytes_read: Arc<AtomicU64>,
+}
+
+/// A document of a collection.
+#[derive(Debug)]
+pub enum Record<T> {
+    /// A document that counts, and the line that it starts in.
+    Usable(u64, T),
+    /// A document in this line that does not count, since a later line has the same `_id`.
+    Superseded(Superseded),
+    /// A document that can't be used.
+    Broken(Broken),
+}
+
+/// A document that does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Superseded {
+    /// The line that it starts in.
+    pub line: u64,
+    /// The line of the next document with the same `_id`.
+    pub by: u64,
+}
 
 impl Collection {
     /// In the order in which they are read.
     pub const ALL: [Self; 4] = [Self::UnitMonitors, Self::Departments, Self::Permissions, Self::Users];
 
-    /// The collection's name in MongoDB; its file's, with `.json`.
+    /// The collection's name in MongoDB. Its file has the same name with `.json`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Users => "users",
@@ -68,61 +99,79 @@ impl Collection {
 }
 
 impl Export {
-    /// Checks that all files are there: one that is missing would look like a workspace that has none.
-    ///
-    /// # Errors
-    /// One can't be opened.
-    pub fn check(&self) -> Result<()> {
-        for collection in Collection::ALL {
-            self.open(collection)?;
-        }
-        Ok(())
+    /// The command that exports the collection to the place where it is looked for.
+    pub fn command(&self, collection: Collection) -> String {
+        let folder = match self {
+            Self::Folder(folder) => folder.clone(),
+            Self::Sample => PathBuf::from("DIR"),
+        };
+        let file = folder.join(collection.file());
+        let fields = match collection {
+            Collection::Users => " --fields username,active,roles,services.resume.loginTokens",
+            _ => "",
+        };
+        format!("mongoexport --uri URI --collection {} --out {}{fields}", collection.name(), file.display())
     }
 
-    /// A collection's file and its size in bytes.
-    fn open(&self, collection: Collection) -> Result<(Box<dyn BufRead + Send>, u64)> {
+    /// Opens a collection's file.
+    ///
+    /// # Errors
+    /// The file is not there, or can't be read.
+    pub fn open(&self, collection: Collection) -> Result<Opened> {
+        let bytes_read = Arc::new(AtomicU64::new(0));
         match self {
             Self::Folder(folder) => {
                 let path = folder.join(collection.file());
-                let file = File::open(&path).with_context(|| {
+                let open = || {
+                    let file = File::open(&path)?;
+                    let bytes = file.metadata()?.len();
+                    let text = encoding::decode(Counted { file, bytes_read: bytes_read.clone() })?;
+                    Ok::<_, io::Error>((text, bytes))
+                };
+                let (text, bytes) = open().with_context(|| {
                     format!("opening {}: the collection {} is needed", path.display(), collection.name())
                 })?;
-                let size = file.metadata().with_context(|| format!("opening {}", path.display()))?.len();
-                Ok((Box::new(BufReader::with_capacity(256 * 1024, file)), size))
+                Ok(Opened { text, bytes, bytes_read })
             }
             Self::Sample => {
                 let sample = collection.sample();
-                Ok((Box::new(Cursor::new(sample)), sample.len() as u64))
+                Ok(Opened { text: Ok(Box::new(Cursor::new(sample))), bytes: sample.len() as u64, bytes_read })
             }
         }
     }
 
-    /// Reads a collection's records as fast as the receiver takes them; `progress` follows in bytes. After
-    /// the last record the channel ends. A failure to read is the last record, too.
+    /// Reads a collection's documents as fast as the receiver takes them. `superseded` has those that do not count,
+    /// by their numbers. The channel ends after the last record. A failure to read is the last record, too.
     ///
     /// # Errors
     /// The file can't be opened.
     pub fn read<T: Send + 'static>(
         &self,
         collection: Collection,
+        superseded: Arc<HashMap<u32, Superseded>>,
         progress: ProgressBar,
         parse: impl Fn(Document) -> Result<T, String> + Send + 'static,
     ) -> Result<mpsc::Receiver<Result<Record<T>>>> {
-        let (reader, size) = self.open(collection)?;
-        progress.set_length(size);
-        let (sender, receiver) = mpsc::channel(WAITING_DOCUMENTS);
+        let Opened { text, bytes, bytes_read } = self.open(collection)?;
+        let text = text.map_err(|_| anyhow!("{} was replaced during the import", collection.file()))?;
+        progress.set_length(bytes);
+        let (sender, receiver) = mpsc::channel(MAX_WAITING_DOCUMENTS);
         tokio::task::spawn_blocking(move || {
-            let mut documents = Documents::new(reader);
+            let mut documents = Documents::new(text);
             loop {
                 let record = match documents.read() {
                     Ok(None) => return,
-                    Ok(Some(document)) => Ok(document.and_then(|(line, document)| match parse(document) {
-                        Ok(record) => Ok((line, record)),
-                        Err(reason) => Err(Broken { line, reason }),
-                    })),
+                    Ok(Some(document)) => Ok(match superseded.get(&document.number) {
+                        Some(superseded) => Record::Superseded(*superseded),
+                        None => match document.parse().map(&parse) {
+                            Ok(Ok(value)) => Record::Usable(document.line, value),
+                            Ok(Err(reason)) => Record::Broken(Broken { line: document.line, reason }),
+                            Err(broken) => Record::Broken(broken),
+                        },
+                    }),
                     Err(error) => Err(error).with_context(|| format!("reading {}", collection.file())),
                 };
-                progress.set_position(documents.bytes());
+                progress.set_position(bytes_read.load(Ordering::Relaxed));
                 let is_last = record.is_err();
                 // The receiver is gone when the import has failed.
                 if sender.blocking_send(record).is_err() || is_last {
@@ -131,5 +180,19 @@ impl Export {
             }
         });
         Ok(receiver)
+    }
+}
+
+/// Counts the bytes that are read of a file.
+struct Counted {
+    file: File,
+    bytes_read: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.bytes_read.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
     }
 }

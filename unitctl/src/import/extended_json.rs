@@ -1,6 +1,8 @@
 //! MongoDB's extended JSON, canonical and relaxed ("MongoDB Extended JSON (v2)", MongoDB Manual), as
 //! DynamoDB's types.
 
+use std::fmt;
+
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use base64::Engine as _;
@@ -9,48 +11,116 @@ use serde_json::{Map, Value};
 use time::format_description::well_known::Iso8601;
 use time::{Duration, OffsetDateTime, UtcOffset};
 
+use super::decimal::Decimal;
 use crate::arguments::rfc3339;
 
-/// DynamoDB's deepest nesting of lists and maps ("Constraints in Amazon DynamoDB").
-const MAX_DEPTH: usize = 32;
+/// DynamoDB stores 32 levels, and the innermost value is one of them ("Quotas in Amazon DynamoDB"): a value
+/// may be in at most 31 lists and maps.
+const MAX_CONTAINERS: usize = 31;
 
-/// The magnitudes of numbers that DynamoDB stores ("Supported data types and naming rules").
-const MAGNITUDES: std::ops::Range<f64> = 1e-130..1e126;
+/// DynamoDB's longest attribute name in bytes ("Quotas in Amazon DynamoDB": 64 KB).
+const MAX_NAME_BYTES: usize = 64 * 1024 - 1;
 
-/// A value as DynamoDB keeps it: dates as RFC 3339 text, object ids as their hexadecimal text.
-///
-/// # Errors
-/// What is wrong with it: nested too deep, or a number beyond DynamoDB's range.
-pub fn attribute(value: &Value) -> Result<AttributeValue, String> {
-    at_depth(value, 0)
+/// Characters of a value that a message shows.
+const MAX_SHOWN_CHARS: usize = 60;
+
+/// Converts the fields of a document that nothing reads: dates become RFC 3339 text, object ids their
+/// hexadecimal text. A value that DynamoDB does not store becomes its text, and a field with a name that
+/// DynamoDB does not store is left out. `changes` gets a sentence about each of these.
+pub fn attributes(fields: &Map<String, Value>, changes: &mut Vec<String>) -> Fields {
+    Converter { changes }.fields(fields, &Path::Document)
 }
 
-fn at_depth(value: &Value, depth: usize) -> Result<AttributeValue, String> {
-    if depth > MAX_DEPTH {
-        return Err(format!("nested over {MAX_DEPTH} levels"));
-    }
-    Ok(match value {
-        Value::Null => AttributeValue::Null(true),
-        Value::Bool(value) => AttributeValue::Bool(*value),
-        Value::Number(value) => number(&value.to_string())?,
-        Value::String(text) => AttributeValue::S(text.clone()),
-        Value::Array(values) => {
-            let values = values.iter().map(|value| at_depth(value, depth + 1));
-            AttributeValue::L(values.collect::<Result<_, _>>()?)
+/// The fields of a document, by name.
+pub type Fields = std::collections::HashMap<String, AttributeValue>;
+
+/// Where a value is in its document.
+enum Path<'a> {
+    Document,
+    Field(&'a Path<'a>, &'a str),
+    Element(&'a Path<'a>, usize),
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Document => f.write_str("the document"),
+            Self::Field(Self::Document, name) => f.write_str(&shortened(name)),
+            Self::Field(parent, name) => write!(f, "{parent}.{}", shortened(name)),
+            Self::Element(parent, place) => write!(f, "{parent}[{place}]"),
         }
-        Value::Object(fields) => match typed(fields)? {
-            Some(attribute) => attribute,
-            None => {
-                let fields =
-                    fields.iter().map(|(name, value)| Ok((name.clone(), at_depth(value, depth + 1)?)));
-                AttributeValue::M(fields.collect::<Result<_, String>>()?)
-            }
-        },
-    })
+    }
 }
 
-/// An object that stands for a value of another type. Types that have no like in DynamoDB and no place in
-/// Rocket.Chat's documents, such as regular expressions, stay the objects that they are written as.
+impl Path<'_> {
+    /// How many lists and maps the value is in.
+    fn containers(&self) -> usize {
+        match self {
+            // An attribute of the item is in no list or map.
+            Self::Document | Self::Field(Self::Document, _) => 0,
+            Self::Field(parent, _) | Self::Element(parent, _) => parent.containers() + 1,
+        }
+    }
+}
+
+struct Converter<'a> {
+    changes: &'a mut Vec<String>,
+}
+
+impl Converter<'_> {
+    fn fields(&mut self, fields: &Map<String, Value>, path: &Path<'_>) -> Fields {
+        let mut converted = Fields::with_capacity(fields.len());
+        for (name, value) in fields {
+            if name.is_empty() {
+                self.changes.push(format!("{path}: left out a field without a name"));
+            } else if name.len() > MAX_NAME_BYTES {
+                let bytes = name.len();
+                self.changes.push(format!("{path}: left out a field whose name has {bytes} bytes"));
+            } else {
+                let value = self.value(value, &Path::Field(path, name));
+                converted.insert(name.clone(), value);
+            }
+        }
+        converted
+    }
+
+    fn value(&mut self, value: &Value, path: &Path<'_>) -> AttributeValue {
+        match self.storable(value, path) {
+            Ok(attribute) => attribute,
+            Err(reason) => {
+                self.changes.push(format!("{path}: stored as text, because {reason}"));
+                AttributeValue::S(text_of(value))
+            }
+        }
+    }
+
+    /// # Errors
+    /// Why DynamoDB does not store the value.
+    fn storable(&mut self, value: &Value, path: &Path<'_>) -> Result<AttributeValue, String> {
+        let is_too_deep = || path.containers() >= MAX_CONTAINERS;
+        let too_deep = || Err("DynamoDB stores no more than 32 levels".into());
+        Ok(match value {
+            Value::Null => AttributeValue::Null(true),
+            Value::Bool(value) => AttributeValue::Bool(*value),
+            Value::Number(value) => number(&value.to_string())?,
+            Value::String(text) => AttributeValue::S(text.clone()),
+            Value::Array(_) if is_too_deep() => return too_deep(),
+            Value::Array(values) => {
+                let values = values.iter().enumerate();
+                let values = values.map(|(place, value)| self.value(value, &Path::Element(path, place)));
+                AttributeValue::L(values.collect())
+            }
+            Value::Object(fields) => match typed(fields)? {
+                Some(attribute) => attribute,
+                None if is_too_deep() => return too_deep(),
+                None => AttributeValue::M(self.fields(fields, path)),
+            },
+        })
+    }
+}
+
+/// An object that stands for a value of another type. Types that DynamoDB does not have and that Rocket.Chat's
+/// documents do not use, such as regular expressions, stay the objects that they are written as.
 fn typed(fields: &Map<String, Value>) -> Result<Option<AttributeValue>, String> {
     let mut entries = fields.iter();
     let (Some((name, value)), None) = (entries.next(), entries.next()) else { return Ok(None) };
@@ -64,23 +134,57 @@ fn typed(fields: &Map<String, Value>) -> Result<Option<AttributeValue>, String> 
         ("$binary", Value::Object(binary)) => {
             let bytes =
                 binary.get("base64").and_then(Value::as_str).and_then(|text| BASE64.decode(text).ok());
-            AttributeValue::B(Blob::new(bytes.ok_or("$binary is not base64")?))
+            AttributeValue::B(Blob::new(bytes.ok_or("its $binary is not base64")?))
         }
         _ => return Ok(None),
     }))
 }
 
 fn number(text: &str) -> Result<AttributeValue, String> {
-    let magnitude = text.parse::<f64>().map_err(|_| format!("{text:?} is no number"))?.abs();
-    // NaN is in no range.
-    if magnitude == 0.0 || MAGNITUDES.contains(&magnitude) {
-        Ok(AttributeValue::N(text.into()))
-    } else {
-        Err(format!("the number {text} is beyond what DynamoDB stores"))
+    match Decimal::parse(text) {
+        Some(number) if number.is_zero() => Ok(AttributeValue::N("0".into())),
+        Some(number) if number.is_storable() => {
+            Ok(AttributeValue::N(text.strip_prefix('+').unwrap_or(text).into()))
+        }
+        _ => Err(format!("{} is not a number that DynamoDB stores", shortened(text))),
     }
 }
 
-/// The text of a string or of an object id, which is what ids are.
+/// What is stored in the place of a value that can't be stored.
+fn text_of(value: &Value) -> String {
+    let inner = match value {
+        Value::Object(fields) if fields.len() == 1 => fields.iter().next(),
+        _ => None,
+    };
+    match inner {
+        Some((name, Value::String(text))) if name.starts_with("$number") || name == "$date" => text.clone(),
+        Some((name, inner)) if name == "$date" => {
+            integer(inner).map_or_else(|| inner.to_string(), |ms| ms.to_string())
+        }
+        _ => value.to_string(),
+    }
+}
+
+/// The start of a text that may be of any length.
+fn shortened(text: &str) -> String {
+    let mut chars = text.chars();
+    let mut start: String = chars.by_ref().take(MAX_SHOWN_CHARS).collect();
+    if chars.next().is_some() {
+        start.push_str("...");
+    }
+    start
+}
+
+/// Whether the value is as good as absent. `mongoexport` writes undefined values as objects.
+pub fn is_null(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(fields) => fields.len() == 1 && fields.contains_key("$undefined"),
+        _ => false,
+    }
+}
+
+/// The text of a string or of an object id. Ids are one of these.
 pub fn text(value: &Value) -> Option<&str> {
     match value {
         Value::String(text) => Some(text),
@@ -89,7 +193,7 @@ pub fn text(value: &Value) -> Option<&str> {
     }
 }
 
-/// A whole number, whichever way it is written.
+/// A whole number in any notation.
 pub fn integer(value: &Value) -> Option<i64> {
     let text = match value {
         Value::Number(number) => return number.as_i64().or_else(|| whole(number.as_f64()?)),
@@ -116,7 +220,10 @@ pub fn date(value: &Value) -> Result<OffsetDateTime, String> {
         Value::Object(fields) if fields.len() == 1 && fields.contains_key("$date") => {
             moment(&fields["$date"])
         }
-        _ => Err(format!("{value} is no date, which would be {{\"$date\": ...}}")),
+        _ => {
+            let shown = shortened(&value.to_string());
+            Err(format!("{shown} is no date, which would be {{\"$date\": ...}}"))
+        }
     }
 }
 
@@ -127,9 +234,9 @@ fn moment(value: &Value) -> Result<OffsetDateTime, String> {
         _ => integer(value).and_then(|ms| OffsetDateTime::UNIX_EPOCH.checked_add(Duration::milliseconds(ms))),
     };
     moment
-        .map(|moment| moment.to_offset(UtcOffset::UTC))
+        .and_then(|moment| moment.checked_to_offset(UtcOffset::UTC))
         .filter(|moment| (0..=9999).contains(&moment.year()))
-        .ok_or_else(|| format!("{value} is no date between the years 0 and 9999"))
+        .ok_or_else(|| format!("{} is no date between the years 0 and 9999", shortened(&value.to_string())))
 }
 
 #[cfg(test)]
@@ -137,36 +244,51 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn s(text: &str) -> Result<AttributeValue, String> {
-        Ok(AttributeValue::S(text.into()))
+    /// The attribute of a field called `f`, and what is said about it.
+    fn convert(value: Value) -> (AttributeValue, Vec<String>) {
+        let mut changes = Vec::new();
+        let document = json!({ "f": value });
+        let mut fields = attributes(document.as_object().expect("an object"), &mut changes);
+        (fields.remove("f").expect("the field is there"), changes)
     }
 
-    fn n(text: &str) -> Result<AttributeValue, String> {
-        Ok(AttributeValue::N(text.into()))
+    fn attribute(value: Value) -> AttributeValue {
+        let (attribute, changes) = convert(value);
+        assert_eq!(changes, [""; 0]);
+        attribute
+    }
+
+    fn s(text: &str) -> AttributeValue {
+        AttributeValue::S(text.into())
+    }
+
+    fn n(text: &str) -> AttributeValue {
+        AttributeValue::N(text.into())
     }
 
     #[test]
     fn canonical_and_relaxed_are_the_same() {
         let date = s("2021-12-06T14:40:59.478Z");
-        assert_eq!(attribute(&json!({ "$date": "2021-12-06T14:40:59.478Z" })), date);
-        assert_eq!(attribute(&json!({ "$date": "2021-12-06T15:40:59.478+01:00" })), date);
-        assert_eq!(attribute(&json!({ "$date": "2021-12-06T14:40:59.478+0000" })), date);
-        assert_eq!(attribute(&json!({ "$date": { "$numberLong": "1638801659478" } })), date);
-        assert_eq!(attribute(&json!({ "$date": 1638801659478_i64 })), date);
-        assert_eq!(attribute(&json!({ "$date": "2021-12-06T14:40:59Z" })), s("2021-12-06T14:40:59.000Z"));
-        assert_eq!(attribute(&json!({ "$date": { "$numberLong": "-1" } })), s("1969-12-31T23:59:59.999Z"));
-        assert_eq!(attribute(&json!({ "$oid": "5fd7a0b6c2d3e4f5a6b7c8d9" })), s("5fd7a0b6c2d3e4f5a6b7c8d9"));
-        assert_eq!(attribute(&json!({ "$numberInt": "5" })), n("5"));
-        assert_eq!(attribute(&json!({ "$numberLong": "9007199254740993" })), n("9007199254740993"));
-        assert_eq!(attribute(&json!({ "$numberDouble": "1.5" })), n("1.5"));
+        assert_eq!(attribute(json!({ "$date": "2021-12-06T14:40:59.478Z" })), date);
+        assert_eq!(attribute(json!({ "$date": "2021-12-06T15:40:59.478+01:00" })), date);
+        assert_eq!(attribute(json!({ "$date": "2021-12-06T14:40:59.478+0000" })), date);
+        assert_eq!(attribute(json!({ "$date": { "$numberLong": "1638801659478" } })), date);
+        assert_eq!(attribute(json!({ "$date": 1638801659478_i64 })), date);
+        assert_eq!(attribute(json!({ "$date": "2021-12-06T14:40:59Z" })), s("2021-12-06T14:40:59.000Z"));
+        assert_eq!(attribute(json!({ "$date": { "$numberLong": "-1" } })), s("1969-12-31T23:59:59.999Z"));
+        assert_eq!(attribute(json!({ "$oid": "5fd7a0b6c2d3e4f5a6b7c8d9" })), s("5fd7a0b6c2d3e4f5a6b7c8d9"));
+        assert_eq!(attribute(json!({ "$numberInt": "5" })), n("5"));
+        assert_eq!(attribute(json!({ "$numberLong": "9007199254740993" })), n("9007199254740993"));
+        assert_eq!(attribute(json!({ "$numberDouble": "1.5" })), n("1.5"));
+        assert_eq!(attribute(json!({ "$numberDecimal": "0E-6176" })), n("0"));
         assert_eq!(
-            attribute(&json!({ "$numberDecimal": "1234567890.123456789012345678901234" })),
+            attribute(json!({ "$numberDecimal": "1234567890.123456789012345678901234" })),
             n("1234567890.123456789012345678901234")
         );
-        assert_eq!(attribute(&json!(1.5)), n("1.5"));
+        assert_eq!(attribute(json!(1.5)), n("1.5"));
         assert_eq!(
-            attribute(&json!({ "$binary": { "base64": "AQI=", "subType": "00" } })),
-            Ok(AttributeValue::B(Blob::new([1, 2])))
+            attribute(json!({ "$binary": { "base64": "AQI=", "subType": "00" } })),
+            AttributeValue::B(Blob::new([1, 2]))
         );
         for (value, whole) in [
             (json!(3), 3),
@@ -178,34 +300,96 @@ mod tests {
             assert_eq!(integer(&value), Some(whole), "{value}");
         }
         assert_eq!(integer(&json!(3.5)), None);
+        assert_eq!(integer(&json!({ "$numberDouble": "NaN" })), None);
     }
 
     #[test]
-    fn what_is_no_type_stays_an_object() {
+    fn an_object_that_is_no_type_stays_an_object() {
         let regex = json!({ "$regularExpression": { "pattern": "a", "options": "" } });
-        assert!(matches!(attribute(&regex), Ok(AttributeValue::M(_))));
-        assert!(matches!(attribute(&json!({ "$oid": "a", "b": 1 })), Ok(AttributeValue::M(_))));
+        assert!(matches!(attribute(regex), AttributeValue::M(_)));
+        assert!(matches!(attribute(json!({ "$oid": "a", "b": 1 })), AttributeValue::M(_)));
     }
 
     #[test]
-    fn what_dynamodb_does_not_store_is_told() {
-        for (value, reason) in [
-            (json!({ "$numberDouble": "NaN" }), "the number NaN is beyond what DynamoDB stores"),
-            (json!({ "$numberDouble": "-Infinity" }), "the number -Infinity is beyond what DynamoDB stores"),
-            (json!([1e126]), "the number 1e+126 is beyond what DynamoDB stores"),
-            (json!({ "a": 1e-131 }), "the number 1e-131 is beyond what DynamoDB stores"),
-            (json!({ "$numberInt": "five" }), "\"five\" is no number"),
-            (json!({ "$date": "yesterday" }), "\"yesterday\" is no date between the years 0 and 9999"),
+    fn values_that_dynamodb_does_not_store_become_text() {
+        let year_10000 = json!({ "$date": { "$numberLong": "253402300800000" } });
+        for (value, text, reason) in [
+            (json!({ "$numberDouble": "NaN" }), "NaN", "NaN is not a number that DynamoDB stores"),
             (
-                json!({ "$date": { "$numberLong": "999999999999999999" } }),
-                "{\"$numberLong\":\"999999999999999999\"} is no date between the years 0 and 9999",
+                json!({ "$numberDouble": "-Infinity" }),
+                "-Infinity",
+                "-Infinity is not a number that DynamoDB stores",
             ),
-            (json!({ "$binary": { "base64": "?" } }), "$binary is not base64"),
+            (
+                json!({ "$numberDecimal": "1E-6143" }),
+                "1E-6143",
+                "1E-6143 is not a number that DynamoDB stores",
+            ),
+            (json!(1e126), "1e+126", "1e+126 is not a number that DynamoDB stores"),
+            (json!({ "$numberInt": "five" }), "five", "five is not a number that DynamoDB stores"),
+            (
+                json!({ "$date": "yesterday" }),
+                "yesterday",
+                "\"yesterday\" is no date between the years 0 and 9999",
+            ),
+            (
+                year_10000,
+                "253402300800000",
+                "{\"$numberLong\":\"253402300800000\"} is no date between the years 0 and 9999",
+            ),
+            (
+                json!({ "$date": "0000-01-01T00:00:00+23:00" }),
+                "0000-01-01T00:00:00+23:00",
+                "\"0000-01-01T00:00:00+23:00\" is no date between the years 0 and 9999",
+            ),
+            (
+                json!({ "$binary": { "base64": "?" } }),
+                r#"{"$binary":{"base64":"?"}}"#,
+                "its $binary is not base64",
+            ),
         ] {
-            assert_eq!(attribute(&value), Err(reason.into()));
+            let sentence = format!("stored as text, because {reason}");
+            assert_eq!(convert(value.clone()), (s(text), vec![format!("f: {sentence}")]));
+            let (inner, changes) = convert(json!([{ "a": value }]));
+            let AttributeValue::L(inner) = inner else { panic!("a list") };
+            assert_eq!(inner[0].as_m().expect("a map")["a"], s(text));
+            assert_eq!(changes, [format!("f[0].a: {sentence}")]);
         }
-        let deep = |levels| (0..levels).fold(json!(1), |inner, _| json!([inner]));
-        assert!(attribute(&deep(32)).is_ok());
-        assert_eq!(attribute(&deep(33)), Err("nested over 32 levels".into()));
+    }
+
+    #[test]
+    fn a_long_value_is_shortened_in_the_message() {
+        let (_, changes) = convert(json!({ "$numberLong": "9".repeat(1000) }));
+        assert!(changes[0].len() < 200, "{changes:?}");
+    }
+
+    #[test]
+    fn the_level_that_is_too_deep_becomes_text() {
+        let nested = |levels| (0..levels).fold(json!(1), |inner, _| json!([inner]));
+        attribute(nested(31));
+        let (_, changes) = convert(nested(32));
+        let path = format!("f{}", "[0]".repeat(31));
+        assert_eq!(
+            changes,
+            [format!("{path}: stored as text, because DynamoDB stores no more than 32 levels")]
+        );
+        let objects = (0..40).fold(json!(1), |inner, _| json!({ "a": inner }));
+        let (_, changes) = convert(objects);
+        assert_eq!(changes.len(), 1);
+    }
+
+    #[test]
+    fn fields_with_names_that_dynamodb_does_not_store_are_left_out() {
+        let long = "n".repeat(65_536);
+        let (value, changes) = convert(json!([{ "": 1, "b": 2, long: 3 }]));
+        assert_eq!(value, AttributeValue::L(vec![AttributeValue::M([("b".into(), n("2"))].into())]));
+        assert_eq!(
+            changes,
+            ["f[0]: left out a field without a name", "f[0]: left out a field whose name has 65536 bytes"]
+        );
+        let mut changes = Vec::new();
+        let document = json!({ "": 1 });
+        assert!(attributes(document.as_object().expect("an object"), &mut changes).is_empty());
+        assert_eq!(changes, ["the document: left out a field without a name"]);
     }
 }

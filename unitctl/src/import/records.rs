@@ -1,47 +1,30 @@
-//! What is taken of Rocket.Chat's documents: each parsed once, with a reason when it can't be used.
+//! What is taken of Rocket.Chat's permissions, units, departments and unit monitors: each document parsed once, with
+//! a reason when it can't be used.
 
 use std::collections::BTreeSet;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use livechat_units::id::{DepartmentId, UnitId, UserId};
-use livechat_units::item::{Item, Key, MONITOR_ROLE};
+use livechat_units::item::{Item, Key};
 use serde_json::Value;
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
 use super::documents::Document;
-use super::extended_json::{attribute, date, integer, text};
-use crate::arguments::{is_hash, rfc3339};
+use super::extended_json::{attributes, integer, text};
+use super::fields::{BAD_ID, take, take_date, take_id, take_text, take_texts};
+use super::item_size::{check_bytes, check_size, item_bytes, value_bytes};
+use crate::arguments::rfc3339;
 
-/// DynamoDB's largest item, in bytes of attribute names and values.
-pub const MAX_ITEM_BYTES: usize = 400 * 1024;
+/// Which write of an item by an import or a sync it is. An item without it is the operator's own.
+pub const REV: &str = "rev";
 
-/// A document of `users`.
-pub struct User {
-    /// Its `_id`.
-    pub id: UserId,
-    /// The user's item.
-    pub item: Item,
-    /// The items of the login tokens, or why one can't be used.
-    pub tokens: Vec<Result<Item, String>>,
-    /// What matters when the user is listed as a unit's monitor.
-    pub monitor: MonitorUser,
-}
+/// The size of `rev` in an item: its name and a number of up to 20 digits.
+pub const REV_BYTES: usize = 3 + 13;
 
-/// A user as far as a unit's monitors go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MonitorUser {
-    /// Monitors need one.
-    pub username: Option<String>,
-    /// Not deactivated.
-    pub active: bool,
-    /// Holds the role `livechat-monitor`.
-    pub has_role: bool,
-}
-
-/// A document of `rocketchat_livechat_department`: of type "u" it is a unit, else a department.
+/// A document of `rocketchat_livechat_department`: a unit if it has the type "u", else a department.
 pub enum UnitOrDepartment {
     /// A unit.
-    Unit(Unit),
+    Unit(Box<Unit>),
     /// A department.
     Department(Department),
 }
@@ -51,13 +34,15 @@ pub enum UnitOrDepartment {
 pub struct Unit {
     /// Its `_id`.
     pub id: UnitId,
+    /// The line of its document. The first line is 1.
+    pub line: u64,
     /// Its name.
     pub name: String,
-    /// `None` when it is neither "public" nor "private".
-    pub visibility: Option<String>,
-    /// The count that Rocket.Chat kept, if it did.
+    /// "public" or "private"; what the document has instead, if it is neither.
+    pub visibility: Result<&'static str, String>,
+    /// The count that Rocket.Chat stored, if there is one.
     pub num_monitors: Option<i64>,
-    /// The count that Rocket.Chat kept, if it did.
+    /// The count that Rocket.Chat stored, if there is one.
     pub num_departments: Option<i64>,
     /// The units above it, nearest first.
     pub ancestors: Vec<String>,
@@ -65,6 +50,8 @@ pub struct Unit {
     pub updated_at: Option<String>,
     /// Every other field.
     pub other: Item,
+    /// What was left out of these, or is stored as text.
+    pub changes: Vec<String>,
 }
 
 /// A department as it was exported.
@@ -76,8 +63,10 @@ pub struct Department {
     pub place: Place,
     /// Its last change.
     pub updated_at: Option<String>,
-    /// Every field but its place and the time.
+    /// Every field except its place and the time of its last change.
     pub other: Item,
+    /// What was left out of these, or is stored as text.
+    pub changes: Vec<String>,
 }
 
 /// Where a department is: in a unit, or in none.
@@ -96,79 +85,10 @@ pub struct UnitMonitor {
     pub unit: UnitId,
     /// The monitor.
     pub monitor: UserId,
-    /// What Rocket.Chat copied of the user when the monitor was added.
+    /// The user's name when the monitor was added.
     pub username: Option<String>,
     /// The row's last change.
     pub updated_at: Option<String>,
-}
-
-impl User {
-    /// Reads a user and their login tokens, which expire `lifetime` after they were made.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn parse(mut document: Document, lifetime: Duration) -> Result<Self, String> {
-        let id = UserId::parse(take_id(&mut document)?).ok_or(BAD_ID)?;
-        let username = take_text(&mut document, "username")?;
-        let roles = take_texts(&mut document, "roles")?.into_iter().collect::<BTreeSet<_>>();
-        let active = match document.get("active") {
-            None | Some(Value::Null) => None,
-            Some(Value::Bool(active)) => Some(*active),
-            Some(other) => return Err(wrong("active", other, "true or false")),
-        };
-        let tokens = document
-            .get("services")
-            .and_then(|services| services.get("resume")?.get("loginTokens")?.as_array())
-            .map(|tokens| {
-                let token = |(place, token)| {
-                    parse_token(token, &id, lifetime)
-                        .map_err(|reason| format!("login token {place}: {reason}"))
-                };
-                tokens.iter().enumerate().map(token).collect()
-            });
-        let monitor = MonitorUser {
-            username: username.clone(),
-            active: active.unwrap_or(true),
-            has_role: roles.contains(MONITOR_ROLE),
-        };
-
-        let mut item = Key::User(id.clone()).attributes();
-        if let Some(username) = username {
-            item.insert("username".into(), AttributeValue::S(username));
-        }
-        if let Some(active) = active {
-            item.insert("active".into(), AttributeValue::Bool(active));
-        }
-        insert_set(&mut item, "roles", roles);
-        check_size(&item)?;
-        Ok(Self { id, item, tokens: tokens.unwrap_or_default(), monitor })
-    }
-}
-
-fn parse_token(token: &Value, user: &UserId, lifetime: Duration) -> Result<Item, String> {
-    let hash = token.get("hashedToken").and_then(Value::as_str).ok_or("no hashedToken")?;
-    if !is_hash(hash) {
-        return Err("hashedToken is no SHA-256 in base64".into());
-    }
-    let mut item = Key::Token(hash.into()).attributes();
-    item.insert("userId".into(), AttributeValue::S(user.to_string()));
-    let kind = token.get("type").and_then(Value::as_str);
-    let when = token.get("when").map(date).transpose().map_err(|reason| format!("when: {reason}"))?;
-    if kind != Some("personalAccessToken") {
-        let when = when.ok_or("no date in when, and so no end")?;
-        let end: OffsetDateTime = when.checked_add(lifetime).ok_or("it ends too late")?;
-        item.insert("expiresAt".into(), AttributeValue::N(end.unix_timestamp().to_string()));
-    }
-    let created = when.or_else(|| token.get("createdAt").and_then(|created| date(created).ok()));
-    let created = created.map(rfc3339);
-    let name = token.get("name").and_then(Value::as_str).map(str::to_owned);
-    for (attribute, value) in [("createdAt", created), ("type", kind.map(str::to_owned)), ("name", name)] {
-        if let Some(value) = value {
-            item.insert(attribute.into(), AttributeValue::S(value));
-        }
-    }
-    check_size(&item)?;
-    Ok(item)
 }
 
 /// Reads a document of `rocketchat_permissions` as its item.
@@ -176,13 +96,9 @@ fn parse_token(token: &Value, user: &UserId, lifetime: Duration) -> Result<Item,
 /// # Errors
 /// What is wrong with it.
 pub fn parse_permission(mut document: Document) -> Result<Item, String> {
-    let id = take_id(&mut document)?;
-    if UserId::parse(id.as_str()).is_none() {
-        return Err(BAD_ID.into());
-    }
-    let mut item = Key::Permission(id).attributes();
+    let mut item = Key::Permission(take_id(&mut document)?).attributes();
     insert_set(&mut item, "roles", take_texts(&mut document, "roles")?.into_iter().collect());
-    check_size(&item)?;
+    check_bytes(item_bytes(&item) + REV_BYTES)?;
     Ok(item)
 }
 
@@ -197,18 +113,17 @@ impl UnitOrDepartment {
         let ancestors = take_texts(&mut document, "ancestors")?;
         let updated_at = take_date(&mut document, "_updatedAt")?;
         if is_unit {
-            let id = UnitId::parse(id).ok_or(BAD_ID)?;
             let name = take_text(&mut document, "name")?.ok_or("no name")?;
-            let visibility = take_text(&mut document, "visibility")?;
-            let visibility = visibility.filter(|value| ["public", "private"].contains(&value.as_str()));
+            let visibility = visibility(take(&mut document, "visibility"));
             let num_monitors = document.remove("numMonitors").as_ref().and_then(integer);
             let num_departments = document.remove("numDepartments").as_ref().and_then(integer);
             for made_anew in ["type", "monitors", "departmentIds", "version", "importedVersion"] {
                 document.remove(made_anew);
             }
-            let other = other(document)?;
-            Ok(Self::Unit(Unit {
-                id,
+            let (other, changes) = other_fields(document)?;
+            Ok(Self::Unit(Box::new(Unit {
+                id: UnitId::parse(id).ok_or(BAD_ID)?,
+                line: 0,
                 name,
                 visibility,
                 num_monitors,
@@ -216,20 +131,44 @@ impl UnitOrDepartment {
                 ancestors,
                 updated_at,
                 other,
-            }))
+                changes,
+            })))
         } else {
             let id = DepartmentId::parse(id).ok_or(BAD_ID)?;
-            if !matches!(document.get("name"), Some(Value::String(_))) {
+            if !document.get("name").is_some_and(|name| text(name).is_some()) {
                 return Err("no name".into());
             }
             let place = Place { parent_id: take_text(&mut document, "parentId")?, ancestors };
-            Ok(Self::Department(Department { id, place, updated_at, other: other(document)? }))
+            let (other, changes) = other_fields(document)?;
+            let department = Department { id, place, updated_at, other, changes };
+            check_bytes(department.bytes_without_place())?;
+            Ok(Self::Department(department))
         }
     }
 }
 
+/// Rocket.Chat itself writes lower case only. Whatever else the field has must not show the unit to more people
+/// than it should be shown to.
+fn visibility(value: Option<Value>) -> Result<&'static str, String> {
+    let Some(value) = value else { return Err("absent".into()) };
+    match value.as_str().map(str::to_ascii_lowercase).as_deref() {
+        Some("public") => Ok("public"),
+        Some("private") => Ok("private"),
+        Some("") => Err("empty".into()),
+        Some(_) => Err("neither public nor private".into()),
+        None => Err("not a string".into()),
+    }
+}
+
 impl Department {
-    /// The department's item, in another place than it was exported from, perhaps.
+    /// The size of the department's item without its place.
+    pub fn bytes_without_place(&self) -> usize {
+        let key = item_bytes(&Key::Department(self.id.clone()).attributes());
+        let updated_at = "_updatedAt".len() + self.updated_at.as_ref().map_or(24, String::len);
+        item_bytes(&self.other) + key + updated_at + REV_BYTES
+    }
+
+    /// The department's item in this place, without `rev`.
     pub fn item(self, place: &Place) -> Item {
         let mut item = self.other;
         item.extend(Key::Department(self.id).attributes());
@@ -239,6 +178,18 @@ impl Department {
             item.insert("ancestors".into(), texts(&place.ancestors));
         }
         item
+    }
+}
+
+impl Place {
+    /// How many bytes it takes in a department's item.
+    pub fn bytes(&self) -> usize {
+        match &self.parent_id {
+            None => 0,
+            Some(parent) => {
+                "parentId".len() + parent.len() + "ancestors".len() + value_bytes(&texts(&self.ancestors))
+            }
+        }
     }
 }
 
@@ -260,8 +211,8 @@ impl UnitMonitor {
     }
 }
 
-/// The time of what has none: Rocket.Chat's documents all have one, and the time of the import would
-/// make every import another.
+/// The time of a document that has none. Rocket.Chat's documents all have one. With the time of the import in its
+/// place, every import would change the item.
 pub fn long_ago() -> String {
     rfc3339(OffsetDateTime::UNIX_EPOCH)
 }
@@ -278,94 +229,17 @@ pub fn insert_set(item: &mut Item, name: &str, members: BTreeSet<String>) {
     }
 }
 
-/// # Errors
-/// The item is larger than DynamoDB takes: one such item fails a whole batch.
-pub fn check_size(item: &Item) -> Result<(), String> {
-    let bytes: usize = item.iter().map(|(name, value)| name.len() + bytes(value)).sum();
-    if bytes > MAX_ITEM_BYTES {
-        Err(format!("{bytes} bytes, and an item holds {MAX_ITEM_BYTES}"))
-    } else {
-        Ok(())
-    }
-}
-
-/// By "DynamoDB item sizes and formats".
-fn bytes(value: &AttributeValue) -> usize {
-    match value {
-        AttributeValue::S(text) => text.len(),
-        AttributeValue::N(digits) => digits.len().div_ceil(2) + 1,
-        AttributeValue::B(blob) => blob.as_ref().len(),
-        AttributeValue::Ss(members) => members.iter().map(String::len).sum(),
-        AttributeValue::L(values) => 3 + values.iter().map(|value| 1 + bytes(value)).sum::<usize>(),
-        AttributeValue::M(values) => {
-            3 + values.iter().map(|(name, value)| 1 + name.len() + bytes(value)).sum::<usize>()
-        }
-        _ => 1,
-    }
-}
-
-const BAD_ID: &str = "_id is empty or over 512 bytes";
-
-fn take_id(document: &mut Document) -> Result<String, String> {
-    let id = document.remove("_id").ok_or("no _id")?;
-    text(&id).map(str::to_owned).ok_or_else(|| wrong("_id", &id, "a string"))
-}
-
-/// `None` when absent or null, which Rocket.Chat does not tell apart either.
-fn take_text(document: &mut Document, name: &str) -> Result<Option<String>, String> {
-    match document.remove(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => match text(&value) {
-            Some(text) => Ok(Some(text.to_owned())),
-            None => Err(wrong(name, &value, "a string")),
-        },
-    }
-}
-
-fn take_texts(document: &mut Document, name: &str) -> Result<Vec<String>, String> {
-    match document.remove(name) {
-        None | Some(Value::Null) => Ok(Vec::new()),
-        Some(value) => {
-            let texts =
-                value.as_array().and_then(|values| values.iter().map(text).collect::<Option<Vec<_>>>());
-            let texts = texts.ok_or_else(|| wrong(name, &value, "an array of strings"))?;
-            Ok(texts.into_iter().map(str::to_owned).collect())
+/// The fields that nothing reads, and what had to be changed of them.
+fn other_fields(mut document: Document) -> Result<(Item, Vec<String>), String> {
+    let mut changes = Vec::new();
+    for reserved in ["pk", "sk", REV] {
+        if document.remove(reserved).is_some() {
+            changes.push(format!(
+                "left out a field {reserved}: the item has an attribute of this name for itself"
+            ));
         }
     }
-}
-
-fn take_date(document: &mut Document, name: &str) -> Result<Option<String>, String> {
-    match document.remove(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => match date(&value) {
-            Ok(moment) => Ok(Some(rfc3339(moment))),
-            Err(reason) => Err(format!("{name}: {reason}")),
-        },
-    }
-}
-
-fn other(document: Document) -> Result<Item, String> {
-    let attributes = document.into_iter().map(|(name, value)| {
-        if ["pk", "sk"].contains(&name.as_str()) {
-            return Err(format!("a field {name}, which is the name of a key attribute"));
-        }
-        let attribute = attribute(&value).map_err(|reason| format!("{name}: {reason}"))?;
-        Ok((name, attribute))
-    });
-    let item: Item = attributes.collect::<Result<_, _>>()?;
-    check_size(&item)?;
-    Ok(item)
-}
-
-/// Names a value by its kind and not by its text, which may be anything.
-fn wrong(name: &str, value: &Value, expected: &str) -> String {
-    let kind = match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    };
-    format!("{name} is {kind} and not {expected}")
+    let other = attributes(&document, &mut changes);
+    check_size(&other)?;
+    Ok((other, changes))
 }

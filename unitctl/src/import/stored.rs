@@ -7,53 +7,55 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use livechat_units::id::{DepartmentId, UnitId, UserId};
 use livechat_units::item::{self, Item, Key};
 
+use super::records::Place;
 use super::workspace::{Exported, Stored, StoredUnit};
 use crate::database::Database;
 
 /// Units that are read at once.
-const MOST_AT_ONCE: usize = 8;
+const MAX_AT_ONCE: usize = 8;
 
 /// Reads the units and departments that are exported, the units that stored ones are in, and the
 /// departments that those list.
 ///
 /// # Errors
 /// DynamoDB refuses, or an item is corrupt.
-pub async fn read(data: &Database, exported: &Exported) -> Result<Stored> {
+pub async fn read(database: &Database, exported: &Exported) -> Result<Stored> {
     let mut stored = Stored::default();
-    departments(data, exported.departments.keys(), &mut stored).await?;
+    departments(database, exported.departments.keys(), &mut stored).await?;
 
-    let parents = stored.departments.values().flatten().filter_map(UnitId::parse);
+    let parents = stored.departments.values().filter_map(|place| UnitId::parse(place.parent_id.clone()?));
     let units: BTreeSet<UnitId> = exported.units.keys().cloned().chain(parents).collect();
-    let units = units.into_iter().map(|id| unit(data, id));
-    let units: Vec<_> = stream::iter(units).buffer_unordered(MOST_AT_ONCE).try_collect().await?;
+    let units = units.into_iter().map(|id| unit(database, id));
+    let units: Vec<_> = stream::iter(units).buffer_unordered(MAX_AT_ONCE).try_collect().await?;
     stored.units = units.into_iter().flatten().collect();
 
     let listed = stored.units.values().flat_map(|unit| &unit.departments).filter_map(DepartmentId::parse);
     let unread: Vec<_> = listed.filter(|id| !exported.departments.contains_key(id)).collect();
-    departments(data, unread.iter(), &mut stored).await?;
+    departments(database, unread.iter(), &mut stored).await?;
     Ok(stored)
 }
 
 async fn departments(
-    data: &Database,
+    database: &Database,
     ids: impl Iterator<Item = &DepartmentId>,
     stored: &mut Stored,
 ) -> Result<()> {
     let keys = ids.map(|id| Key::Department(id.clone()).attributes()).collect();
-    for item in data.get_all(keys).await? {
+    for item in database.get_all(keys).await? {
         let id = text(&item, "pk").and_then(|pk| DepartmentId::parse(pk.strip_prefix("DEPARTMENT#")?));
         if let Some(id) = id {
             let department = item::Department::parse(&Key::Department(id.clone()), item)?;
-            stored.departments.insert(id, department.parent_id);
+            let ancestors = department.ancestors.unwrap_or_default();
+            stored.departments.insert(id, Place { parent_id: department.parent_id, ancestors });
         }
     }
     Ok(())
 }
 
 /// A unit's whole partition: its item and its monitors'.
-async fn unit(data: &Database, id: UnitId) -> Result<Option<(UnitId, StoredUnit)>> {
+async fn unit(database: &Database, id: UnitId) -> Result<Option<(UnitId, StoredUnit)>> {
     let (mut unit, mut monitors) = (None, Vec::new());
-    for item in data.unit_partition(&id).await? {
+    for item in database.unit_partition(&id).await? {
         match text(&item, "sk").and_then(|sk| sk.strip_prefix("MONITOR#")).map(UserId::parse) {
             Some(Some(monitor)) => monitors.push((monitor, item)),
             Some(None) => {}

@@ -1,15 +1,16 @@
-//! Writes what differs from what is stored, in the batches that DynamoDB takes.
+//! Writes permissions, departments and units that differ from what is stored.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use anyhow::Result;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, PutRequest, TransactWriteItem, WriteRequest};
-use livechat_units::Tables;
 use livechat_units::item::{Item, Key};
 
-use super::same::same;
-use super::workspace::{PlannedUnit, StoredUnit};
+use super::equality::{equal, equal_except};
+use super::records::REV;
+use super::workspace::{PlannedUnit, StoredUnit, number};
 use crate::database::Database;
 use crate::requests::{self, MAX_ACTIONS, transact};
 
@@ -19,7 +20,7 @@ pub const MAX_BATCH: usize = 25;
 /// What an item is, for the counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
-    /// A user.
+    /// A user, with the list of their tokens' hashes.
     User,
     /// A login token.
     Token,
@@ -31,41 +32,55 @@ pub enum Kind {
     Unit,
 }
 
-/// An item to be stored as it is.
+/// A permission or department to be stored.
 #[derive(Clone, Debug)]
-pub struct Write {
+pub struct ItemToWrite {
     /// What it is.
     pub kind: Kind,
-    /// The item.
+    /// The item, without `rev`.
     pub item: Item,
     /// Whether a department stays where it is stored now, in its unit or in none.
     pub keeps_place: bool,
 }
 
 /// What became of an item.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// What it is.
+    pub kind: Kind,
+    /// The item as it is to be, if somebody wants to see it: in a dry run, or when others changed it.
+    pub item: Option<Item>,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of some items.
+#[derive(Debug, Default)]
+pub struct WrittenBatch {
+    /// The items.
+    pub written: Vec<Written>,
+    /// Login tokens that turned out not to be usable: the line of the user, and the reason.
+    pub unusable: Vec<(u64, String)>,
+}
+
+/// What became of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Outcome {
-    /// It is stored now, or would be, but for a dry run.
+    /// It is stored now. In a dry run: it would be.
     Written,
     /// It was stored just so already.
     Unchanged,
-    /// It changed between reading and writing, and stays as it is.
-    Lost,
+    /// Others changed it between reading and writing. It stays as they left it.
+    ChangedMeanwhile,
+    /// It is deleted now. In a dry run: it would be.
+    Deleted,
+    /// It belongs to another item that is counted.
+    Uncounted,
 }
 
-impl Write {
-    /// The partition key's value, which is the whole identity of all that is written in batches.
-    pub fn partition(&self) -> &str {
-        let name = if self.kind == Kind::Token { "hashedToken" } else { "pk" };
-        self.item.get(name).and_then(|value| value.as_s().ok()).map_or("", String::as_str)
-    }
-
-    fn table<'a>(&self, tables: &'a Tables) -> &'a str {
-        if self.kind == Kind::Token { &tables.tokens } else { &tables.livechat }
-    }
-
+impl ItemToWrite {
     fn key(&self) -> Item {
-        let is_key = |name: &String| ["hashedToken", "pk", "sk"].contains(&name.as_str());
+        let is_key = |name: &String| ["pk", "sk"].contains(&name.as_str());
         let attributes = self.item.iter().filter(|(name, _)| is_key(name));
         attributes.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
@@ -74,81 +89,131 @@ impl Write {
 /// Makes these items, at most [`MAX_BATCH`] distinct ones, what is stored. Returns what became of each.
 ///
 /// # Errors
-/// DynamoDB refuses, or processes nothing for over a minute.
-pub async fn batch(data: Database, writes: Vec<Write>, is_dry_run: bool) -> Result<Vec<(Write, Outcome)>> {
-    let mut keys: HashMap<String, Vec<Item>> = HashMap::new();
-    for write in &writes {
-        keys.entry(write.table(&data.tables).to_owned()).or_default().push(write.key());
-    }
-    let stored = requests::read(&data.client, keys).await?;
+/// DynamoDB refuses for a reason that does not pass.
+pub async fn batch(database: Database, items: Vec<ItemToWrite>, is_dry_run: bool) -> Result<WrittenBatch> {
+    let keys = items.iter().map(ItemToWrite::key).collect();
+    let stored = database.get_all(keys).await?;
     let stored: HashMap<&str, &Item> = stored.iter().map(|item| (partition(item), item)).collect();
 
-    let mut outcomes = Vec::with_capacity(writes.len());
-    let mut requests: HashMap<String, Vec<WriteRequest>> = HashMap::new();
-    for mut write in writes {
-        let old = stored.get(write.partition()).copied();
-        if write.keeps_place {
+    let mut written = Vec::with_capacity(items.len());
+    let mut puts = Vec::new();
+    for ItemToWrite { kind, mut item, keeps_place } in items {
+        let old = stored.get(partition(&item)).copied();
+        if keeps_place {
             for name in ["parentId", "ancestors"] {
                 let value = old.and_then(|old| old.get(name)).cloned();
-                write.item.extend(value.map(|value| (name.to_owned(), value)));
+                item.extend(value.map(|value| (name.to_owned(), value)));
             }
         }
+        let is_stored = old.is_some_and(|old| old.contains_key(REV) && equal_except(&[REV], old, &item));
+        let rev = old.map_or(0, |old| number(old, REV)) + u64::from(!is_stored);
+        item.insert(REV.into(), AttributeValue::N(rev.to_string()));
         let outcome = match old {
-            Some(old) if same(old, &write.item) => Outcome::Unchanged,
+            _ if is_stored => Outcome::Unchanged,
             _ if is_dry_run => Outcome::Written,
-            // A batch knows no conditions; where others may have moved a department meanwhile, that matters.
-            Some(old) if write.kind == Kind::Department => replace(&data, &write.item, old).await?,
+            // A batch has no conditions, and others may have moved a department meanwhile.
+            Some(old) if kind == Kind::Department => replace_department(&database, &item, old).await?,
             _ => {
-                let put = PutRequest::builder().set_item(Some(write.item.clone())).build()?;
-                let request = WriteRequest::builder().put_request(put).build();
-                requests.entry(write.table(&data.tables).to_owned()).or_default().push(request);
+                puts.push(put_request(std::mem::take(&mut item))?);
                 Outcome::Written
             }
         };
-        outcomes.push((write, outcome));
+        written.push(Written { kind, item: Some(item), outcome });
     }
-    requests::send(&data, requests).await?;
-    Ok(outcomes)
+    let table = database.tables.livechat.clone();
+    if !puts.is_empty() {
+        requests::send(&database, HashMap::from([(table, puts)])).await?;
+    }
+    Ok(WrittenBatch { written, unusable: Vec::new() })
 }
 
-/// Stores a department in place of the one that was read, if it is still where it was.
-async fn replace(data: &Database, item: &Item, old: &Item) -> Result<Outcome> {
-    let put = data.client.put_item().table_name(&data.tables.livechat).set_item(Some(item.clone()));
+/// An item of a BatchWriteItem.
+///
+/// # Errors
+/// Never: the request is complete.
+pub fn put_request(item: Item) -> Result<WriteRequest> {
+    let put = PutRequest::builder().set_item(Some(item)).build()?;
+    Ok(WriteRequest::builder().put_request(put).build())
+}
+
+/// Stores a department in the place of the one that was read, if it is still in the same unit.
+async fn replace_department(database: &Database, item: &Item, old: &Item) -> Result<Outcome> {
+    let put = database.client.put_item().table_name(&database.tables.livechat).set_item(Some(item.clone()));
     let put = match old.get("parentId") {
         Some(parent) => put
             .condition_expression("attribute_exists(pk) AND parentId = :parent")
             .expression_attribute_values(":parent", parent.clone()),
         None => put.condition_expression("attribute_exists(pk) AND attribute_not_exists(parentId)"),
     };
-    match put.send().await {
-        Ok(_) => Ok(Outcome::Written),
-        Err(error) if error.code() == Some("ConditionalCheckFailedException") => Ok(Outcome::Lost),
-        Err(error) => Err(Database::describe_error(&data.tables.livechat, error)),
+    let mut pause = Pause::default();
+    loop {
+        match put.clone().send().await {
+            Ok(_) => return Ok(Outcome::Written),
+            Err(error) if error.code() == Some("ConditionalCheckFailedException") => {
+                return Ok(Outcome::ChangedMeanwhile);
+            }
+            Err(error) if is_passing(error.code()) => pause.before_next().await,
+            Err(error) => return Err(Database::describe_error(&database.tables.livechat, error)),
+        }
     }
 }
 
-/// Stores a unit and its monitors, if it is as it was when it was read.
+/// Whether DynamoDB refused for a reason that passes, so that the same request succeeds later.
+pub fn is_passing(code: Option<&str>) -> bool {
+    const CODES: [&str; 8] = [
+        "InternalServerError",
+        "LimitExceededException",
+        "ProvisionedThroughputExceededException",
+        "ReplicatedWriteConflictException",
+        "RequestLimitExceeded",
+        "ThrottlingException",
+        "TransactionConflictException",
+        "TransactionInProgressException",
+    ];
+    code.is_some_and(|code| CODES.contains(&code))
+}
+
+/// Longest pause before a refused request is sent again.
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+
+/// Pauses with full jitter, each up to twice as long as the one before.
+#[derive(Default)]
+pub struct Pause {
+    count: u32,
+}
+
+impl Pause {
+    /// Waits before the next try.
+    pub async fn before_next(&mut self) {
+        self.count += 1;
+        let longest = Duration::from_millis(25).saturating_mul(1 << self.count.min(10)).min(MAX_PAUSE);
+        tokio::time::sleep(longest.mul_f64(fastrand::f64())).await;
+    }
+}
+
+/// Stores a unit and its monitors, if the unit is still as it was when it was read.
 ///
-/// All in one transaction, unless that would be too many actions: then the monitors of a new unit come
-/// first, which are nobody's until the unit is there, and what an old one loses comes last.
+/// All in one transaction, unless that would be too many actions: then the monitors of a new unit come first, when
+/// nothing refers to them yet, and what a stored unit loses comes last.
 ///
 /// # Errors
-/// DynamoDB refuses.
+/// DynamoDB refuses for a reason that does not pass.
 pub async fn unit(
-    data: &Database,
+    database: &Database,
     unit: &PlannedUnit,
     stored: Option<&StoredUnit>,
     is_dry_run: bool,
 ) -> Result<Outcome> {
-    if stored.is_some_and(|stored| stored.is(unit)) {
+    if stored.is_some_and(|stored| stored.equals(unit)) {
         return Ok(Outcome::Unchanged);
     }
     if is_dry_run {
         return Ok(Outcome::Written);
     }
-    let table = &data.tables.livechat;
-    let of_old = |id| stored.and_then(|stored| stored.monitors.get(id));
-    let joining = unit.monitors.iter().filter(|(id, item)| !of_old(id).is_some_and(|old| same(old, item)));
+    let table = &database.tables.livechat;
+    let stored_monitor = |id| stored.and_then(|stored| stored.monitors.get(id));
+    let is_stored = |id, item| stored_monitor(id).is_some_and(|stored| equal(stored, item));
+    let joining = unit.monitors.iter().filter(|(id, item)| !is_stored(id, item));
     let puts = joining.map(|(_, item)| {
         let put = Put::builder().table_name(table).set_item(Some(item.clone())).build()?;
         Ok(TransactWriteItem::builder().put(put).build())
@@ -162,7 +227,7 @@ pub async fn unit(
     });
     let mut after = deletes.collect::<Result<Vec<_>>>()?;
 
-    let put = Put::builder().table_name(table).set_item(Some(unit.item_over(stored)));
+    let put = Put::builder().table_name(table).set_item(Some(unit.item_to_replace(stored)));
     let put = match stored {
         None => put.condition_expression("attribute_not_exists(pk)"),
         Some(stored) => match stored.item.get("version") {
@@ -182,19 +247,19 @@ pub async fn unit(
     together.extend(after.drain(..fit));
 
     for chunk in before.chunks(MAX_ACTIONS) {
-        transact(data, chunk.to_vec()).await?;
+        transact(database, chunk.to_vec()).await?;
     }
-    if !transact(data, together).await? {
-        return Ok(Outcome::Lost);
+    if !transact(database, together).await? {
+        return Ok(Outcome::ChangedMeanwhile);
     }
     for chunk in after.chunks(MAX_ACTIONS) {
-        transact(data, chunk.to_vec()).await?;
+        transact(database, chunk.to_vec()).await?;
     }
     Ok(Outcome::Written)
 }
 
 /// The partition key's value, of whichever table.
-fn partition(item: &Item) -> &str {
+pub fn partition(item: &Item) -> &str {
     let key = item.get("hashedToken").or_else(|| item.get("pk"));
     key.and_then(|value: &AttributeValue| value.as_s().ok()).map_or("", String::as_str)
 }

@@ -1,8 +1,14 @@
 //! `unitctl import`: what becomes of an export.
 
 mod broken;
+mod duplicates;
+mod formats;
+mod incomplete;
 mod interrupted;
+mod tokens;
+mod values;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -36,7 +42,7 @@ fn export(users: &[Value], permissions: &[Value], departments: &[Value], monitor
     folder
 }
 
-fn write(folder: &TempDir, file: &str, text: &str) {
+fn write(folder: &TempDir, file: &str, text: impl AsRef<[u8]>) {
     fs::write(folder.path().join(file), text).expect("it is written");
 }
 
@@ -72,7 +78,9 @@ fn department(id: &str, unit: Option<&str>) -> Value {
 }
 
 fn monitor(unit: &str, user: &str) -> Value {
-    json!({ "_id": "row", "unitId": unit, "monitorId": user, "username": format!("name.of.{user}") })
+    json!({
+        "_id": format!("{unit} {user}"), "unitId": unit, "monitorId": user, "username": format!("name.of.{user}"),
+    })
 }
 
 fn permission() -> Value {
@@ -87,12 +95,57 @@ fn admin() -> Value {
     admin
 }
 
+/// A small sound workspace: the units `desk` (monitors `ann` and `bob`, departments `mail` and `phone`) and `shop`
+/// (department `orders`), the administrator, and a permission. In the order of [`FILES`].
+fn base() -> [Vec<Value>; 4] {
+    let mut clerk = user("clerk", &["livechat-agent"]);
+    clerk["services"] = json!({ "resume": { "loginTokens": [login("clerk", "2098-01-02T03:04:05.006Z")] } });
+    let users =
+        vec![admin(), user("ann", &["livechat-monitor"]), user("bob", &["user", "livechat-monitor"]), clerk];
+    let departments = vec![
+        unit("desk", 2, 2),
+        unit("shop", 0, 1),
+        department("mail", Some("desk")),
+        department("phone", Some("desk")),
+        department("orders", Some("shop")),
+    ];
+    [users, vec![permission()], departments, vec![monitor("desk", "ann"), monitor("desk", "bob")]]
+}
+
+/// A folder with these documents, in the order of [`FILES`].
+fn folder(documents: &[Vec<Value>; 4]) -> TempDir {
+    let [users, permissions, departments, monitors] = documents;
+    export(users, permissions, departments, monitors)
+}
+
+/// A login token as Rocket.Chat stores it.
+fn login(token: &str, when: &str) -> Value {
+    json!({ "when": { "$date": when }, "hashedToken": livechat_units::hashed_token(token) })
+}
+
 /// Lines that start with any of these words, in order of the alphabet.
 fn lines<'a>(run: &'a Run, starts: &[&str]) -> Vec<&'a str> {
     let mut lines: Vec<&str> =
         run.stdout.lines().filter(|line| starts.iter().any(|start| line.starts_with(start))).collect();
     lines.sort_unstable();
     lines
+}
+
+/// The items without these attributes of departments, and without `rev` of units, if `rev` is among them.
+fn without(names: &[&str], items: &BTreeMap<String, Value>) -> BTreeMap<String, Value> {
+    let mut items = items.clone();
+    for (key, item) in &mut items {
+        let item = item.as_object_mut().expect("an item");
+        for name in names.iter().filter(|name| key.starts_with("DEPARTMENT#") || **name == "rev") {
+            item.remove(*name);
+        }
+    }
+    items
+}
+
+/// The items whose keys start like this.
+fn starting(start: &str, items: &BTreeMap<String, Value>) -> Vec<String> {
+    items.keys().filter(|key| key.starts_with(start)).cloned().collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,8 +160,7 @@ repaired: department oL6dLegacyChat001: is in no unit now: its parent rEm0vedUni
 repaired: department sP7cSpecialists01: dropped ancestors: it is in no unit
 repaired: unit aW4sEuropeUnit001: monitor pV7dGs2EwJ4uRm9Xo is now called jonas.berg
 repaired: unit aW4sEuropeUnit001: dropped a duplicate row of monitor hN3qTzW8rYbL5xKcA
-repaired: unit aW4sEuropeUnit001: left out monitor xR2mWp9JcD7gTq4Ye: the user is deactivated
-repaired: unit aW4sEuropeUnit001: numMonitors is 2 and was 4
+repaired: unit aW4sEuropeUnit001: numMonitors is 3 and was 4
 repaired: unit aW4sEuropeUnit001: numDepartments is 4 and was 3
 repaired: unit bL9iBillingUnit02: left out monitor kC5yLf8QnB3tZv6Hs: the user does not hold the role livechat-monitor
 repaired: unit bL9iBillingUnit02: numDepartments is 1 and was 2
@@ -119,7 +171,7 @@ tokens               10          0          0
 permissions           5          0          0
 departments         108          0          0
 units                 4          0          0
-0 units kept, 11 repairs, 0 broken lines
+0 units kept, 10 repairs, 0 broken lines
 "
     );
     assert_eq!((run.code, run.stderr.as_str()), (0, ""));
@@ -129,8 +181,10 @@ units                 4          0          0
         items[&format!("UNIT#{EUROPE} UNIT")],
         json!({
             "pk": "UNIT#aW4sEuropeUnit001", "sk": "UNIT", "name": "Sales Europe", "visibility": "private",
-            "type": "u", "numMonitors": 2, "numDepartments": 4,
-            "monitors": { "hN3qTzW8rYbL5xKcA": "maria.lopez", "pV7dGs2EwJ4uRm9Xo": "jonas.berg" },
+            "type": "u", "numMonitors": 3, "numDepartments": 4, "rev": 1,
+            "monitors": {
+                "hN3qTzW8rYbL5xKcA": "maria.lopez", "pV7dGs2EwJ4uRm9Xo": "jonas.berg", "xR2mWp9JcD7gTq4Ye": "li.wei",
+            },
             "departmentIds": { "set": [
                 "dE1gSalesGermany1", "fR2gSalesFrance01", "iT3gSalesItaly001", "rF5dRefunds000001",
             ] },
@@ -152,7 +206,7 @@ units                 4          0          0
             "requestTagBeforeClosingChat": false, "email": "sales-germany@example.com", "chatClosingTags": [],
             "abandonedRoomsCloseCustomMessage": "", "waitingQueueMessage": "", "departmentsAllowedToForward": [],
             "numAgents": 3, "businessHourId": "wH3nOfficeHours01", "maxNumberSimultaneousChat": 5,
-            "parentId": EUROPE, "ancestors": [EUROPE], "_updatedAt": "2021-11-30T16:21:09.120Z",
+            "parentId": EUROPE, "ancestors": [EUROPE], "_updatedAt": "2021-11-30T16:21:09.120Z", "rev": 1,
         })
     );
     let specialists = &items["DEPARTMENT#sP7cSpecialists01 DEPARTMENT"];
@@ -166,10 +220,16 @@ units                 4          0          0
     );
     assert_eq!(
         items["PERMISSION#retired-permission PERMISSION"],
-        json!({ "pk": "PERMISSION#retired-permission", "sk": "PERMISSION" })
+        json!({ "pk": "PERMISSION#retired-permission", "sk": "PERMISSION", "rev": 1 })
     );
-    // `when` and 90 days.
+    // The hashes of the user's tokens, or none.
     let hash = livechat_units::hashed_token("loginOfTesterio");
+    assert_eq!(
+        items["USER#GT67Tv6x5p5y5xZWN TOKENS"],
+        json!({ "pk": "USER#GT67Tv6x5p5y5xZWN", "sk": "TOKENS", "hashes": { "set": [hash] }, "rev": 1 })
+    );
+    assert_eq!(items["USER#rocket.cat TOKENS"], json!({ "pk": "USER#rocket.cat", "sk": "TOKENS", "rev": 1 }));
+    // `when` and 90 days.
     assert_eq!(
         items[&hash],
         json!({
@@ -197,7 +257,7 @@ tokens                0         10          0
 permissions           0          5          0
 departments           0        108          0
 units                 0          4          0
-0 units kept, 11 repairs, 0 broken lines
+0 units kept, 10 repairs, 0 broken lines
 "
         ),
         "{run:?}"
@@ -212,7 +272,7 @@ async fn an_updated_unit_is_kept_unless_it_is_to_be_overwritten() {
     let world = world().await;
     assert_eq!(world.import(&sample(), &[]).code, 0);
     let imported = world.items().await;
-    // A department of Billing's and one of nobody's move to Sales, which keeps but one of its own.
+    // A department of Billing and one that is in no unit move to Sales, which keeps only one of its own.
     let update =
         body(&["hN3qTzW8rYbL5xKcA"], &["dE1gSalesGermany1", "iN4vInvoices00001", "sP7cSpecialists01"]);
     assert_eq!(world.update(EUROPE, ADMIN, TOKEN, &update).await.status_code, 200);
@@ -235,17 +295,9 @@ async fn an_updated_unit_is_kept_unless_it_is_to_be_overwritten() {
             "repaired: department sP7cSpecialists01: stays in unit aW4sEuropeUnit001, which was updated or made since",
         ]
     );
-    // Only the times of departments that the export gives back.
-    let without_time = |items: &std::collections::BTreeMap<String, Value>| {
-        let mut items = items.clone();
-        for (key, item) in &mut items {
-            if key.starts_with("DEPARTMENT#") {
-                item.as_object_mut().expect("an item").remove("_updatedAt");
-            }
-        }
-        items
-    };
-    assert!(without_time(&world.items().await) == without_time(&updated), "{run:?}");
+    // Only departments that go on in the same unit are written: they get the time that was exported.
+    let times = ["_updatedAt", "rev"];
+    assert!(without(&times, &world.items().await) == without(&times, &updated), "{run:?}");
     assert_eq!(world.run(&["check"]).code, 0);
 
     let run = world.import(&sample(), &["--overwrite"]);
@@ -254,10 +306,15 @@ async fn an_updated_unit_is_kept_unless_it_is_to_be_overwritten() {
     for (id, version) in [(EUROPE, 2), ("bL9iBillingUnit02", 2)] {
         let unit = overwritten.get_mut(&format!("UNIT#{id} UNIT")).expect("it is there");
         let unit = unit.as_object_mut().expect("an item");
-        assert_eq!(unit.remove("version"), Some(version.into()), "an update is to lose to an import");
+        assert_eq!(
+            unit.remove("version"),
+            Some(version.into()),
+            "an update that read the old version must fail"
+        );
         assert_eq!(unit.remove("importedVersion"), Some(version.into()));
+        assert_eq!(unit["rev"], 2, "the second write by an import");
     }
-    assert!(overwritten == imported, "{run:?}");
+    assert!(without(&["rev"], &overwritten) == without(&["rev"], &imported), "{run:?}");
     // What was overwritten counts as imported again.
     let run = world.import(&sample(), &[]);
     assert!(run.stdout.contains("units                 0          4          0\n0 units kept"), "{run:?}");
@@ -268,7 +325,7 @@ async fn units_and_departments_made_here_stay() {
     let world = world().await;
     let departments = [unit("U", 0, 2), department("d", Some("U")), department("gone", Some("U"))];
     let first = export(&[admin()], &[permission()], &departments, &[]);
-    assert_eq!(world.import(first.path(), &[]).code, 0);
+    assert_eq!(world.import(first.path(), &["--no-monitors"]).code, 0);
     world
         .put(json!({
             "pk": "UNIT#own", "sk": "UNIT", "name": "Made here", "visibility": "public", "type": "u",
@@ -279,8 +336,8 @@ async fn units_and_departments_made_here_stay() {
 
     // In the next export a department is gone, which here is still in a unit.
     let second = export(&[admin()], &[permission()], &[unit("U", 0, 1), department("d", Some("U"))], &[]);
-    for overwrite in [&[][..], &["--overwrite"]] {
-        let run = world.import(second.path(), overwrite);
+    for options in [&["--no-monitors"][..], &["--no-monitors", "--overwrite"]] {
+        let run = world.import(second.path(), options);
         assert_eq!(run.code, 0, "{run:?}");
         assert!(
             run.stdout
@@ -296,7 +353,7 @@ async fn units_and_departments_made_here_stay() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dry_run_tells_and_writes_nothing() {
+async fn a_dry_run_reports_and_writes_nothing() {
     let world = world().await;
     let departments = [unit("U", 1, 1), department("d", Some("U"))];
     let folder =
@@ -305,10 +362,12 @@ async fn a_dry_run_tells_and_writes_nothing() {
     assert_eq!(
         run.stdout,
         "\
-would write: {\"pk\":\"PERMISSION#manage-livechat-units\",\"roles\":[\"admin\"],\"sk\":\"PERMISSION\"}
+would write: {\"pk\":\"PERMISSION#manage-livechat-units\",\"rev\":1,\"roles\":[\"admin\"],\"sk\":\"PERMISSION\"}
 would write: {\"active\":true,\"pk\":\"USER#m\",\"roles\":[\"livechat-monitor\"],\"sk\":\"USER\",\"username\":\"name.of.m\"}
-would write: {\"_updatedAt\":\"2021-12-06T14:40:59.478Z\",\"ancestors\":[\"U\"],\"enabled\":true,\"name\":\"Department d\",\"parentId\":\"U\",\"pk\":\"DEPARTMENT#d\",\"sk\":\"DEPARTMENT\"}
-would write: {\"_updatedAt\":\"2021-12-06T14:40:59.478Z\",\"departmentIds\":[\"d\"],\"monitors\":{\"m\":\"name.of.m\"},\"name\":\"Unit U\",\"numDepartments\":1,\"numMonitors\":1,\"pk\":\"UNIT#U\",\"sk\":\"UNIT\",\"type\":\"u\",\"visibility\":\"public\"}
+would write: {\"pk\":\"USER#m\",\"rev\":1,\"sk\":\"TOKENS\"}
+note: no line of users.json has services.resume, so no stored login token is deleted; if users have login tokens, export the field, too
+would write: {\"_updatedAt\":\"2021-12-06T14:40:59.478Z\",\"ancestors\":[\"U\"],\"enabled\":true,\"name\":\"Department d\",\"parentId\":\"U\",\"pk\":\"DEPARTMENT#d\",\"rev\":1,\"sk\":\"DEPARTMENT\"}
+would write: {\"_updatedAt\":\"2021-12-06T14:40:59.478Z\",\"departmentIds\":[\"d\"],\"monitors\":{\"m\":\"name.of.m\"},\"name\":\"Unit U\",\"numDepartments\":1,\"numMonitors\":1,\"pk\":\"UNIT#U\",\"rev\":1,\"sk\":\"UNIT\",\"type\":\"u\",\"visibility\":\"public\"}
                to write  unchanged left alone
 users                 1          0          0
 tokens                0          0          0
@@ -324,18 +383,19 @@ units                 1          0          0
     let run = world.import(folder.path(), &["--dry-run", "--output", "json"]);
     let events: Vec<Value> =
         run.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON lines")).collect();
-    assert_eq!(events.len(), 5, "{run:?}");
+    assert_eq!(events.len(), 7, "{run:?}");
     assert_eq!(events[0]["event"], "write");
     assert_eq!(events[0]["item"]["pk"], "PERMISSION#manage-livechat-units");
     let (one, none) = (
-        json!({ "written": 1, "unchanged": 0, "lost": 0 }),
-        json!({ "written": 0, "unchanged": 0, "lost": 0 }),
+        json!({ "written": 1, "unchanged": 0, "changedMeanwhile": 0 }),
+        json!({ "written": 0, "unchanged": 0, "changedMeanwhile": 0 }),
     );
     assert_eq!(
-        events[4],
+        events[6],
         json!({
             "event": "summary", "dryRun": true, "users": one, "tokens": none, "permissions": one,
-            "departments": one, "units": one, "kept": 0, "repairs": 0, "broken": 0,
+            "departments": one, "units": one, "tokensDeleted": 0, "kept": 0, "repairs": 0, "broken": 0,
+            "superseded": 0, "changedFields": 0,
         })
     );
     assert!(world.items().await.is_empty());

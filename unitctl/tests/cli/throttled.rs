@@ -95,7 +95,7 @@ fn take_out(tables: &mut Value, all: bool, counter: &AtomicUsize) -> Value {
     left.into()
 }
 
-async fn send(behind: &str, headers: &HeaderMap, body: &str) -> (u16, Value) {
+pub async fn send(behind: &str, headers: &HeaderMap, body: &str) -> (u16, Value) {
     let mut stream = TcpStream::connect(behind).await.expect("it is there");
     let header = |name: &str| format!("{name}: {}\r\n", headers[name].to_str().expect("ASCII"));
     let head = format!(

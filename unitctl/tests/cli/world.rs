@@ -61,6 +61,13 @@ impl World {
         run.stdout
     }
 
+    /// Runs the binary, which has to succeed. Returns its standard output, whatever it says besides.
+    pub fn ok_text(&self, arguments: &[&str]) -> String {
+        let run = self.run(arguments);
+        assert_eq!(run.code, 0, "{run:?}");
+        run.stdout
+    }
+
     /// All items of both tables, by key.
     pub async fn items(&self) -> BTreeMap<String, Value> {
         let mut items = BTreeMap::new();

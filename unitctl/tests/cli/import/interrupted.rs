@@ -33,7 +33,7 @@ async fn an_import_that_is_killed_is_finished_by_the_next() {
     let whole = world().await;
     assert_eq!(whole.import(folder.path(), &[]).code, 0);
     let expected = whole.items().await;
-    assert_eq!(expected.len(), 1000 + 1000 + 1 + 10 * (1 + 10 + 3));
+    assert_eq!(expected.len(), 1000 + 1000 + 1000 + 1 + 10 * (1 + 10 + 3));
 
     // Killed again and again, each time a little later, in all of its phases.
     let world = world().await;
@@ -60,7 +60,11 @@ async fn an_import_that_is_killed_is_finished_by_the_next() {
     }
     let run = world.import(folder.path(), &["--strict"]);
     assert_eq!(run.code, 0, "{run:?}");
-    assert!(world.items().await == expected, "something is missing or other");
+    // What was not finished is written again, and `rev` counts that.
+    assert!(
+        without(&["rev"], &world.items().await) == without(&["rev"], &expected),
+        "an item is missing or different"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,7 +83,7 @@ async fn what_is_left_unprocessed_is_sent_again() {
         serde_json::from_str::<Value>(run.stdout.lines().last().expect("a summary")).expect("JSON")
     };
     assert_eq!(import()["users"]["written"], 100);
-    assert_eq!(world.items().await.len(), 100 + 100 + 1 + (1 + 10 + 3));
+    assert_eq!(world.items().await.len(), 100 + 100 + 100 + 1 + (1 + 10 + 3));
     let (keys, items) = proxy.unprocessed();
     assert!(keys > 50 && items > 50, "{keys} keys and {items} items were left unprocessed");
     // What is stored is found, although replies lose their bodies.

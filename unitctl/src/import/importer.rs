@@ -1,0 +1,355 @@
+//! The steps of an import: look at all files, read, plan, write.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::future::Future;
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use futures_util::stream::{self, FuturesUnordered};
+use futures_util::{StreamExt, TryStreamExt};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use livechat_units::id::{DepartmentId, UserId};
+use time::{Duration, OffsetDateTime};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::Import;
+use super::documents::{Broken, Document};
+use super::export::{Collection, Export, Record};
+use super::id_hash::IdHasher;
+use super::inspect::{Inspection, MayBeEmpty, inspect};
+use super::plan::plan;
+use super::records::{Place, UnitMonitor, UnitOrDepartment, parse_permission};
+use super::report::{Event, Report};
+use super::stored;
+use super::user::User;
+use super::workspace::{Exported, ExportedDepartment, PlannedUnit, Stored};
+use super::write::{self, ItemToWrite, Kind, MAX_BATCH, Written, WrittenBatch};
+use super::write_users::{self, UserOptions};
+use crate::database::Database;
+
+/// Batches, or units, that are written at once.
+const MAX_IN_FLIGHT: usize = 8;
+
+/// One import.
+pub struct Importer<'a> {
+    options: &'a Import,
+    database: &'a Database,
+    export: Export,
+    inspections: HashMap<Collection, Inspection>,
+}
+
+impl<'a> Importer<'a> {
+    /// An import that has not begun.
+    pub fn new(options: &'a Import, database: &'a Database, export: Export) -> Self {
+        Self { options, database, export, inspections: HashMap::new() }
+    }
+
+    /// Imports everything.
+    ///
+    /// # Errors
+    /// A file can't be read or is no whole export, a line can't be used and the import is strict, or DynamoDB refuses.
+    pub async fn run(mut self, report: &mut Report) -> Result<()> {
+        // Nothing is written before all files have been looked at, and units and departments have been read.
+        self.inspect().await?;
+        let mut exported = Exported::default();
+        self.read_unit_monitors(&mut exported, report).await?;
+        self.read_departments(&mut exported, report).await?;
+        self.write_permissions(report).await?;
+        self.write_users(&mut exported, report).await?;
+
+        let stored = stored::read(self.database, &exported).await?;
+        self.read_users_of_stored_monitors(&mut exported, &stored).await?;
+        let planned = plan(&mut exported, &stored, self.options.overwrite);
+        drop(exported);
+        for repair in planned.repairs {
+            report.repair(repair)?;
+        }
+        for unit in &planned.kept {
+            report.keep(unit)?;
+        }
+        for broken in planned.too_large {
+            report.broken(Collection::Departments, broken)?;
+        }
+        // Departments first: a unit lists only departments that exist.
+        self.write_departments(&planned.departments, report).await?;
+        self.write_units(planned.units, &stored, report).await
+    }
+
+    /// Looks at all files. What is wrong with any of them is reported together.
+    async fn inspect(&mut self) -> Result<()> {
+        let Import { no_departments, no_monitors, .. } = *self.options;
+        let may_be_empty = MayBeEmpty { departments: no_departments, monitors: no_monitors };
+        let looks = Collection::ALL.map(|collection| {
+            let export = self.export.clone();
+            let look = tokio::task::spawn_blocking(move || inspect(&export, collection, may_be_empty));
+            (collection, look)
+        });
+        let mut problems = Vec::new();
+        for (collection, look) in looks {
+            match look.await?? {
+                Ok(inspection) => {
+                    self.inspections.insert(collection, inspection);
+                }
+                Err(problem) => problems.push(problem),
+            }
+        }
+        if !problems.is_empty() {
+            bail!("nothing was written.\n{}", problems.join("\n"));
+        }
+        Ok(())
+    }
+
+    async fn read_unit_monitors(&self, exported: &mut Exported, report: &mut Report) -> Result<()> {
+        let (mut rows, _bar) = self.read(Collection::UnitMonitors, UnitMonitor::parse)?;
+        while let Some(record) = rows.recv().await {
+            let record = record?;
+            exported.incomplete.monitors |= matches!(record, Record::Broken(_));
+            if let Some((_, row)) = report.usable(Collection::UnitMonitors, record)? {
+                exported.monitors.entry(row.unit.clone()).or_default().push(row);
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_departments(&self, exported: &mut Exported, report: &mut Report) -> Result<()> {
+        const FILE: Collection = Collection::Departments;
+        let (mut documents, _bar) = self.read(FILE, UnitOrDepartment::parse)?;
+        while let Some(record) = documents.recv().await {
+            let record = record?;
+            exported.incomplete.departments |= matches!(record, Record::Broken(_));
+            match report.usable(FILE, record)? {
+                None => {}
+                Some((line, UnitOrDepartment::Unit(mut unit))) => {
+                    report.changed(FILE, line, std::mem::take(&mut unit.changes))?;
+                    unit.line = line;
+                    exported.units.insert(unit.id.clone(), *unit);
+                }
+                Some((line, UnitOrDepartment::Department(mut department))) => {
+                    report.changed(FILE, line, std::mem::take(&mut department.changes))?;
+                    let bytes_without_place = department.bytes_without_place();
+                    let place = department.place;
+                    let found = ExportedDepartment { place, line, bytes_without_place };
+                    exported.departments.insert(department.id, found);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_permissions(&self, report: &mut Report) -> Result<()> {
+        let (mut items, _bar) = self.read(Collection::Permissions, parse_permission)?;
+        let mut batch = Vec::new();
+        let mut in_flight = InFlight::default();
+        while let Some(record) = items.recv().await {
+            if let Some((_, item)) = report.usable(Collection::Permissions, record?)? {
+                batch.push(ItemToWrite { kind: Kind::Permission, item, keeps_place: false });
+                self.send_full(&mut batch, &mut in_flight, report).await?;
+            }
+        }
+        in_flight.start(write::batch(self.database.clone(), batch, self.options.dry_run));
+        in_flight.finish(report).await
+    }
+
+    /// Writes users and their tokens, and keeps what units' monitors need of them.
+    async fn write_users(&self, exported: &mut Exported, report: &mut Report) -> Result<()> {
+        const FILE: Collection = Collection::Users;
+        let named: HashSet<UserId> =
+            exported.monitors.values().flatten().map(|row| row.monitor.clone()).collect();
+        let lifetime = Duration::days(self.options.token_lifetime);
+        let has_login_tokens =
+            self.inspections.get(&FILE).is_some_and(|inspection| inspection.has_login_tokens);
+        let is_dry_run = self.options.dry_run;
+        let options = UserOptions { now: OffsetDateTime::now_utc(), lifetime, has_login_tokens, is_dry_run };
+        let (mut users, bar) = self.read(FILE, move |user| User::parse(user, lifetime))?;
+        let mut batch = Vec::new();
+        let mut in_flight = InFlight::default();
+        let (hasher, mut seen_tokens) = (IdHasher::default(), HashSet::new());
+        let mut without_when = 0;
+        while let Some(record) = users.recv().await {
+            let record = record?;
+            exported.incomplete.users |= matches!(record, Record::Broken(_));
+            let Some((line, mut user)) = report.usable(FILE, record)? else { continue };
+            user.line = line;
+            user.tokens.retain(|hash, _| {
+                let is_first = seen_tokens.insert(hasher.hash(hash));
+                if !is_first {
+                    user.unusable.push("a login token that another user has, too".into());
+                }
+                is_first
+            });
+            without_when += user.tokens.values().filter(|token| token.lacks_when).count() as u64;
+            for reason in std::mem::take(&mut user.unusable) {
+                report.broken(FILE, Broken { line, reason })?;
+            }
+            report.changed(FILE, line, std::mem::take(&mut user.changes))?;
+            if user.monitor.has_role || named.contains(&user.id) {
+                exported.users.insert(user.id.clone(), user.monitor.clone());
+            }
+            batch.push(user);
+            if batch.len() == MAX_BATCH {
+                in_flight.make_room(report).await?;
+                let batch = std::mem::take(&mut batch);
+                in_flight.start(write_users::users(self.database.clone(), batch, options));
+            }
+        }
+        in_flight.start(write_users::users(self.database.clone(), batch, options));
+        in_flight.finish(report).await?;
+        drop(bar);
+        if without_when > 0 {
+            let lifetime_in_days = self.options.token_lifetime;
+            report.print(&Event::TokensWithoutWhen { count: without_when, lifetime_in_days })?;
+        }
+        if !has_login_tokens {
+            report.print(&Event::NoLoginTokens)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a stored monitor may stay has to be known only if lines can't be used. Then the users are read once more,
+    /// which needs less memory than to keep all of them.
+    async fn read_users_of_stored_monitors(&self, exported: &mut Exported, stored: &Stored) -> Result<()> {
+        if !exported.incomplete.users && !exported.incomplete.monitors {
+            return Ok(());
+        }
+        let monitors = stored.units.values().flat_map(|unit| unit.monitors.keys());
+        let unknown: HashSet<UserId> =
+            monitors.filter(|id| !exported.users.contains_key(*id)).cloned().collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let (mut users, _bar) = self.read(Collection::Users, |user| User::parse(user, Duration::ZERO))?;
+        while let Some(record) = users.recv().await {
+            if let Record::Usable(_, user) = record?
+                && unknown.contains(&user.id)
+            {
+                exported.users.insert(user.id, user.monitor);
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_departments(
+        &self,
+        places: &BTreeMap<DepartmentId, Option<Place>>,
+        report: &mut Report,
+    ) -> Result<()> {
+        let (mut documents, _bar) = self.read(Collection::Departments, UnitOrDepartment::parse)?;
+        let mut batch = Vec::new();
+        let mut in_flight = InFlight::default();
+        while let Some(record) = documents.recv().await {
+            // Lines that can't be used were reported when the file was read before.
+            let Record::Usable(_, UnitOrDepartment::Department(department)) = record? else { continue };
+            // It has no place if it is too large.
+            let Some(place) = places.get(&department.id) else { continue };
+            let item = department.item(place.as_ref().unwrap_or(&Place::default()));
+            batch.push(ItemToWrite { kind: Kind::Department, item, keeps_place: place.is_none() });
+            self.send_full(&mut batch, &mut in_flight, report).await?;
+        }
+        in_flight.start(write::batch(self.database.clone(), batch, self.options.dry_run));
+        in_flight.finish(report).await
+    }
+
+    async fn write_units(&self, units: Vec<PlannedUnit>, stored: &Stored, report: &mut Report) -> Result<()> {
+        let is_dry_run = self.options.dry_run;
+        let writes = units.into_iter().map(|unit| async move {
+            let stored = stored.units.get(&unit.id);
+            let outcome = write::unit(self.database, &unit, stored, is_dry_run).await?;
+            Ok::<_, anyhow::Error>(Written {
+                kind: Kind::Unit,
+                item: Some(unit.item_to_replace(stored)),
+                outcome,
+            })
+        });
+        let mut writes = stream::iter(writes).buffer_unordered(MAX_IN_FLIGHT);
+        while let Some(written) = writes.try_next().await? {
+            report.written(written)?;
+        }
+        Ok(())
+    }
+
+    /// Starts to write a batch that is full.
+    async fn send_full(
+        &self,
+        batch: &mut Vec<ItemToWrite>,
+        in_flight: &mut InFlight,
+        report: &mut Report,
+    ) -> Result<()> {
+        if batch.len() == MAX_BATCH {
+            in_flight.make_room(report).await?;
+            in_flight.start(write::batch(self.database.clone(), std::mem::take(batch), self.options.dry_run));
+        }
+        Ok(())
+    }
+
+    /// A collection's records, and the progress bar that follows them. It disappears when it is dropped.
+    fn read<T: Send + 'static>(
+        &self,
+        collection: Collection,
+        parse: impl Fn(Document) -> Result<T, String> + Send + 'static,
+    ) -> Result<(mpsc::Receiver<Result<Record<T>>>, Bar)> {
+        let bar = match self.export {
+            Export::Folder(_) => ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()),
+            Export::Sample => ProgressBar::hidden(),
+        };
+        let style = "{prefix} [{bar:30}] {percent}% {bytes_per_sec}, {eta} left";
+        bar.set_style(
+            ProgressStyle::with_template(style).expect("the template is valid").progress_chars("=> "),
+        );
+        bar.set_prefix(collection.name());
+        let superseded = self.inspections.get(&collection).map(|inspection| inspection.superseded.clone());
+        let superseded = superseded.unwrap_or_else(|| Arc::new(HashMap::new()));
+        let records = self.export.read(collection, superseded, bar.clone(), parse)?;
+        Ok((records, Bar(bar)))
+    }
+}
+
+/// A progress bar that leaves nothing behind.
+struct Bar(ProgressBar);
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// Batches that are being written, each by a task of its own so that all processors make requests.
+#[derive(Default)]
+struct InFlight {
+    tasks: FuturesUnordered<JoinHandle<Result<WrittenBatch>>>,
+}
+
+impl InFlight {
+    fn start(&mut self, write: impl Future<Output = Result<WrittenBatch>> + Send + 'static) {
+        self.tasks.push(tokio::spawn(write));
+    }
+
+    /// Waits until another batch may be started.
+    async fn make_room(&mut self, report: &mut Report) -> Result<()> {
+        while self.tasks.len() >= MAX_IN_FLIGHT {
+            self.finish_one(report).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for one batch, if any is in flight.
+    async fn finish_one(&mut self, report: &mut Report) -> Result<()> {
+        if let Some(batch) = self.tasks.next().await {
+            let WrittenBatch { written, unusable } = batch??;
+            for written in written {
+                report.written(written)?;
+            }
+            for (line, reason) in unusable {
+                report.broken(Collection::Users, Broken { line, reason })?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self, report: &mut Report) -> Result<()> {
+        while !self.tasks.is_empty() {
+            self.finish_one(report).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,219 @@
+//! The first look at each file, before anything is written: whether it is a whole export in a format that can be
+//! read, and which of its documents count.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::io::{self, BufRead};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::documents::{Documents, RawDocument};
+use super::encoding::Binary;
+use super::export::{Collection, Export, Opened, Superseded};
+use super::id_hash::{IdHash, IdHasher};
+use super::{extended_json, shell};
+
+/// What the first look at a file found.
+#[derive(Debug)]
+pub struct Inspection {
+    /// The documents that do not count, by their numbers.
+    pub superseded: Arc<HashMap<u32, Superseded>>,
+    /// Whether any document has `services.resume`, where users have their login tokens.
+    pub has_login_tokens: bool,
+}
+
+/// Which collections may have no documents.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MayBeEmpty {
+    /// `rocketchat_livechat_department`.
+    pub departments: bool,
+    /// `rocketchat_livechat_unit_monitors`.
+    pub monitors: bool,
+}
+
+impl MayBeEmpty {
+    fn contains(self, collection: Collection) -> bool {
+        match collection {
+            Collection::Departments => self.departments,
+            Collection::UnitMonitors => self.monitors,
+            // A workspace always has users and permissions.
+            Collection::Users | Collection::Permissions => false,
+        }
+    }
+}
+
+/// Looks at a file. The inner error says why nothing can be imported as long as the file is as it is, and what to
+/// do.
+///
+/// # Errors
+/// The file is not there, or can't be read.
+pub fn inspect(
+    export: &Export,
+    collection: Collection,
+    may_be_empty: MayBeEmpty,
+) -> Result<Result<Inspection, String>> {
+    let Opened { text, bytes, .. } = export.open(collection)?;
+    let file = collection.file();
+    let again = || format!("Export the collection again: {}", export.command(collection));
+    let text = match text {
+        Ok(text) => text,
+        Err(Binary::Bson) => {
+            return Ok(Err(format!("{file} is BSON, as mongodump writes it, and not JSON. {}", again())));
+        }
+        Err(Binary::Other) => return Ok(Err(format!("{file} is a binary file, and not JSON. {}", again()))),
+    };
+    let mut look = Look::default();
+    let is_cut_off = match look.read(text) {
+        Ok(()) => look.last_is_cut_off,
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => true,
+        Err(error) => return Err(error).with_context(|| format!("reading {file}")),
+    };
+    Ok(if let Some((line, syntax)) = look.shell {
+        Err(format!(
+            "{file} is in the syntax of the mongo shell, and not JSON: line {line} has {syntax}. {}",
+            again()
+        ))
+    } else if is_cut_off {
+        let (documents, last_line) = (look.documents, look.last_line.max(1));
+        Err(format!(
+            "{file} is cut off: it ends at byte {bytes}, in the middle of the document or array of line {last_line}, \
+             after {documents} whole documents. {}",
+            again()
+        ))
+    } else if look.documents == 0 && look.broken > 0 {
+        let what =
+            if look.starts_like_csv { "is CSV or other text, and not JSON" } else { "has no document" };
+        Err(format!("{file} {what}: none of its {} lines can be read. {}", look.broken, again()))
+    } else if look.documents == 0 && !may_be_empty.contains(collection) {
+        let option = match collection {
+            Collection::Departments => {
+                " If the workspace really has no units and departments, give --no-departments."
+            }
+            Collection::UnitMonitors => {
+                " If the workspace really has no units' monitors, give --no-monitors."
+            }
+            Collection::Users | Collection::Permissions => "",
+        };
+        Err(format!("{file} is empty: it has {bytes} bytes and 0 documents.{option} {}", again()))
+    } else {
+        Ok(Inspection { superseded: Arc::new(look.superseded), has_login_tokens: look.has_login_tokens })
+    })
+}
+
+/// What has been seen of a file so far.
+#[derive(Default)]
+struct Look {
+    /// Documents that are JSON.
+    documents: u64,
+    /// Lines, or elements of an array, that are not.
+    broken: u64,
+    /// The line that the last one starts in.
+    last_line: u64,
+    last_is_cut_off: bool,
+    starts_like_csv: bool,
+    /// The first place that is in the syntax of the mongo shell.
+    shell: Option<(u64, String)>,
+    has_login_tokens: bool,
+    /// The last document with each `_id`.
+    latest: HashMap<IdHash, Place>,
+    hasher: IdHasher,
+    superseded: HashMap<u32, Superseded>,
+}
+
+/// Where a document is in its file.
+struct Place {
+    number: u32,
+    line: u32,
+}
+
+/// What is looked at of a document. The rest is skipped, which is several times as fast as parsing it.
+#[derive(Deserialize)]
+struct Outline<'a> {
+    #[serde(rename = "_id", borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    services: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Services {
+    resume: Option<IgnoredAny>,
+}
+
+impl Look {
+    fn read(&mut self, text: impl BufRead) -> io::Result<()> {
+        let mut documents = Documents::new(text);
+        let mut last = None;
+        while let Some(document) = documents.read()? {
+            self.last_line = document.line;
+            last = self.document(document);
+        }
+        self.last_is_cut_off = last.is_some_and(|document| document.is_cut_off());
+        Ok(())
+    }
+
+    /// Looks at a document. Returns it if it is not JSON.
+    fn document(&mut self, document: RawDocument) -> Option<RawDocument> {
+        let Some(id) = self.outline(&document) else {
+            self.broken += 1;
+            if let Some(text) = document.text() {
+                let is_first = self.documents == 0 && self.broken == 1;
+                self.starts_like_csv |= is_first && !text.trim_ascii_start().starts_with(b"{");
+                if self.shell.is_none() {
+                    self.shell = shell::syntax(text).map(|syntax| (document.line, syntax));
+                }
+            }
+            return Some(document);
+        };
+        self.documents += 1;
+        if let Some(id) = id {
+            let RawDocument { number, line, .. } = document;
+            let place = Place { number, line: u32::try_from(line).unwrap_or(u32::MAX) };
+            if let Some(earlier) = self.latest.insert(id, place) {
+                let superseded = Superseded { line: earlier.line.into(), by: line };
+                self.superseded.insert(earlier.number, superseded);
+            }
+        }
+        None
+    }
+
+    /// The hash of the document's `_id`, if it has one. `None` if it is not JSON, or no document.
+    fn outline(&mut self, document: &RawDocument) -> Option<Option<IdHash>> {
+        let text = document.text()?;
+        let is_object = text.trim_ascii_start().starts_with(b"{");
+        if is_object && let Ok(Outline { id, services }) = serde_json::from_slice(text) {
+            self.has_login_tokens |= services.is_some_and(has_login_tokens);
+            let id = id.and_then(|id| match serde_json::from_str::<Cow<'_, str>>(id.get()) {
+                Ok(id) => Some(self.hasher.hash(&id)),
+                Err(_) => self.hash(&serde_json::from_str(id.get()).ok()?),
+            });
+            return Some(id);
+        }
+        // JSON in which a key is repeated, for instance.
+        let fields = document.parse().ok()?;
+        self.has_login_tokens |= fields
+            .get("services")
+            .and_then(|services| services.get("resume"))
+            .is_some_and(|resume| !resume.is_null());
+        Some(fields.get("_id").and_then(|id| self.hash(id)))
+    }
+
+    fn hash(&self, id: &Value) -> Option<IdHash> {
+        extended_json::text(id).map(|id| self.hasher.hash(id))
+    }
+}
+
+fn has_login_tokens(services: &RawValue) -> bool {
+    let services = services.get();
+    // A struct can be read from an array, too.
+    services.starts_with('{')
+        && match serde_json::from_str::<Services>(services) {
+            Ok(services) => services.resume.is_some(),
+            Err(_) => services.contains("\"resume\""),
+        }
+}

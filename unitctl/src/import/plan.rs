@@ -1,0 +1,393 @@
+//! Plans the units and departments: a pure function of what was exported and what is stored. It mends what Rocket.Chat
+//! leaves inconsistent, and reports each repair.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use livechat_units::id::{DepartmentId, UnitId, UserId};
+use livechat_units::item::{Item, Key};
+
+use super::documents::Broken;
+use super::export::Collection;
+use super::item_size::{check_bytes, check_size};
+use super::records::{Place, Unit, insert_set, long_ago, texts};
+use super::user::MonitorUser;
+use super::workspace::{Exported, ExportedDepartment, Planned, PlannedUnit, Repair, Stored};
+
+/// Plans the units, and where the departments are. A unit or department that is too large for one item counts like one
+/// whose document can't be used: it is taken out of `exported`.
+pub fn plan(exported: &mut Exported, stored: &Stored, overwrite: bool) -> Planned {
+    let mut all_too_large = Vec::new();
+    loop {
+        let mut planner =
+            Planner { exported, stored, overwrite, planned: Planned::default(), too_large: Vec::new() };
+        planner.plan();
+        let Planner { mut planned, too_large, .. } = planner;
+        if too_large.is_empty() {
+            planned.too_large = all_too_large;
+            return planned;
+        }
+        for item in too_large {
+            let (line, reason) = match item {
+                TooLarge::Unit(id, reason) => (exported.units.remove(&id).map(|unit| unit.line), reason),
+                TooLarge::Department(id, reason) => {
+                    (exported.departments.remove(&id).map(|found| found.line), reason)
+                }
+            };
+            all_too_large.push(Broken { line: line.unwrap_or_default(), reason });
+        }
+        exported.incomplete.departments = true;
+    }
+}
+
+/// Something that one item can't hold, and its size.
+enum TooLarge {
+    Unit(UnitId, String),
+    Department(DepartmentId, String),
+}
+
+/// A monitor of a unit: the username, and the row's last change if it is known.
+struct Monitor {
+    username: String,
+    updated_at: Option<String>,
+}
+
+struct Planner<'a> {
+    exported: &'a Exported,
+    stored: &'a Stored,
+    overwrite: bool,
+    planned: Planned,
+    too_large: Vec<TooLarge>,
+}
+
+impl Planner<'_> {
+    fn plan(&mut self) {
+        let exported = self.exported;
+        self.planned.kept = exported.units.keys().filter(|id| self.is_kept(id)).cloned().collect();
+        let ancestors = self.ancestors();
+        let mut members: BTreeMap<UnitId, BTreeSet<String>> = BTreeMap::new();
+        for (id, department) in &exported.departments {
+            let place = self.place(id, department, &ancestors);
+            let parent = place.as_ref().and_then(|place| UnitId::parse(place.parent_id.clone()?));
+            if let Some(unit) = parent {
+                members.entry(unit).or_default().insert(id.to_string());
+            }
+            self.planned.departments.insert(id.clone(), place);
+        }
+        for (id, unit) in exported.units.iter().filter(|(id, _)| !self.is_kept(id)).collect::<Vec<_>>() {
+            let mut departments = members.remove(id).unwrap_or_default();
+            departments.extend(self.departments_that_are_not_exported(id));
+            let monitors = self.monitors(id);
+            self.unit(unit, &ancestors[id], monitors, departments);
+        }
+        for (unit, rows) in exported.monitors.iter().filter(|(id, _)| !exported.units.contains_key(id)) {
+            let missing = self.missing_unit();
+            self.repair_unit(unit, format!("{missing}; left out its {} monitors", rows.len()));
+        }
+    }
+
+    /// Whether a unit stays as it is stored: it was made here, or updated since it was imported.
+    fn is_kept(&self, id: &UnitId) -> bool {
+        let is_exported = self.exported.units.contains_key(id);
+        self.stored.units.get(id).is_some_and(|unit| !is_exported || (unit.was_updated() && !self.overwrite))
+    }
+
+    fn missing_unit(&self) -> &'static str {
+        if self.exported.incomplete.departments {
+            "no line of it can be used"
+        } else {
+            "there is no such unit"
+        }
+    }
+
+    fn repair_unit(&mut self, id: &UnitId, repair: String) {
+        self.planned.repairs.push(Repair { item: format!("unit {id}"), repair });
+    }
+
+    fn repair_department(&mut self, id: &DepartmentId, repair: String) {
+        self.planned.repairs.push(Repair { item: format!("department {id}"), repair });
+    }
+
+    /// The units above each unit, as far as they exist.
+    fn ancestors(&mut self) -> BTreeMap<UnitId, Vec<String>> {
+        let exported = self.exported;
+        let mut ancestors = BTreeMap::new();
+        for (id, unit) in &exported.units {
+            let exists = |ancestor: &&String| {
+                exported.incomplete.departments
+                    || UnitId::parse(ancestor.as_str()).is_some_and(|id| exported.units.contains_key(&id))
+            };
+            let existing: Vec<String> = unit.ancestors.iter().filter(exists).cloned().collect();
+            if existing.len() != unit.ancestors.len() {
+                self.repair_unit(id, "dropped ancestors that do not exist".into());
+            }
+            ancestors.insert(id.clone(), existing);
+        }
+        ancestors
+    }
+
+    /// The place of a department in an exported unit.
+    fn place_in(unit: &UnitId, ancestors: &BTreeMap<UnitId, Vec<String>>) -> Place {
+        let above = ancestors.get(unit).into_iter().flatten().cloned();
+        Place {
+            parent_id: Some(unit.to_string()),
+            ancestors: std::iter::once(unit.to_string()).chain(above).collect(),
+        }
+    }
+
+    /// Where a department is to be. `None`: where it is stored.
+    fn place(
+        &mut self,
+        id: &DepartmentId,
+        department: &ExportedDepartment,
+        ancestors: &BTreeMap<UnitId, Vec<String>>,
+    ) -> Option<Place> {
+        let place = self.place_of_any_size(id, &department.place, ancestors);
+        let stored = self.stored.departments.get(id);
+        let in_item = place.as_ref().or(stored).map_or(0, Place::bytes);
+        if let Err(reason) = check_bytes(department.bytes_without_place + in_item) {
+            self.too_large.push(TooLarge::Department(id.clone(), reason));
+        }
+        place
+    }
+
+    fn place_of_any_size(
+        &mut self,
+        id: &DepartmentId,
+        exported: &Place,
+        ancestors: &BTreeMap<UnitId, Vec<String>>,
+    ) -> Option<Place> {
+        let exported_parent = exported.parent_id.clone().and_then(UnitId::parse);
+        let stored_parent = self.stored_parent(id);
+        if let Some(unit) = stored_parent.as_ref().filter(|unit| self.is_kept(unit)) {
+            if exported_parent.as_ref() != Some(unit) {
+                self.repair_department(id, format!("stays in unit {unit}, which was updated or made since"));
+            }
+            return None;
+        }
+        let Some(parent) = &exported.parent_id else {
+            if !exported.ancestors.is_empty() {
+                self.repair_department(id, "dropped ancestors: it is in no unit".into());
+            }
+            return Some(Place::default());
+        };
+        let Some(unit) = exported_parent.filter(|unit| self.exported.units.contains_key(unit)) else {
+            if let Some(stored) = stored_parent.filter(|_| self.exported.incomplete.departments) {
+                self.repair_department(
+                    id,
+                    format!("stays in unit {stored}: no line of unit {parent} can be used"),
+                );
+                return Some(Self::place_in(&stored, ancestors));
+            }
+            let why = if self.exported.incomplete.departments {
+                format!("no line of unit {parent} can be used")
+            } else {
+                format!("its parent {parent} does not exist")
+            };
+            self.repair_department(id, format!("is in no unit now: {why}"));
+            return Some(Place::default());
+        };
+        if self.is_kept(&unit) {
+            let repair = format!("is in no unit now: unit {unit} was updated since and does not list it");
+            self.repair_department(id, repair);
+            return Some(Place::default());
+        }
+        let place = Self::place_in(&unit, ancestors);
+        if place.ancestors != exported.ancestors {
+            self.repair_department(id, format!("ancestors are now {}", place.ancestors.join(", ")));
+        }
+        Some(place)
+    }
+
+    /// The unit that a department is stored in, if both say so.
+    fn stored_parent(&self, id: &DepartmentId) -> Option<UnitId> {
+        let parent = UnitId::parse(self.stored.departments.get(id)?.parent_id.clone()?)?;
+        let lists = self.stored.units.get(&parent)?.departments.contains(id.as_str());
+        lists.then_some(parent)
+    }
+
+    /// The departments that a stored unit has and the export lacks. An import deletes no departments, so they are
+    /// still in the unit.
+    fn departments_that_are_not_exported(&mut self, unit: &UnitId) -> Vec<String> {
+        let (exported, stored) = (self.exported, self.stored);
+        let listed = stored.units.get(unit).into_iter().flat_map(|unit| &unit.departments);
+        let mut stay = Vec::new();
+        for id in listed.filter_map(DepartmentId::parse).filter(|id| !exported.departments.contains_key(id)) {
+            let parent = stored.departments.get(&id).and_then(|place| place.parent_id.as_deref());
+            if parent == Some(unit.as_str()) {
+                let why = if exported.incomplete.departments {
+                    "no line of it can be used"
+                } else {
+                    "it is not in the export"
+                };
+                self.repair_department(&id, format!("stays in unit {unit}, although {why}"));
+                stay.push(id.to_string());
+            }
+        }
+        stay
+    }
+
+    /// The unit's monitors: the distinct users of its rows who exist and have the role, by their own usernames, as
+    /// an update would have them. Monitors that only incomplete collections could take away stay.
+    fn monitors(&mut self, unit: &UnitId) -> BTreeMap<UserId, Monitor> {
+        let exported = self.exported;
+        let stored = self.stored.units.get(unit).map(|unit| &unit.monitors);
+        let mut monitors = BTreeMap::new();
+        let mut seen = BTreeSet::new();
+        for row in exported.monitors.get(unit).into_iter().flatten() {
+            let id = &row.monitor;
+            if !seen.insert(id) {
+                self.repair_unit(unit, format!("dropped a duplicate row of monitor {id}"));
+                continue;
+            }
+            match (self.eligible(id), stored.and_then(|stored| stored.get(id))) {
+                (Ok(username), _) => {
+                    if row.username.as_ref().is_some_and(|copied| *copied != username) {
+                        self.repair_unit(unit, format!("monitor {id} is now called {username}"));
+                    }
+                    monitors.insert(id.clone(), Monitor { username, updated_at: row.updated_at.clone() });
+                }
+                (Err(Ineligible::Unknown), Some(item)) => {
+                    self.keep_monitor(unit, id, Collection::Users);
+                    monitors.insert(id.clone(), Monitor::stored(item));
+                }
+                (Err(reason), _) => {
+                    self.repair_unit(unit, format!("left out monitor {id}: {}", reason.words()));
+                }
+            }
+        }
+        let lacking = stored.into_iter().flatten().filter(|_| exported.incomplete.monitors);
+        for (id, item) in lacking.filter(|(id, _)| !seen.contains(id)) {
+            let updated_at = Monitor::stored(item).updated_at;
+            let monitor = match self.eligible(id) {
+                Ok(username) => Monitor { username, updated_at },
+                Err(Ineligible::Unknown) => Monitor::stored(item),
+                Err(reason) => {
+                    self.repair_unit(unit, format!("left out monitor {id}: {}", reason.words()));
+                    continue;
+                }
+            };
+            self.keep_monitor(unit, id, Collection::UnitMonitors);
+            monitors.insert(id.clone(), monitor);
+        }
+        monitors
+    }
+
+    fn keep_monitor(&mut self, unit: &UnitId, id: &UserId, incomplete: Collection) {
+        let file = incomplete.file();
+        self.repair_unit(unit, format!("monitor {id} stays: {file} has lines that can't be used"));
+    }
+
+    /// The username of a user who may be a monitor, or why the user may not.
+    fn eligible(&self, id: &UserId) -> Result<String, Ineligible> {
+        match self.exported.users.get(id) {
+            None if self.exported.incomplete.users => Err(Ineligible::Unknown),
+            None => Err(Ineligible::NoUser),
+            Some(MonitorUser { has_role: false, .. }) => Err(Ineligible::NoRole),
+            Some(MonitorUser { username: None, .. }) => Err(Ineligible::NoUsername),
+            Some(MonitorUser { username: Some(username), .. }) => Ok(username.clone()),
+        }
+    }
+
+    fn unit(
+        &mut self,
+        unit: &Unit,
+        ancestors: &[String],
+        monitors: BTreeMap<UserId, Monitor>,
+        departments: BTreeSet<String>,
+    ) {
+        let id = &unit.id;
+        let counters = [
+            ("numMonitors", unit.num_monitors, monitors.len()),
+            ("numDepartments", unit.num_departments, departments.len()),
+        ];
+        for (name, exported, count) in counters {
+            if exported != i64::try_from(count).ok() {
+                let was = exported.map_or("nothing".into(), |exported| exported.to_string());
+                self.repair_unit(id, format!("{name} is {count} and was {was}"));
+            }
+        }
+        let visibility = match &unit.visibility {
+            Ok(visibility) => visibility,
+            Err(was) => {
+                self.repair_unit(id, format!("visibility is now private: it was {was}"));
+                "private"
+            }
+        };
+        let updated_at = unit.updated_at.clone().unwrap_or_else(long_ago);
+        let num_monitors = AttributeValue::N(monitors.len().to_string());
+        let by_id =
+            monitors.iter().map(|(id, monitor)| (id.to_string(), string(&monitor.username))).collect();
+        let rows = monitors
+            .into_iter()
+            .map(|(monitor, row)| {
+                let row = row.item(id, &monitor, &updated_at);
+                (monitor, row)
+            })
+            .collect();
+
+        let mut item = unit.other.clone();
+        item.extend(Key::Unit(id.clone()).attributes());
+        item.insert("name".into(), string(&unit.name));
+        item.insert("visibility".into(), string(visibility));
+        item.insert("type".into(), string("u"));
+        item.insert("numMonitors".into(), num_monitors);
+        item.insert("numDepartments".into(), AttributeValue::N(departments.len().to_string()));
+        item.insert("monitors".into(), AttributeValue::M(by_id));
+        item.insert("_updatedAt".into(), string(&updated_at));
+        insert_set(&mut item, "departmentIds", departments);
+        if !ancestors.is_empty() {
+            item.insert("ancestors".into(), texts(ancestors));
+        }
+        let planned = PlannedUnit { id: id.clone(), item, monitors: rows };
+        let stored = self.stored.units.get(id);
+        // A unit that is stored just so is not written.
+        let is_stored = stored.is_some_and(|stored| stored.equals(&planned));
+        match if is_stored { Ok(()) } else { check_size(&planned.item_to_replace(stored)) } {
+            Ok(()) => self.planned.units.push(planned),
+            Err(reason) => self.too_large.push(TooLarge::Unit(id.clone(), reason)),
+        }
+    }
+}
+
+impl Monitor {
+    /// As the monitor's item has it.
+    fn stored(item: &Item) -> Self {
+        let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).cloned();
+        Self { username: text("username").unwrap_or_default(), updated_at: text("_updatedAt") }
+    }
+
+    fn item(self, unit: &UnitId, monitor: &UserId, updated_at_of_unit: &str) -> Item {
+        let mut item = Key::Monitor(unit.clone(), monitor.clone()).attributes();
+        item.insert("unitId".into(), string(unit.as_str()));
+        item.insert("monitorId".into(), string(monitor.as_str()));
+        item.insert("username".into(), AttributeValue::S(self.username));
+        let updated_at = self.updated_at.unwrap_or_else(|| updated_at_of_unit.to_owned());
+        item.insert("_updatedAt".into(), AttributeValue::S(updated_at));
+        item
+    }
+}
+
+/// Why a user may not be a monitor.
+enum Ineligible {
+    /// The user is not among those that can be used, and others can't.
+    Unknown,
+    NoUser,
+    NoRole,
+    NoUsername,
+}
+
+impl Ineligible {
+    fn words(&self) -> &'static str {
+        match self {
+            Self::Unknown => "no line of this user can be used",
+            Self::NoUser => "there is no such user",
+            Self::NoRole => "the user does not hold the role livechat-monitor",
+            Self::NoUsername => "the user has no username",
+        }
+    }
+}
+
+fn string(text: &str) -> AttributeValue {
+    AttributeValue::S(text.to_owned())
+}

@@ -1,0 +1,107 @@
+//! Recognizes what the mongo shell prints, which looks like JSON and is none.
+
+/// The shell's functions that stand for values.
+const FUNCTIONS: [&str; 13] = [
+    "BinData",
+    "DBRef",
+    "Date",
+    "ISODate",
+    "Int32",
+    "Long",
+    "MaxKey",
+    "MinKey",
+    "NumberDecimal",
+    "NumberInt",
+    "NumberLong",
+    "ObjectId",
+    "Timestamp",
+];
+
+/// The first thing in a text that the shell writes and JSON does not have: a function where a value belongs, a field
+/// name without quotes, or a string in single quotes. Strings of JSON are skipped.
+pub fn syntax(text: &[u8]) -> Option<String> {
+    let mut place = 0;
+    // What came before, white space aside. A value follows a colon, a comma or a bracket; a name follows a comma or
+    // a brace.
+    let mut before = b' ';
+    while let Some(&byte) = text.get(place) {
+        let rest = &text[place..];
+        let length = match byte {
+            b'"' => string_length(rest),
+            b'\'' if matches!(before, b':' | b',' | b'[' | b'{') => {
+                return Some("a string in single quotes".into());
+            }
+            _ if byte.is_ascii_alphabetic() || matches!(byte, b'_' | b'$') => {
+                let is_inside = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$');
+                let length = rest.iter().position(|byte| !is_inside(byte)).unwrap_or(rest.len());
+                let word = String::from_utf8_lossy(&rest[..length]);
+                let after = rest[length..].trim_ascii_start().first();
+                if matches!(before, b'{' | b',') && after == Some(&b':') {
+                    return Some(format!("the name {word} without quotes"));
+                }
+                let is_function = FUNCTIONS.contains(&&*word) && after == Some(&b'(');
+                if matches!(before, b':' | b',' | b'[') && (is_function || word == "new") {
+                    return Some(if is_function { format!("{word}(...)") } else { "new ...".into() });
+                }
+                length
+            }
+            _ => 1,
+        };
+        if !byte.is_ascii_whitespace() {
+            before = byte;
+        }
+        place += length;
+    }
+    None
+}
+
+/// The length of a JSON string with its quotes.
+fn string_length(text: &[u8]) -> usize {
+    let mut is_escaped = false;
+    for (place, byte) in text.iter().enumerate().skip(1) {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = true,
+            b'"' => return place + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_syntax_of_the_shell_is_recognized() {
+        for (text, expected) in [
+            (r#"{"_id":"a","at":ISODate("2022-10-11T12:13:14.151Z")}"#, "ISODate(...)"),
+            (r#"{ "_id" : ObjectId("5fd7a0b6c2d3e4f5a6b7c8d9") }"#, "ObjectId(...)"),
+            (r#"{"n":[1, NumberInt(1)]}"#, "NumberInt(...)"),
+            (r#"{"n":NumberLong ("1")}"#, "NumberLong(...)"),
+            (r#"{"n":new Date(5)}"#, "new ..."),
+            (r#"{ _id: "a" }"#, "the name _id without quotes"),
+            ("{\n  \"_id\": \"a\",\n  roles: [] }", "the name roles without quotes"),
+            (r#"{"_id": 'a'}"#, "a string in single quotes"),
+        ] {
+            assert_eq!(syntax(text.as_bytes()).as_deref(), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn broken_json_is_not_taken_for_the_shells() {
+        for text in [
+            r#"{"_id":"a","#,
+            r#"{"_id":"ISODate(1)","note":"say \"ObjectId(1)\", _id: 'x'""#,
+            // A quote that is not escaped.
+            r#"{"note":"he said "hello: you"","n":1}"#,
+            r#"{"n":NaN}"#,
+            r#"{"n":tru}"#,
+            "2022-10-11T12:13:14.151+0000\tconnected to: mongodb://localhost/",
+            "_id,roles",
+        ] {
+            assert_eq!(syntax(text.as_bytes()), None, "{text}");
+        }
+    }
+}

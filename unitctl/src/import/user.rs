@@ -1,0 +1,239 @@
+//! What is taken of Rocket.Chat's users and their login tokens.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use livechat_units::id::UserId;
+use livechat_units::item::{Item, Key, MONITOR_ROLE};
+use serde_json::Value;
+use time::{Duration, OffsetDateTime};
+
+use super::documents::Document;
+use super::extended_json::{date, is_null};
+use super::fields::{BAD_ID, take, take_id, take_text, take_texts, wrong};
+use super::item_size::{check_bytes, check_size, item_bytes};
+use super::records::{REV_BYTES, insert_set};
+use crate::arguments::{is_hash, rfc3339};
+
+/// A document of `users`.
+#[derive(Debug)]
+pub struct User {
+    /// Its `_id`.
+    pub id: UserId,
+    /// The line of its document. The first line is 1.
+    pub line: u64,
+    /// The user's item.
+    pub item: Item,
+    /// The login tokens that can be used, by their hashes.
+    pub tokens: BTreeMap<String, LoginToken>,
+    /// The hashes of login tokens that can't be used. What is stored of these stays.
+    pub unusable_hashes: BTreeSet<String>,
+    /// What is wrong with those that can't be used.
+    pub unusable: Vec<String>,
+    /// Fields of login tokens that were left out.
+    pub changes: Vec<String>,
+    /// What matters when the user is listed as a unit's monitor.
+    pub monitor: MonitorUser,
+}
+
+/// A login token, without its user's id.
+#[derive(Debug)]
+pub struct LoginToken {
+    /// The item.
+    pub item: Item,
+    /// Whether it expires, but the document does not say when it was made. Such tokens are as old as the import that
+    /// brings them first.
+    pub lacks_when: bool,
+}
+
+/// A user as far as a unit's monitors are concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MonitorUser {
+    /// A monitor needs one.
+    pub username: Option<String>,
+    /// Whether the user has the role `livechat-monitor`. Whether the user is active does not matter.
+    pub has_role: bool,
+}
+
+impl User {
+    /// Reads a user and their login tokens. The tokens expire `lifetime` after they were made.
+    ///
+    /// # Errors
+    /// What is wrong with the document.
+    pub fn parse(mut document: Document, lifetime: Duration) -> Result<Self, String> {
+        let id = UserId::parse(take_id(&mut document)?).ok_or(BAD_ID)?;
+        let username = take_text(&mut document, "username")?;
+        let roles: BTreeSet<String> = take_texts(&mut document, "roles")?.into_iter().collect();
+        let active = match take(&mut document, "active") {
+            None => None,
+            Some(Value::Bool(active)) => Some(active),
+            Some(other) => return Err(wrong("active", &other, "true or false")),
+        };
+        let monitor = MonitorUser { username: username.clone(), has_role: roles.contains(MONITOR_ROLE) };
+        let mut item = Key::User(id.clone()).attributes();
+        if let Some(username) = username {
+            item.insert("username".into(), AttributeValue::S(username));
+        }
+        if let Some(active) = active {
+            item.insert("active".into(), AttributeValue::Bool(active));
+        }
+        insert_set(&mut item, "roles", roles);
+        check_size(&item)?;
+
+        let mut user = Self {
+            id,
+            line: 0,
+            item,
+            tokens: BTreeMap::new(),
+            unusable_hashes: BTreeSet::new(),
+            unusable: Vec::new(),
+            changes: Vec::new(),
+            monitor,
+        };
+        for (place, token) in login_tokens(&mut document)?.iter().enumerate() {
+            if !is_null(token) {
+                user.add_token(place, token, lifetime);
+            }
+        }
+        check_bytes(user.bytes_of_hashes())
+            .map_err(|reason| format!("the list of its login tokens has {reason}"))?;
+        Ok(user)
+    }
+
+    /// The size of the item that lists the user's hashes.
+    fn bytes_of_hashes(&self) -> usize {
+        let key = item_bytes(&Key::User(self.id.clone()).attributes());
+        key + REV_BYTES + "hashes".len() + self.hashes().map(str::len).sum::<usize>()
+    }
+
+    /// The hashes of all login tokens that the document has.
+    pub fn hashes(&self) -> impl Iterator<Item = &str> {
+        self.tokens.keys().chain(&self.unusable_hashes).map(String::as_str)
+    }
+
+    fn add_token(&mut self, place: usize, token: &Value, lifetime: Duration) {
+        let hash = token.get("hashedToken").and_then(Value::as_str).filter(|hash| is_hash(hash));
+        let mut changes = Vec::new();
+        match LoginToken::parse(token, &self.id, lifetime, &mut changes) {
+            Ok((hash, token)) => {
+                self.unusable_hashes.remove(&hash);
+                self.tokens.insert(hash, token);
+            }
+            Err(reason) => {
+                self.unusable.push(format!("login token {place}: {reason}"));
+                self.unusable_hashes
+                    .extend(hash.filter(|hash| !self.tokens.contains_key(*hash)).map(str::to_owned));
+            }
+        }
+        self.changes.extend(changes.into_iter().map(|change| format!("login token {place}: {change}")));
+    }
+}
+
+/// The elements of `services.resume.loginTokens`.
+fn login_tokens(document: &mut Document) -> Result<Vec<Value>, String> {
+    let mut fields = std::mem::take(document);
+    let mut path = String::new();
+    for name in ["services", "resume"] {
+        path = if path.is_empty() { name.into() } else { format!("{path}.{name}") };
+        fields = match take(&mut fields, name) {
+            None => return Ok(Vec::new()),
+            Some(Value::Object(fields)) => fields,
+            // An empty document of the shell's is an array to some tools.
+            Some(Value::Array(values)) if values.is_empty() => return Ok(Vec::new()),
+            Some(other) => return Err(wrong(&path, &other, "an object")),
+        };
+    }
+    match take(&mut fields, "loginTokens") {
+        None => Ok(Vec::new()),
+        Some(Value::Array(tokens)) => Ok(tokens),
+        Some(other) => Err(wrong("services.resume.loginTokens", &other, "an array")),
+    }
+}
+
+impl LoginToken {
+    /// The token and its hash.
+    fn parse(
+        token: &Value,
+        user: &UserId,
+        lifetime: Duration,
+        changes: &mut Vec<String>,
+    ) -> Result<(String, Self), String> {
+        let Value::Object(fields) = token else { return Err(wrong("it", token, "an object")) };
+        let field = |name: &str| fields.get(name).filter(|value| !is_null(value));
+        let hash = field("hashedToken").and_then(Value::as_str).ok_or("no hashedToken")?;
+        if !is_hash(hash) {
+            return Err("hashedToken is no SHA-256 in base64".into());
+        }
+        let kind = match field("type") {
+            None => None,
+            Some(Value::String(kind)) => Some(kind.clone()),
+            // Whether it expires is not known.
+            Some(other) => return Err(wrong("type", other, "a string")),
+        };
+        let is_personal = kind.as_deref() == Some("personalAccessToken");
+        let when = match field("when").map(date) {
+            Some(Err(reason)) if is_personal => {
+                changes.push(format!("left out when: {reason}"));
+                None
+            }
+            other => other.transpose().map_err(|reason| format!("when: {reason}"))?,
+        };
+        let mut item = Key::Token(hash.into()).attributes();
+        item.insert("userId".into(), AttributeValue::S(user.to_string()));
+        if !is_personal && let Some(when) = when {
+            item.insert("expiresAt".into(), expiry(when, lifetime)?);
+        }
+        let lacks_when = !is_personal && when.is_none();
+        let created = match (when, field("createdAt").map(date)) {
+            _ if lacks_when => None,
+            (Some(when), _) => Some(when),
+            (None, Some(Ok(created))) => Some(created),
+            (None, Some(Err(reason))) => {
+                changes.push(format!("left out createdAt: {reason}"));
+                None
+            }
+            (None, None) => None,
+        };
+        let name = field("name").and_then(|name| match name {
+            Value::String(name) => Some(name.clone()),
+            other => {
+                changes.push(format!("left out name: {}", wrong("it", other, "a string")));
+                None
+            }
+        });
+        for (attribute, value) in [("createdAt", created.map(rfc3339)), ("type", kind), ("name", name)] {
+            if let Some(value) = value {
+                item.insert(attribute.into(), AttributeValue::S(value));
+            }
+        }
+        // A token that lacks `when` gets two attributes more.
+        let reserve = if lacks_when { 64 } else { 0 };
+        check_bytes(item_bytes(&item) + reserve)?;
+        Ok((hash.to_owned(), Self { item, lacks_when }))
+    }
+
+    /// The item of a token that lacks `when` and is stored as this, or is not stored yet. It counts from the time of
+    /// the import that brought it first, which is `now` if this one does.
+    pub fn item_since_first_import(
+        &self,
+        stored: Option<&Item>,
+        lifetime: Duration,
+        now: OffsetDateTime,
+    ) -> Result<Item, String> {
+        let first =
+            stored.filter(|stored| stored.get("userId") == self.item.get("userId")).and_then(|stored| {
+                let created = stored.get("createdAt")?.as_s().ok()?;
+                OffsetDateTime::parse(created, &time::format_description::well_known::Rfc3339).ok()
+            });
+        let first = first.unwrap_or(now);
+        let mut item = self.item.clone();
+        item.insert("createdAt".into(), AttributeValue::S(rfc3339(first)));
+        item.insert("expiresAt".into(), expiry(first, lifetime)?);
+        Ok(item)
+    }
+}
+
+fn expiry(made: OffsetDateTime, lifetime: Duration) -> Result<AttributeValue, String> {
+    let end = made.checked_add(lifetime).ok_or("it expires too late")?;
+    Ok(AttributeValue::N(end.unix_timestamp().to_string()))
+}

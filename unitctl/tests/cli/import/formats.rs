@@ -1,0 +1,139 @@
+//! Forms of files: those that are read, and those that are named with the command that helps.
+
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::*;
+
+fn pretty(documents: &[Value], indent: &str) -> String {
+    let document = |document: &Value| {
+        let text = serde_json::to_string_pretty(document).expect("JSON");
+        let lines = text.lines().map(|line| {
+            let inner = line.trim_start();
+            format!("{}{inner}\n", indent.repeat((line.len() - inner.len()) / 2))
+        });
+        lines.collect::<String>()
+    };
+    documents.iter().map(document).collect()
+}
+
+fn utf16(text: &str, to_bytes: fn(u16) -> [u8; 2]) -> Vec<u8> {
+    text.encode_utf16().flat_map(to_bytes).collect()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).expect("memory takes it");
+    encoder.finish().expect("memory takes it")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_form_gives_the_same_items() {
+    let plain = world().await;
+    assert_eq!(plain.import(folder(&base()).path(), &["--strict"]).code, 0);
+    let expected = plain.items().await;
+
+    type Form = fn(&[Value]) -> Vec<u8>;
+    let lines =
+        |documents: &[Value]| documents.iter().map(|document| format!("{document}\n")).collect::<String>();
+    let forms: [(&str, Form); 8] = [
+        ("pretty", |documents| pretty(documents, "\t").into_bytes()),
+        ("pretty by spaces, CRLF", |documents| pretty(documents, "  ").replace('\n', "\r\n").into_bytes()),
+        ("an array, without a line break", |documents| serde_json::to_vec(documents).expect("JSON")),
+        ("UTF-16 by PowerShell", |documents| {
+            let text = documents.iter().map(|document| format!("{document}\r\n")).collect::<String>();
+            utf16(&format!("\u{feff}{text}"), u16::to_le_bytes)
+        }),
+        ("UTF-16, big endian, without a mark, pretty", |documents| {
+            utf16(&pretty(documents, "\t"), u16::to_be_bytes)
+        }),
+        ("gzip", |documents| gzip(pretty(documents, "\t").as_bytes())),
+        ("gzip of UTF-16", |documents| {
+            gzip(&utf16(&serde_json::to_string(documents).expect("JSON"), u16::to_le_bytes))
+        }),
+        ("two arrays put together", |documents| {
+            let (one, two) = documents.split_at(documents.len() / 2);
+            [one, two].map(|part| serde_json::to_string(part).expect("JSON")).join("\n").into_bytes()
+        }),
+    ];
+    for (name, form) in forms {
+        let folder = folder(&base());
+        for (file, documents) in FILES.into_iter().zip(base()) {
+            write(&folder, file, form(&documents));
+        }
+        let world = world().await;
+        let run = world.import(folder.path(), &["--strict"]);
+        assert_eq!(run.code, 0, "{name}: {run:?}");
+        assert!(world.items().await == expected, "{name}");
+    }
+    // One file by itself, since files may come from different hands.
+    for file in FILES {
+        let folder = folder(&base());
+        let index = FILES.iter().position(|other| *other == file).expect("it is one of them");
+        write(&folder, file, gzip(lines(&base()[index]).as_bytes()));
+        let world = world().await;
+        assert_eq!(world.import(folder.path(), &["--strict"]).code, 0, "{file}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_forms_are_named_in_one_message_each() {
+    let world = world().await;
+    let bson = b"\x16\0\0\0\x02_id\0\x02\0\0\0a\0\0".to_vec();
+    let rows = "\"a\",\"[\"\"admin\"\"]\"\n".repeat(5_000);
+    let shell = r#"{"_id":"a","_updatedAt":ISODate("2022-10-11T12:13:14.151Z")}"#;
+    for (bytes, problem) in [
+        (bson.clone(), "is BSON, as mongodump writes it, and not JSON."),
+        (gzip(&bson), "is BSON, as mongodump writes it, and not JSON."),
+        (b"PK\x03\x04\0\0\0\0".to_vec(), "is a binary file, and not JSON."),
+        (
+            format!("_id,roles\n{rows}").into_bytes(),
+            "is CSV or other text, and not JSON: none of its 5001 lines can be read.",
+        ),
+        (
+            format!("_id\troles\n{}", rows.replace(',', "\t")).into_bytes(),
+            "is CSV or other text, and not JSON: none",
+        ),
+        (
+            format!("{shell}\n").repeat(5_000).into_bytes(),
+            "is in the syntax of the mongo shell, and not JSON: line 1 has ISODate(...).",
+        ),
+        // Some of the documents are JSON, too.
+        (
+            format!("{{\"_id\":\"b\"}}\n{{\"_id\":ObjectId(\"5fd7a0b6c2d3e4f5a6b7c8d9\")}}\n").into_bytes(),
+            "is in the syntax of the mongo shell, and not JSON: line 2 has ObjectId(...).",
+        ),
+        (
+            b"[\n  {\n    _id: 'a',\n    roles: [ 'admin' ]\n  }\n]\n".to_vec(),
+            "is in the syntax of the mongo shell, and not JSON: line 2 has the name _id without quotes.",
+        ),
+        (
+            b"{\n\t\"_id\" : \"a\",\n\t\"n\" : NumberInt(1)\n}\n".to_vec(),
+            "is in the syntax of the mongo shell, and not JSON: line 1 has NumberInt(...).",
+        ),
+        (b"x\ny\n".to_vec(), "is CSV or other text, and not JSON: none of its 2 lines can be read."),
+        (gzip(b"{\"_id\":\"a\"}\n")[..25].to_vec(), "is cut off: it ends at byte 25, in the middle of"),
+    ] {
+        for file in FILES {
+            let folder = folder(&base());
+            write(&folder, file, &bytes);
+            let runs = [&["--dry-run"][..], &[]].map(|options| world.import(folder.path(), options));
+            for run in runs {
+                assert_eq!((run.code, run.stdout.as_str()), (1, ""), "{problem}: {run:?}");
+                let name = file.trim_end_matches(".json");
+                let path = folder.path().join(file);
+                let start = format!("error: nothing was written.\n{file} {problem}");
+                assert!(run.stderr.starts_with(&start), "{run:?}");
+                let help = format!(
+                    " Export the collection again: mongoexport --uri URI --collection {name} --out {}",
+                    path.display()
+                );
+                assert!(run.stderr.contains(&help), "{run:?}");
+                assert_eq!(run.stderr.lines().count(), 2);
+            }
+        }
+    }
+    assert!(world.items().await.is_empty());
+}
