@@ -11,6 +11,7 @@ pub mod engine;
 pub mod import;
 pub mod local;
 pub mod local_gateway;
+mod origin;
 pub mod output;
 mod random;
 mod requests;

@@ -15,12 +15,13 @@ use tokio::task::JoinHandle;
 
 use super::Import;
 use super::documents::{Broken, Document};
+use super::events::Event;
 use super::export::{Collection, Export, Record};
 use super::id_hash::IdHasher;
 use super::inspect::{Inspection, MayBeEmpty, inspect};
 use super::plan::plan;
 use super::records::{Place, UnitMonitor, UnitOrDepartment, parse_permission};
-use super::report::{Event, Report};
+use super::report::Report;
 use super::stored;
 use super::user::User;
 use super::workspace::{Exported, ExportedDepartment, PlannedUnit, Stored};
@@ -67,6 +68,9 @@ impl<'a> Importer<'a> {
         }
         for unit in &planned.kept {
             report.keep(unit)?;
+            if !self.options.dry_run {
+                write::mark_unit(self.database, unit, stored.units.get(unit)).await?;
+            }
         }
         for broken in planned.too_large {
             report.broken(Collection::Departments, broken)?;

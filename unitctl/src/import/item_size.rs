@@ -2,9 +2,7 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use livechat_units::item::Item;
-
-/// DynamoDB's largest item, in bytes of attribute names and values.
-pub const MAX_ITEM_BYTES: usize = 400 * 1024;
+use livechat_units::limits::MAX_ITEM_BYTES;
 
 /// # Errors
 /// The item is larger than DynamoDB stores. One such item would fail a whole batch.

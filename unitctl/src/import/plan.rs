@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use livechat_units::id::{DepartmentId, UnitId, UserId};
-use livechat_units::item::{Item, Key};
+use livechat_units::item::Key;
 
 use super::documents::Broken;
-use super::export::Collection;
 use super::item_size::{check_bytes, check_size};
+use super::plan_monitors::Monitor;
 use super::records::{Place, Unit, insert_set, long_ago, texts};
-use super::user::MonitorUser;
 use super::workspace::{Exported, ExportedDepartment, Planned, PlannedUnit, Repair, Stored};
 
 /// Plans the units, and where the departments are. A unit or department that is too large for one item counts like one
@@ -46,15 +45,12 @@ enum TooLarge {
     Department(DepartmentId, String),
 }
 
-/// A monitor of a unit: the username, and the row's last change if it is known.
-struct Monitor {
-    username: String,
-    updated_at: Option<String>,
-}
-
-struct Planner<'a> {
-    exported: &'a Exported,
-    stored: &'a Stored,
+/// A plan in the making.
+pub struct Planner<'a> {
+    /// What was exported.
+    pub exported: &'a Exported,
+    /// What is stored.
+    pub stored: &'a Stored,
     overwrite: bool,
     planned: Planned,
     too_large: Vec<TooLarge>,
@@ -100,7 +96,8 @@ impl Planner<'_> {
         }
     }
 
-    fn repair_unit(&mut self, id: &UnitId, repair: String) {
+    /// Reports a repair of a unit.
+    pub fn repair_unit(&mut self, id: &UnitId, repair: String) {
         self.planned.repairs.push(Repair { item: format!("unit {id}"), repair });
     }
 
@@ -227,68 +224,6 @@ impl Planner<'_> {
         stay
     }
 
-    /// The unit's monitors: the distinct users of its rows who exist and have the role, by their own usernames, as
-    /// an update would have them. Monitors that only incomplete collections could take away stay.
-    fn monitors(&mut self, unit: &UnitId) -> BTreeMap<UserId, Monitor> {
-        let exported = self.exported;
-        let stored = self.stored.units.get(unit).map(|unit| &unit.monitors);
-        let mut monitors = BTreeMap::new();
-        let mut seen = BTreeSet::new();
-        for row in exported.monitors.get(unit).into_iter().flatten() {
-            let id = &row.monitor;
-            if !seen.insert(id) {
-                self.repair_unit(unit, format!("dropped a duplicate row of monitor {id}"));
-                continue;
-            }
-            match (self.eligible(id), stored.and_then(|stored| stored.get(id))) {
-                (Ok(username), _) => {
-                    if row.username.as_ref().is_some_and(|copied| *copied != username) {
-                        self.repair_unit(unit, format!("monitor {id} is now called {username}"));
-                    }
-                    monitors.insert(id.clone(), Monitor { username, updated_at: row.updated_at.clone() });
-                }
-                (Err(Ineligible::Unknown), Some(item)) => {
-                    self.keep_monitor(unit, id, Collection::Users);
-                    monitors.insert(id.clone(), Monitor::stored(item));
-                }
-                (Err(reason), _) => {
-                    self.repair_unit(unit, format!("left out monitor {id}: {}", reason.words()));
-                }
-            }
-        }
-        let lacking = stored.into_iter().flatten().filter(|_| exported.incomplete.monitors);
-        for (id, item) in lacking.filter(|(id, _)| !seen.contains(id)) {
-            let updated_at = Monitor::stored(item).updated_at;
-            let monitor = match self.eligible(id) {
-                Ok(username) => Monitor { username, updated_at },
-                Err(Ineligible::Unknown) => Monitor::stored(item),
-                Err(reason) => {
-                    self.repair_unit(unit, format!("left out monitor {id}: {}", reason.words()));
-                    continue;
-                }
-            };
-            self.keep_monitor(unit, id, Collection::UnitMonitors);
-            monitors.insert(id.clone(), monitor);
-        }
-        monitors
-    }
-
-    fn keep_monitor(&mut self, unit: &UnitId, id: &UserId, incomplete: Collection) {
-        let file = incomplete.file();
-        self.repair_unit(unit, format!("monitor {id} stays: {file} has lines that can't be used"));
-    }
-
-    /// The username of a user who may be a monitor, or why the user may not.
-    fn eligible(&self, id: &UserId) -> Result<String, Ineligible> {
-        match self.exported.users.get(id) {
-            None if self.exported.incomplete.users => Err(Ineligible::Unknown),
-            None => Err(Ineligible::NoUser),
-            Some(MonitorUser { has_role: false, .. }) => Err(Ineligible::NoRole),
-            Some(MonitorUser { username: None, .. }) => Err(Ineligible::NoUsername),
-            Some(MonitorUser { username: Some(username), .. }) => Ok(username.clone()),
-        }
-    }
-
     fn unit(
         &mut self,
         unit: &Unit,
@@ -350,44 +285,7 @@ impl Planner<'_> {
     }
 }
 
-impl Monitor {
-    /// As the monitor's item has it.
-    fn stored(item: &Item) -> Self {
-        let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).cloned();
-        Self { username: text("username").unwrap_or_default(), updated_at: text("_updatedAt") }
-    }
-
-    fn item(self, unit: &UnitId, monitor: &UserId, updated_at_of_unit: &str) -> Item {
-        let mut item = Key::Monitor(unit.clone(), monitor.clone()).attributes();
-        item.insert("unitId".into(), string(unit.as_str()));
-        item.insert("monitorId".into(), string(monitor.as_str()));
-        item.insert("username".into(), AttributeValue::S(self.username));
-        let updated_at = self.updated_at.unwrap_or_else(|| updated_at_of_unit.to_owned());
-        item.insert("_updatedAt".into(), AttributeValue::S(updated_at));
-        item
-    }
-}
-
-/// Why a user may not be a monitor.
-enum Ineligible {
-    /// The user is not among those that can be used, and others can't.
-    Unknown,
-    NoUser,
-    NoRole,
-    NoUsername,
-}
-
-impl Ineligible {
-    fn words(&self) -> &'static str {
-        match self {
-            Self::Unknown => "no line of this user can be used",
-            Self::NoUser => "there is no such user",
-            Self::NoRole => "the user does not hold the role livechat-monitor",
-            Self::NoUsername => "the user has no username",
-        }
-    }
-}
-
-fn string(text: &str) -> AttributeValue {
+/// A string attribute.
+pub fn string(text: &str) -> AttributeValue {
     AttributeValue::S(text.to_owned())
 }

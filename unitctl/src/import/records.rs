@@ -14,9 +14,7 @@ use super::extended_json::{attributes, integer, text};
 use super::fields::{BAD_ID, take, take_date, take_id, take_text, take_texts};
 use super::item_size::{check_bytes, check_size, item_bytes, value_bytes};
 use crate::arguments::rfc3339;
-
-/// Which write of an item by an import or a sync it is. An item without it is the operator's own.
-pub const REV: &str = "rev";
+use crate::origin::REV;
 
 /// The size of `rev` in an item: its name and a number of up to 20 digits.
 pub const REV_BYTES: usize = 3 + 13;

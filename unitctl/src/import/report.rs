@@ -1,15 +1,12 @@
-//! What an import prints while it goes on, and in the end.
+//! Counts what an import does, and prints it as it happens: it may be more than memory holds.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use anyhow::{Result, bail};
-use aws_sdk_dynamodb::types::AttributeValue;
 use livechat_units::id::UnitId;
-use serde::Serialize;
-use serde_json::{Value, json};
 
 use super::documents::Broken;
+use super::events::{Count, Event, Summary, plain};
 use super::export::{Collection, Record, Superseded};
 use super::workspace::Repair;
 use super::write::{Kind, Outcome, Written, partition};
@@ -18,7 +15,7 @@ use crate::output::Output;
 /// Lines of a file that text lists of a kind. JSON lists all.
 const MAX_LISTED: u64 = 10;
 
-/// Collects the counts, and prints what happens as it happens: it may be more than memory holds.
+/// The counts of an import, and where it prints.
 pub struct Report {
     /// `None` when nothing is printed.
     output: Option<Output>,
@@ -37,115 +34,6 @@ enum LineKind {
     Broken,
     Superseded,
     Changed,
-}
-
-/// Something to print.
-#[derive(Debug, Serialize)]
-#[serde(tag = "event", rename_all = "camelCase")]
-pub enum Event {
-    /// A line that can't be used.
-    Broken {
-        /// The file's name.
-        file: String,
-        /// The first line is 1.
-        line: u64,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A line that does not count, since a later one has the same `_id`.
-    Superseded {
-        /// The file's name.
-        file: String,
-        /// The first line is 1.
-        line: u64,
-        /// The next line with the same `_id`.
-        by: u64,
-    },
-    /// A field that DynamoDB does not store as it is. Nothing reads it.
-    Changed {
-        /// The file's name.
-        file: String,
-        /// The first line is 1.
-        line: u64,
-        /// The field, and what became of it.
-        change: String,
-    },
-    /// Lines of a kind that are not listed one by one.
-    More {
-        /// Their file's name.
-        file: String,
-        /// How many.
-        count: u64,
-        /// What there is to say about each.
-        about: &'static str,
-    },
-    /// Something inconsistent that was mended.
-    Repair(Repair),
-    /// A unit that was updated since it was imported, and stays as it is.
-    Kept {
-        /// The unit.
-        unit: String,
-    },
-    /// An item that changed during the import. It stays as it is.
-    ChangedMeanwhile {
-        /// The partition key's value.
-        item: String,
-    },
-    /// In a dry run, an item that would be written.
-    Write {
-        /// All its attributes.
-        item: Value,
-    },
-    /// A login token that Rocket.Chat does not have any more. It is deleted, or would be.
-    Delete {
-        /// In a dry run, all its attributes.
-        item: Value,
-    },
-    /// Login tokens without `when`.
-    #[serde(rename_all = "camelCase")]
-    TokensWithoutWhen {
-        /// How many.
-        count: u64,
-        /// How long they live after the import that brings them first.
-        lifetime_in_days: i64,
-    },
-    /// No user has login tokens, so the export was made without them and stored tokens stay.
-    NoLoginTokens,
-    /// The end.
-    Summary(Summary),
-}
-
-/// What an import did.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Summary {
-    dry_run: bool,
-    /// With the lists of their tokens' hashes.
-    users: Count,
-    tokens: Count,
-    permissions: Count,
-    departments: Count,
-    /// With their monitors.
-    units: Count,
-    /// Login tokens that Rocket.Chat does not have any more.
-    tokens_deleted: u64,
-    /// Units that were updated since they were imported.
-    kept: u64,
-    repairs: u64,
-    /// Lines that can't be used, and units and departments that are too large.
-    broken: u64,
-    /// Lines that do not count, since a later one has the same `_id`.
-    superseded: u64,
-    /// Fields that were left out or are stored as text.
-    changed_fields: u64,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Count {
-    written: u64,
-    unchanged: u64,
-    changed_meanwhile: u64,
 }
 
 impl Report {
@@ -292,102 +180,5 @@ impl Report {
         let is_in_order = summary.broken == 0 && !has_lost;
         self.print(&Event::Summary(summary))?;
         Ok(is_in_order)
-    }
-}
-
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Broken { file, line, reason } => write!(f, "broken: {file}, line {line}: {reason}"),
-            Self::Superseded { file, line, by } => {
-                write!(
-                    f,
-                    "skipped: {file}, line {line}: line {by} has the same _id, and the last line counts"
-                )
-            }
-            Self::Changed { file, line, change } => write!(f, "changed: {file}, line {line}: {change}"),
-            Self::More { file, count, about } => {
-                let lines = plural(*count, "line", "lines");
-                write!(f, "{count} more {lines} of {file} {about}; --output json lists all of them")
-            }
-            Self::Repair(repair) => write!(f, "repaired: {repair}"),
-            Self::Kept { unit } => write!(f, "kept: unit {unit} was updated since it was imported"),
-            Self::ChangedMeanwhile { item } => {
-                write!(f, "left alone: {item} was changed by others during the import; import again")
-            }
-            Self::Write { item } => write!(f, "would write: {item}"),
-            Self::Delete { item } => write!(f, "would delete: {item}"),
-            Self::TokensWithoutWhen { count, lifetime_in_days } => {
-                let (tokens, have) = (plural(*count, "token", "tokens"), plural(*count, "has", "have"));
-                write!(
-                    f,
-                    "note: {count} login {tokens} {have} no date in `when`; such a token expires {lifetime_in_days} days \
-                     after the import that brings it first"
-                )
-            }
-            Self::NoLoginTokens => f.write_str(
-                "note: no line of users.json has services.resume, so no stored login token is deleted; \
-                 if users have login tokens, export the field, too",
-            ),
-            Self::Summary(summary) => summary.fmt(f),
-        }
-    }
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let written = if self.dry_run { "to write" } else { "written" };
-        writeln!(f, "{:<12} {written:>10} {:>10} {:>10}", "", "unchanged", "left alone")?;
-        for (name, Count { written, unchanged, changed_meanwhile }) in [
-            ("users", &self.users),
-            ("tokens", &self.tokens),
-            ("permissions", &self.permissions),
-            ("departments", &self.departments),
-            ("units", &self.units),
-        ] {
-            writeln!(f, "{name:<12} {written:>10} {unchanged:>10} {changed_meanwhile:>10}")?;
-        }
-        let Self { tokens_deleted, kept, repairs, broken, superseded, changed_fields, .. } = self;
-        let deleted = if self.dry_run { "to delete" } else { "deleted" };
-        for (count, what, about) in [
-            (
-                *tokens_deleted,
-                ["token", "tokens"],
-                format!("{deleted}, which Rocket.Chat does not have any more"),
-            ),
-            (*superseded, ["line", "lines"], "skipped, since a later line has the same _id".to_owned()),
-            (*changed_fields, ["field", "fields"], "stored as text or left out".to_owned()),
-        ] {
-            if count > 0 {
-                writeln!(f, "{count} {} {about}", plural(count, what[0], what[1]))?;
-            }
-        }
-        write!(f, "{kept} units kept, {repairs} repairs, {broken} broken lines")
-    }
-}
-
-fn plural(count: u64, one: &'static str, several: &'static str) -> &'static str {
-    if count == 1 { one } else { several }
-}
-
-/// An item as plain JSON: sets as arrays, numbers as they are.
-fn plain(item: livechat_units::item::Item) -> Value {
-    plain_value(&AttributeValue::M(item))
-}
-
-fn plain_value(value: &AttributeValue) -> Value {
-    match value {
-        AttributeValue::S(text) => text.clone().into(),
-        AttributeValue::N(number) => serde_json::from_str(number).unwrap_or_else(|_| number.clone().into()),
-        AttributeValue::Bool(value) => (*value).into(),
-        AttributeValue::Ss(members) => json!(members),
-        AttributeValue::L(values) => values.iter().map(plain_value).collect(),
-        AttributeValue::M(entries) => {
-            let mut entries: Vec<_> = entries.iter().collect();
-            entries.sort_by_key(|(name, _)| *name);
-            entries.into_iter().map(|(name, value)| (name.clone(), plain_value(value))).collect()
-        }
-        AttributeValue::B(bytes) => json!({ "bytes": bytes.as_ref().len() }),
-        _ => Value::Null,
     }
 }

@@ -10,8 +10,9 @@ use serde::Serialize;
 
 use super::documents::Broken;
 use super::equality::{equal, equal_except};
-use super::records::{Place, REV, Unit, UnitMonitor};
+use super::records::{Place, Unit, UnitMonitor};
 use super::user::MonitorUser;
+use crate::origin::REV;
 
 /// The unit's `version` after the last import that wrote it; absent is 0. A unit whose version is higher was
 /// updated since. Updates leave attributes alone that they do not know, so they keep it.

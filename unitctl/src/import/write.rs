@@ -6,12 +6,13 @@ use std::time::Duration;
 use anyhow::Result;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, PutRequest, TransactWriteItem, WriteRequest};
+use livechat_units::id::UnitId;
 use livechat_units::item::{Item, Key};
 
 use super::equality::{equal, equal_except};
-use super::records::REV;
 use super::workspace::{PlannedUnit, StoredUnit, number};
 use crate::database::Database;
+use crate::origin::REV;
 use crate::requests::{self, MAX_ACTIONS, transact};
 
 /// Most items of one BatchWriteItem.
@@ -256,6 +257,35 @@ pub async fn unit(
         transact(database, chunk.to_vec()).await?;
     }
     Ok(Outcome::Written)
+}
+
+/// Marks a unit that stays as it is stored as one of Rocket.Chat's, unless it is marked already.
+///
+/// # Errors
+/// DynamoDB refuses for a reason that does not pass.
+pub async fn mark_unit(database: &Database, unit: &UnitId, stored: Option<&StoredUnit>) -> Result<()> {
+    if stored.is_none_or(|stored| stored.item.contains_key(REV)) {
+        return Ok(());
+    }
+    let table = &database.tables.livechat;
+    let update = database
+        .client
+        .update_item()
+        .table_name(table)
+        .set_key(Some(Key::Unit(unit.clone()).attributes()))
+        .update_expression("SET #rev = :one")
+        .condition_expression("attribute_exists(pk) AND attribute_not_exists(#rev)")
+        .expression_attribute_names("#rev", REV)
+        .expression_attribute_values(":one", AttributeValue::N("1".into()));
+    let mut pause = Pause::default();
+    loop {
+        match update.clone().send().await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.code() == Some("ConditionalCheckFailedException") => return Ok(()),
+            Err(error) if is_passing(error.code()) => pause.before_next().await,
+            Err(error) => return Err(Database::describe_error(table, error)),
+        }
+    }
 }
 
 /// The partition key's value, of whichever table.

@@ -13,17 +13,15 @@ use livechat_units::item::{Item, Key};
 use time::{Duration, OffsetDateTime};
 
 use super::equality::equal;
-use super::records::{REV, insert_set};
+use super::records::insert_set;
 use super::user::User;
 use super::workspace::number;
 use super::write::{
     Kind, MAX_BATCH, Outcome, Pause, Written, WrittenBatch, is_passing, partition, put_request,
 };
+use crate::origin::{REV, SOURCE, TOKENS, tokens_key};
 use crate::requests;
 use crate::database::Database;
-
-/// The sort key of the item that lists the hashes of a user's tokens.
-const TOKENS: &str = "TOKENS";
 
 /// How users are written.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +65,7 @@ struct Stored {
 impl Stored {
     async fn read(database: &Database, users: &[User]) -> Result<Self> {
         let keys =
-            users.iter().flat_map(|user| [Key::User(user.id.clone()).attributes(), list_key(&user.id)]);
+            users.iter().flat_map(|user| [Key::User(user.id.clone()).attributes(), tokens_key(&user.id)]);
         let mut tokens: BTreeSet<String> =
             users.iter().flat_map(|user| user.hashes().map(str::to_owned)).collect();
         let (mut stored_users, mut lists) = (HashMap::new(), HashMap::new());
@@ -151,7 +149,7 @@ impl Steps {
         }
         // Whatever changed of the user, their tokens or the list, the list's `rev` says so.
         if !is_all_stored {
-            let mut list = list_key(&user.id);
+            let mut list = tokens_key(&user.id);
             let rev = old_list.map_or(0, |old| number(old, REV)) + 1;
             list.insert(REV.into(), AttributeValue::N(rev.to_string()));
             insert_set(&mut list, "hashes", hashes);
@@ -172,7 +170,7 @@ impl Steps {
 /// Whether a token is the user's and came from Rocket.Chat.
 fn is_imported_for(token: &Item, user: &UserId) -> bool {
     let owner = token.get("userId").and_then(|id| id.as_s().ok());
-    owner.is_some_and(|owner| owner == user.as_str()) && !token.contains_key("source")
+    owner.is_some_and(|owner| owner == user.as_str()) && !token.contains_key(SOURCE)
 }
 
 /// Writes these items in full batches.
@@ -198,7 +196,7 @@ async fn delete_token(database: &Database, hash: &str, user: &UserId) -> Result<
         .table_name(table)
         .set_key(Some(Key::Token(hash.to_owned()).attributes()))
         .condition_expression("userId = :user AND attribute_not_exists(#source)")
-        .expression_attribute_names("#source", "source")
+        .expression_attribute_names("#source", SOURCE)
         .expression_attribute_values(":user", AttributeValue::S(user.to_string()));
     let mut pause = Pause::default();
     loop {
@@ -209,12 +207,6 @@ async fn delete_token(database: &Database, hash: &str, user: &UserId) -> Result<
             Err(error) => return Err(Database::describe_error(table, error)),
         }
     }
-}
-
-/// The key of the item that lists the hashes of a user's tokens.
-fn list_key(user: &UserId) -> Item {
-    let partition = AttributeValue::S(Key::User(user.clone()).partition());
-    Item::from([("pk".into(), partition), ("sk".into(), AttributeValue::S(TOKENS.into()))])
 }
 
 fn hashes_of(list: Option<&Item>) -> impl Iterator<Item = String> {

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -318,6 +319,39 @@ async fn an_updated_unit_is_kept_unless_it_is_to_be_overwritten() {
     // What was overwritten counts as imported again.
     let run = world.import(&sample(), &[]);
     assert!(run.stdout.contains("units                 0          4          0\n0 units kept"), "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_older_version_imported_is_marked_as_rocketchats() {
+    let world = world().await;
+    assert_eq!(world.import(folder(&base()).path(), &[]).code, 0);
+    let imported = world.items().await;
+    // As older versions imported it: without `rev`, and without the lists of hashes.
+    for (key, item) in imported.clone() {
+        if key.ends_with(" TOKENS") {
+            let key = |name: &str| AttributeValue::S(item[name].as_str().expect("a text").into());
+            let delete = world.database.client.delete_item().table_name(&world.database.tables.livechat);
+            delete.key("pk", key("pk")).key("sk", key("sk")).send().await.expect("it is deleted");
+        } else if item.get("rev").is_some() {
+            let mut item = item;
+            item.as_object_mut().expect("an item").remove("rev");
+            world.put(item).await;
+        }
+    }
+    // One unit was updated since, and is kept.
+    let update = body(&["ann"], &["mail", "phone"]);
+    assert_eq!(world.update("desk", ADMIN, TOKEN, &update).await.status_code, 200);
+    let run = world.import(folder(&base()).path(), &[]);
+    assert_eq!((run.code, lines(&run, &["kept"]).len()), (0, 1), "{run:?}");
+    let items = world.items().await;
+    assert_eq!(items["UNIT#desk UNIT"]["rev"], 1);
+    assert_eq!(items["UNIT#desk UNIT"]["version"], 1, "nothing else of it changes");
+    for (key, item) in imported.iter().filter(|(key, _)| *key != "UNIT#desk UNIT") {
+        assert_eq!(item.get("rev"), items.get(key).and_then(|item| item.get("rev")), "{key}");
+    }
+    assert_eq!(items.keys().filter(|key| key.ends_with(" TOKENS")).count(), 4);
+    assert_eq!(world.import(folder(&base()).path(), &[]).code, 0);
+    assert!(world.items().await == items, "the second import changed something");
 }
 
 #[tokio::test(flavor = "multi_thread")]
