@@ -133,7 +133,7 @@ impl UnitOrDepartment {
             })))
         } else {
             let id = DepartmentId::parse(id).ok_or(BAD_ID)?;
-            if !document.get("name").is_some_and(|name| text(name).is_some()) {
+            if document.get("name").is_none_or(|name| text(name).is_none()) {
                 return Err("no name".into());
             }
             let place = Place { parent_id: take_text(&mut document, "parentId")?, ancestors };

@@ -451,7 +451,7 @@ async fn arrays_and_canonical_json_are_the_same() {
             text.lines().map(|line| canonical(serde_json::from_str(line).expect("JSON"))).collect();
         // As `mongoexport --jsonArray --pretty` has it.
         let text = serde_json::to_string_pretty(&documents).expect("JSON");
-        write(&folder, file, &format!("{text}\n"));
+        write(&folder, file, format!("{text}\n"));
     }
     let world = world().await;
     let run = world.import(folder.path(), &["--strict"]);

@@ -102,7 +102,7 @@ async fn other_forms_are_named_in_one_message_each() {
         ),
         // Some of the documents are JSON, too.
         (
-            format!("{{\"_id\":\"b\"}}\n{{\"_id\":ObjectId(\"5fd7a0b6c2d3e4f5a6b7c8d9\")}}\n").into_bytes(),
+            b"{\"_id\":\"b\"}\n{\"_id\":ObjectId(\"5fd7a0b6c2d3e4f5a6b7c8d9\")}\n".to_vec(),
             "is in the syntax of the mongo shell, and not JSON: line 2 has ObjectId(...).",
         ),
         (

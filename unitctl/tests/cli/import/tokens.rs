@@ -206,7 +206,7 @@ async fn a_token_that_moved_to_another_user_is_not_deleted() {
     let world = world().await;
     let users =
         |ann: &[Value], bob: &[Value]| with_users(&[with_tokens("ann", ann), with_tokens("bob", bob)]);
-    assert_eq!(import(&world, &users(&[token.clone()], &[]), &[]).code, 0);
+    assert_eq!(import(&world, &users(std::slice::from_ref(&token), &[]), &[]).code, 0);
     assert_eq!(import(&world, &users(&[], &[token]), &[]).code, 0);
     assert_eq!(call(&world, "bob", "one").await, 200);
     assert_eq!(world.item("USER#ann", "TOKENS").await.get("hashes"), None);

@@ -92,9 +92,7 @@ async fn values_that_dynamodb_does_not_store_become_text_or_are_left_out() {
     assert_eq!(
         lines(&run, &["changed", "2 more"]),
         [
-            format!(
-                "2 more lines of rocketchat_livechat_department.json had a field that was stored as text or left out; --output json lists all of them"
-            ),
+            "2 more lines of rocketchat_livechat_department.json had a field that was stored as text or left out; --output json lists all of them".to_owned(),
             format!("{file} 1: average: {text} NaN {number}"),
             format!("{file} 1: custom.list[1]: {text} NaN {number}"),
             format!("{file} 1: custom: left out a field without a name"),
