@@ -10,6 +10,7 @@ use livechat_units::item::{Key, PERMISSION};
 use serde::Serialize;
 
 use crate::database::Database;
+use crate::origin::{REV, warn_of_next_import};
 use crate::output::Output;
 
 /// Give a permission to a role.
@@ -91,6 +92,9 @@ impl RolePermission {
             .expression_attribute_values(":role", AttributeValue::Ss(vec![role.clone()]))
             .return_values(ReturnValue::AllOld);
         let old = update.send().await.map_err(|error| Database::describe_error(table, error))?.attributes;
+        if old.as_ref().is_some_and(|item| item.contains_key(REV)) {
+            warn_of_next_import(format!("permission {permission}"));
+        }
         let roles = old.as_ref().and_then(|item| item.get("roles")?.as_ss().ok());
         let was_held = roles.is_some_and(|roles| roles.contains(&role));
         output.print(&Changed { role, permission, is_held, changed: was_held != is_held })

@@ -15,7 +15,8 @@ use time::OffsetDateTime;
 
 use crate::arguments::{Lifetime, lifetime, name, rfc3339, user_id};
 use crate::database::Database;
-use crate::output::{Output, note};
+use crate::origin::{SOURCE, UNITCTL};
+use crate::output::{Output, note, warn};
 use crate::random;
 
 /// The index of the tokens table whose partition key is the user.
@@ -76,7 +77,8 @@ struct List {
 /// Revoke a token: the next request with it is refused.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-The token itself is read from standard input, because other users of the machine can see the command line.
+The token itself is read from standard input, because other users of the machine can see the command line. A token that
+came from Rocket.Chat must be revoked there, too. Otherwise the next import brings it back.
 
 Examples:
   unitctl token revoke --hash ui3/82zPrpjnqZbLqQeMM8D1K9n6EwuUOXOReep/WGc= --stack livechat-units
@@ -189,6 +191,7 @@ fn token_item(
     let mut item = Key::Token(hashed_token.to_owned()).attributes();
     let mut insert = |name: &str, value| item.insert(name.to_owned(), value);
     insert("userId", AttributeValue::S(user.to_string()));
+    insert(SOURCE, AttributeValue::S(UNITCTL.into()));
     insert("createdAt", AttributeValue::S(rfc3339(created_at)));
     if let Some(name) = name {
         insert("name", AttributeValue::S(name));
@@ -286,6 +289,11 @@ impl Revoke {
             Err(error) => return Err(Database::describe_error(table, error)),
         };
         let Some(old) = old else { bail!("there is no token with the hash {hashed_token}") };
+        if !old.contains_key(SOURCE) {
+            warn(
+                "the token came from Rocket.Chat; the next import brings it back, unless it is revoked in Rocket.Chat, too",
+            );
+        }
         let user_id = old.get("userId").and_then(|value| value.as_s().ok()).cloned().unwrap_or_default();
         output.print(&Revoked { hashed_token, user_id })
     }

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::arguments::{name, user_id};
 use crate::database::Database;
+use crate::origin::{tokens_key, warn_of_next_import};
 use crate::output::Output;
 
 /// Create, change and show users.
@@ -31,7 +32,8 @@ enum Command {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Username, roles and state are replaced: a role that the command does not name is removed. All other attributes of the
-user stay. A unit that has the user for a monitor shows the new username after its next update.
+user stay. A unit that has the user for a monitor shows the new username after its next update. If the user came from
+Rocket.Chat, the next import replaces them again.
 
 Examples:
   unitctl user put rbAXPnMktTFbNpwtJ --username rocket.admin --role admin --role livechat-manager
@@ -47,7 +49,7 @@ struct Put {
     /// _id of a role; repeat the option for each role
     #[arg(long = "role", value_name = "ROLE", value_parser = name)]
     roles: Vec<String>,
-    /// Deactivate the user, who then may neither call the endpoint nor be a monitor
+    /// Deactivate the user, who then may not call the endpoint, but stays a monitor
     #[arg(long)]
     inactive: bool,
 }
@@ -74,7 +76,7 @@ struct Shown {
     active: bool,
     /// The user is active, and one of the roles holds `manage-livechat-units`.
     may_update_units: bool,
-    /// The user is active and has the role `livechat-monitor`.
+    /// The user has the role `livechat-monitor`. A deactivated user may be a monitor.
     may_be_monitor: bool,
 }
 
@@ -117,6 +119,9 @@ impl Put {
                 .expression_attribute_values(":roles", AttributeValue::Ss(roles.into_iter().collect()))
         };
         update.send().await.map_err(|error| Database::describe_error(table, error))?;
+        if !database.get_all(vec![tokens_key(&self.id)]).await?.is_empty() {
+            warn_of_next_import(format!("user {}", self.id));
+        }
         Ok(())
     }
 }
@@ -133,7 +138,7 @@ async fn show(database: &Database, id: UserId) -> Result<Shown> {
     Ok(Shown {
         id: id.to_string(),
         may_update_units: user.active && has_permission,
-        may_be_monitor: user.active && user.has_role(MONITOR_ROLE),
+        may_be_monitor: user.has_role(MONITOR_ROLE),
         username: user.username,
         roles: user.roles,
         active: user.active,

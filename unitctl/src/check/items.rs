@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::arguments::is_hash;
+use crate::origin::{REV, SOURCE, TOKENS};
 
 /// An attribute as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub enum StoredItem {
     Department(DepartmentId, Department),
     /// A user.
     User(User),
+    /// The list of a user's tokens that came from Rocket.Chat.
+    UserTokens(UserTokens),
     /// A permission.
     Permission(Permission),
     /// An item whose key has the form of one of the above, but whose id is empty or too long.
@@ -64,6 +67,10 @@ pub struct Unit {
     pub version: Attribute<u64>,
     /// `_updatedAt`.
     pub updated_at: Attribute<String>,
+    /// `rev`.
+    pub rev: Attribute<u64>,
+    /// `importedVersion`.
+    pub imported_version: Attribute<u64>,
 }
 
 /// A unit's monitor.
@@ -90,6 +97,8 @@ pub struct Department {
     pub ancestors: Attribute<Vec<String>>,
     /// `_updatedAt`.
     pub updated_at: Attribute<String>,
+    /// `rev`.
+    pub rev: Attribute<u64>,
 }
 
 /// A user.
@@ -103,11 +112,24 @@ pub struct User {
     pub active: Attribute<bool>,
 }
 
+/// The list of a user's tokens that came from Rocket.Chat.
+#[derive(Debug)]
+pub struct UserTokens {
+    /// `hashes`: each 32 bytes in base64.
+    pub hashes: Attribute<BTreeSet<String>>,
+    /// `rev`.
+    pub rev: Attribute<u64>,
+    /// `deletedAt`, in epoch seconds.
+    pub deleted_at: Attribute<u64>,
+}
+
 /// A permission.
 #[derive(Debug)]
 pub struct Permission {
     /// `roles`.
     pub roles: Attribute<BTreeSet<String>>,
+    /// `rev`.
+    pub rev: Attribute<u64>,
 }
 
 /// A login token.
@@ -119,8 +141,8 @@ pub struct Token {
     pub user_id: Attribute<String>,
     /// `expiresAt`, in epoch seconds.
     pub expires_at: Attribute<f64>,
-    /// `createdAt`, `type` and `name`, which the function does not read.
-    pub for_information: [(&'static str, Attribute<String>); 3],
+    /// `createdAt`, `type`, `name` and `source`, which the function does not read.
+    pub for_information: [(&'static str, Attribute<String>); 4],
 }
 
 impl<T> Attribute<T> {
@@ -162,9 +184,9 @@ impl StoredItem {
                     active: Attribute::read(item, "active", |value| value.as_bool().ok().copied()),
                 })
             }),
-            ("PERMISSION", ("PERMISSION", "")) => {
-                UserId::parse(id).map(|_| Self::Permission(Permission { roles: set(item, "roles") }))
-            }
+            ("USER", (TOKENS, "")) => UserId::parse(id).map(|_| Self::UserTokens(UserTokens::read(item))),
+            ("PERMISSION", ("PERMISSION", "")) => UserId::parse(id)
+                .map(|_| Self::Permission(Permission { roles: set(item, "roles"), rev: number(item, REV) })),
             _ => return Self::Other,
         };
         stored.unwrap_or(Self::InvalidId)
@@ -188,6 +210,8 @@ impl Unit {
             ancestors: list(item, "ancestors"),
             version: number(item, "version"),
             updated_at: valid(item, "_updatedAt", is_time),
+            rev: number(item, REV),
+            imported_version: number(item, "importedVersion"),
         }
     }
 }
@@ -210,7 +234,18 @@ impl Department {
             parent_id: string(item, "parentId"),
             ancestors: list(item, "ancestors"),
             updated_at: valid(item, "_updatedAt", is_time),
+            rev: number(item, REV),
         }
+    }
+}
+
+impl UserTokens {
+    fn read(item: &Item) -> Self {
+        let hashes = match set(item, "hashes") {
+            Attribute::Valid(hashes) if !hashes.iter().all(|hash| is_hash(hash)) => Attribute::Invalid,
+            hashes => hashes,
+        };
+        Self { hashes, rev: number(item, REV), deleted_at: number(item, "deletedAt") }
     }
 }
 
@@ -221,7 +256,7 @@ impl Token {
             hash: valid(item, "hashedToken", is_hash),
             user_id: valid(item, "userId", |id| UserId::parse(id).is_some()),
             expires_at: number(item, "expiresAt"),
-            for_information: ["createdAt", "type", "name"].map(|name| (name, string(item, name))),
+            for_information: ["createdAt", "type", "name", SOURCE].map(|name| (name, string(item, name))),
         }
     }
 }

@@ -10,6 +10,7 @@ use livechat_units::item::Key;
 
 use super::finding::{Finding, Group, Repair, Rule, Scope, printed};
 use super::items::{Attribute, Department, Monitor, Unit};
+use super::single_items::invalid_attributes;
 
 const INVALID_UPDATED_AT: &str = "its _updatedAt is not a time with three decimals";
 
@@ -50,6 +51,11 @@ impl Findings {
                 self.add_shape(key(), violation, None);
             }
         }
+        let marks = [
+            ("rev", unit.rev == Attribute::Invalid),
+            ("importedVersion", unit.imported_version == Attribute::Invalid),
+        ];
+        self.0.extend(invalid_attributes(printed(&key()), &marks));
         // Without them nothing else can be checked: each repair counts on the version, and each department copies the
         // ancestors.
         let required = [
@@ -249,6 +255,8 @@ impl Findings {
         if department.name.valid().is_none() {
             self.add_shape(key(), "its name is missing or invalid", None);
         }
+        let marks = [("rev", department.rev == Attribute::Invalid)];
+        self.0.extend(invalid_attributes(printed(&key()), &marks));
         if department.updated_at.valid().is_none() {
             self.add_shape(key(), INVALID_UPDATED_AT, Repair::SetUpdatedAt(id.clone()));
         }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::finding::{Finding, Group, Scope};
 use super::items::{Department, Monitor, StoredItem, Token, Unit};
-use super::single_items::{check_permission, check_token, check_user, invalid_id};
+use super::single_items::{check_permission, check_token, check_user, check_user_tokens, invalid_id};
 use crate::database::Database;
 
 /// The maximum number of pages that are read but not yet processed.
@@ -140,6 +140,8 @@ impl Scanned {
                 counts.users += 1;
                 self.findings.extend(check_user(key(), &user));
             }
+            // It belongs to a user, who is counted.
+            StoredItem::UserTokens(tokens) => self.findings.extend(check_user_tokens(key(), &tokens)),
             StoredItem::Permission(permission) => {
                 counts.permissions += 1;
                 self.findings.extend(check_permission(key(), &permission));

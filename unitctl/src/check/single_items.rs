@@ -1,7 +1,7 @@
-//! The rules for items that no other item depends on: users, permissions and tokens.
+//! The rules for items that no other item depends on: users, the lists of their tokens, permissions and tokens.
 
 use super::finding::{Finding, Rule};
-use super::items::{Attribute, Permission, Token, User};
+use super::items::{Attribute, Permission, Token, User, UserTokens};
 
 /// Checks the item of a user.
 pub fn check_user(key: String, user: &User) -> Option<Finding> {
@@ -13,9 +13,21 @@ pub fn check_user(key: String, user: &User) -> Option<Finding> {
     invalid_attributes(key, &is_invalid)
 }
 
+/// Checks the item that lists a user's tokens.
+pub fn check_user_tokens(key: String, tokens: &UserTokens) -> Option<Finding> {
+    let is_invalid = [
+        ("hashes", tokens.hashes == Attribute::Invalid),
+        ("rev", tokens.rev.valid().is_none()),
+        ("deletedAt", tokens.deleted_at == Attribute::Invalid),
+    ];
+    invalid_attributes(key, &is_invalid)
+}
+
 /// Checks the item of a permission.
 pub fn check_permission(key: String, permission: &Permission) -> Option<Finding> {
-    invalid_attributes(key, &[("roles", permission.roles == Attribute::Invalid)])
+    let is_invalid =
+        [("roles", permission.roles == Attribute::Invalid), ("rev", permission.rev == Attribute::Invalid)];
+    invalid_attributes(key, &is_invalid)
 }
 
 /// Checks the item of a token.
@@ -36,7 +48,8 @@ pub fn invalid_id(key: String) -> Finding {
     Finding { rule: Rule::Shape, items: vec![key], violation, repair: None }
 }
 
-fn invalid_attributes(key: String, is_invalid: &[(&'static str, bool)]) -> Option<Finding> {
+/// The finding of an item that has attributes which are not valid, if it has any.
+pub fn invalid_attributes(key: String, is_invalid: &[(&'static str, bool)]) -> Option<Finding> {
     let names: Vec<&str> =
         is_invalid.iter().filter(|(_, is_invalid)| *is_invalid).map(|(name, _)| *name).collect();
     let violation = format!("invalid attributes: {}", names.join(", "));

@@ -19,9 +19,9 @@ use super::workspace::number;
 use super::write::{
     Kind, MAX_BATCH, Outcome, Pause, Written, WrittenBatch, is_passing, partition, put_request,
 };
+use crate::database::Database;
 use crate::origin::{REV, SOURCE, TOKENS, tokens_key};
 use crate::requests;
-use crate::database::Database;
 
 /// How users are written.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +82,8 @@ impl Stored {
         let tokens = match keys.is_empty() {
             true => Vec::new(),
             false => {
-                requests::read(&database.client, HashMap::from([(database.tables.tokens.clone(), keys)])).await?
+                requests::read(&database.client, HashMap::from([(database.tables.tokens.clone(), keys)]))
+                    .await?
             }
         };
         let tokens = tokens.into_iter().map(|item| (partition(&item).to_owned(), item)).collect();

@@ -8,6 +8,7 @@ mod help;
 mod import;
 mod local;
 mod migrating;
+mod origin;
 mod stack;
 mod throttled;
 mod workspace;
