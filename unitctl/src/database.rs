@@ -3,9 +3,7 @@
 use anyhow::{Result, anyhow};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_dynamodb::types::AttributeValue;
 use livechat_units::Tables;
-use livechat_units::id::UnitId;
 use livechat_units::item::{Item, Key};
 
 /// The two tables, and a client that reaches them.
@@ -38,19 +36,6 @@ impl Database {
         let request = self.client.get_item().table_name(table).consistent_read(true);
         let output = request.set_key(Some(key.attributes())).send().await;
         Ok(output.map_err(|error| Self::describe_error(table, error))?.item)
-    }
-
-    /// Reads a unit's item and the items of its monitors, strongly consistent: they share a partition key.
-    ///
-    /// # Errors
-    /// DynamoDB refuses the request or can't be reached.
-    pub async fn unit_partition(&self, id: &UnitId) -> Result<Vec<Item>> {
-        let table = &self.tables.livechat;
-        let query = self.client.query().table_name(table).consistent_read(true);
-        let query = query.key_condition_expression("pk = :pk");
-        let partition = AttributeValue::S(Key::Unit(id.clone()).partition());
-        let pages = query.expression_attribute_values(":pk", partition).into_paginator();
-        pages.items().send().try_collect().await.map_err(|error| Self::describe_error(table, error))
     }
 
     /// The table that holds the item of this key.

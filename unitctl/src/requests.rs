@@ -3,36 +3,60 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{KeysAndAttributes, TransactWriteItem, WriteRequest};
-use livechat_units::item::Item;
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, TransactWriteItem, WriteRequest};
+use livechat_units::id::UnitId;
+use livechat_units::item::{Item, Key};
 use livechat_units::limits::MAX_BATCH_GET_KEYS;
 pub use livechat_units::limits::MAX_TRANSACTION_ACTIONS as MAX_ACTIONS;
 
 use crate::database::Database;
+use crate::output::warn;
 
 /// The maximum pause before the unprocessed part of a request is sent again.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
-/// The maximum number of tries in a row without any progress. With the pauses they take more than a minute.
-const MAX_TRIES_WITHOUT_PROGRESS: u32 = 20;
+/// The number of tries in a row without any progress after which the operator is informed. With the pauses they take more
+/// than a minute.
+const TRIES_BEFORE_WARNING: u32 = 20;
 
 impl Database {
     /// Reads the items of the livechat table that exist under these keys, strongly consistent.
     ///
     /// # Errors
-    /// DynamoDB refuses the request, can't be reached, or makes no progress for more than a minute.
+    /// DynamoDB refuses the request for good, or can't be reached.
     pub async fn get_all(&self, keys: Vec<Item>) -> Result<Vec<Item>> {
         read(&self.client, HashMap::from([(self.tables.livechat.clone(), keys)])).await
+    }
+
+    /// Reads a unit's item and the items of its monitors, strongly consistent: they share a partition key.
+    ///
+    /// # Errors
+    /// DynamoDB refuses the request for good, or can't be reached.
+    pub async fn unit_partition(&self, id: &UnitId) -> Result<Vec<Item>> {
+        let table = &self.tables.livechat;
+        let query = self.client.query().table_name(table).consistent_read(true);
+        let query = query.key_condition_expression("pk = :pk");
+        let partition = AttributeValue::S(Key::Unit(id.clone()).partition());
+        let query = query.expression_attribute_values(":pk", partition);
+        let mut pause = Pause::default();
+        loop {
+            match query.clone().into_paginator().items().send().try_collect().await {
+                Ok(items) => return Ok(items),
+                Err(error) if is_temporary(&error) => pause.before_next_try(false).await,
+                Err(error) => return Err(Self::describe_error(table, error)),
+            }
+        }
     }
 }
 
 /// Reads the items that exist under these keys, by table, strongly consistent.
 ///
 /// # Errors
-/// DynamoDB refuses a request, can't be reached, or makes no progress for more than a minute.
+/// DynamoDB refuses a request for good, or can't be reached.
 pub async fn read(client: &Client, keys: HashMap<String, Vec<Item>>) -> Result<Vec<Item>> {
     let mut items = Vec::new();
     for (table, keys) in keys {
@@ -50,18 +74,24 @@ async fn read_chunk(client: &Client, table: &str, keys: &[Item]) -> Result<Vec<I
     let mut unread = HashMap::from([(table.to_owned(), request)]);
     let mut pause = Pause::default();
     while !unread.is_empty() {
-        let output = client.batch_get_item().set_request_items(Some(unread.clone())).send().await;
-        let output = output.map_err(|error| Database::describe_error(table, error))?;
+        let output = match client.batch_get_item().set_request_items(Some(unread.clone())).send().await {
+            Ok(output) => output,
+            Err(error) if is_temporary(&error) => {
+                pause.before_next_try(false).await;
+                continue;
+            }
+            Err(error) => return Err(Database::describe_error(table, error)),
+        };
         // Every reply has one of these fields at least. A reply whose body was lost has neither, and the SDK accepts
         // it: without this check, no item would seem to exist.
         if output.responses.is_none() && output.unprocessed_keys.is_none() {
-            pause.before_next_try(false).await?;
+            pause.before_next_try(false).await;
             continue;
         }
         let read: Vec<Item> = output.responses.unwrap_or_default().into_values().flatten().collect();
         unread = output.unprocessed_keys.unwrap_or_default();
         if !unread.is_empty() {
-            pause.before_next_try(!read.is_empty()).await?;
+            pause.before_next_try(!read.is_empty()).await;
         }
         items.extend(read);
     }
@@ -71,7 +101,7 @@ async fn read_chunk(client: &Client, table: &str, keys: &[Item]) -> Result<Vec<I
 /// Sends these write requests, by table: at most 25 in total.
 ///
 /// # Errors
-/// DynamoDB refuses a request, can't be reached, or makes no progress for more than a minute.
+/// DynamoDB refuses a request for good, or can't be reached.
 pub async fn send(database: &Database, mut requests: HashMap<String, Vec<WriteRequest>>) -> Result<()> {
     let mut pause = Pause::default();
     let count =
@@ -79,11 +109,18 @@ pub async fn send(database: &Database, mut requests: HashMap<String, Vec<WriteRe
     while !requests.is_empty() {
         let sent = count(&requests);
         let tables = requests.keys().cloned().collect::<Vec<_>>().join(" or ");
-        let output = database.client.batch_write_item().set_request_items(Some(requests)).send().await;
-        let output = output.map_err(|error| Database::describe_error(&tables, error))?;
+        let request = database.client.batch_write_item().set_request_items(Some(requests.clone()));
+        let output = match request.send().await {
+            Ok(output) => output,
+            Err(error) if is_temporary(&error) => {
+                pause.before_next_try(false).await;
+                continue;
+            }
+            Err(error) => return Err(Database::describe_error(&tables, error)),
+        };
         requests = output.unprocessed_items.unwrap_or_default();
         if !requests.is_empty() {
-            pause.before_next_try(count(&requests) < sent).await?;
+            pause.before_next_try(count(&requests) < sent).await;
         }
     }
     Ok(())
@@ -92,13 +129,17 @@ pub async fn send(database: &Database, mut requests: HashMap<String, Vec<WriteRe
 /// Sends a transaction. Returns whether it was committed: `false` means that a condition failed and nothing was written.
 ///
 /// # Errors
-/// DynamoDB refuses the transaction for another reason, can't be reached, or makes no progress for more than a minute.
+/// DynamoDB refuses the transaction for another reason that does not pass, or can't be reached.
 pub async fn transact(database: &Database, actions: Vec<TransactWriteItem>) -> Result<bool> {
     let table = &database.tables.livechat;
     let mut pause = Pause::default();
     loop {
         let request = database.client.transact_write_items().set_transact_items(Some(actions.clone()));
         let Err(error) = request.send().await else { return Ok(true) };
+        if is_temporary(&error) {
+            pause.before_next_try(false).await;
+            continue;
+        }
         let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) = error.as_service_error()
         else {
             return Err(Database::describe_error(table, error));
@@ -112,29 +153,43 @@ pub async fn transact(database: &Database, actions: Vec<TransactWriteItem>) -> R
         if !codes.iter().all(|code| temporary.contains(code)) {
             return Err(Database::describe_error(table, error));
         }
-        pause.before_next_try(false).await?;
+        pause.before_next_try(false).await;
     }
+}
+
+/// Whether DynamoDB refused a request for a reason that passes, so that the same request succeeds later. The SDK itself gives
+/// up after some tries, and does not try again after a conflict.
+pub fn is_temporary<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
+    const CODES: [&str; 7] = [
+        "InternalServerError",
+        "ProvisionedThroughputExceededException",
+        "ReplicatedWriteConflictException",
+        "RequestLimitExceeded",
+        "ThrottlingException",
+        "TransactionConflictException",
+        "TransactionInProgressException",
+    ];
+    error.code().is_some_and(|code| CODES.contains(&code))
 }
 
 /// The pauses between the tries of one request. They grow as long as DynamoDB makes no progress.
 #[derive(Default)]
-struct Pause {
+pub struct Pause {
     tries_without_progress: u32,
 }
 
 impl Pause {
-    /// Waits for a random part of the current pause ("full jitter").
-    ///
-    /// # Errors
-    /// There were too many tries in a row without progress.
-    async fn before_next_try(&mut self, made_progress: bool) -> Result<()> {
+    /// Waits for a random part of the current pause ("full jitter"). What DynamoDB refuses for the moment is tried again for
+    /// as long as the operator waits.
+    pub async fn before_next_try(&mut self, made_progress: bool) {
         self.tries_without_progress = if made_progress { 0 } else { self.tries_without_progress + 1 };
-        if self.tries_without_progress > MAX_TRIES_WITHOUT_PROGRESS {
-            bail!("DynamoDB throttles all requests; try again later, or with more capacity");
+        if self.tries_without_progress == TRIES_BEFORE_WARNING {
+            warn(
+                "DynamoDB has refused a request for more than a minute, because of throttling or conflicts; trying again",
+            );
         }
         let exponent = self.tries_without_progress.min(10);
         let longest = Duration::from_millis(50).saturating_mul(1 << exponent).min(MAX_PAUSE);
         tokio::time::sleep(longest.mul_f64(fastrand::f64())).await;
-        Ok(())
     }
 }

@@ -1,7 +1,6 @@
 //! Writes permissions, departments and units that differ from what is stored.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use anyhow::Result;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
@@ -13,7 +12,7 @@ use super::equality::{equal, equal_except};
 use super::workspace::{PlannedUnit, StoredUnit, number};
 use crate::database::Database;
 use crate::origin::REV;
-use crate::requests::{self, MAX_ACTIONS, transact};
+use crate::requests::{self, MAX_ACTIONS, Pause, is_temporary, transact};
 
 /// Most items of one BatchWriteItem.
 pub const MAX_BATCH: usize = 25;
@@ -153,42 +152,9 @@ async fn replace_department(database: &Database, item: &Item, old: &Item) -> Res
             Err(error) if error.code() == Some("ConditionalCheckFailedException") => {
                 return Ok(Outcome::ChangedMeanwhile);
             }
-            Err(error) if is_passing(error.code()) => pause.before_next().await,
+            Err(error) if is_temporary(&error) => pause.before_next_try(false).await,
             Err(error) => return Err(Database::describe_error(&database.tables.livechat, error)),
         }
-    }
-}
-
-/// Whether DynamoDB refused for a reason that passes, so that the same request succeeds later.
-pub fn is_passing(code: Option<&str>) -> bool {
-    const CODES: [&str; 8] = [
-        "InternalServerError",
-        "LimitExceededException",
-        "ProvisionedThroughputExceededException",
-        "ReplicatedWriteConflictException",
-        "RequestLimitExceeded",
-        "ThrottlingException",
-        "TransactionConflictException",
-        "TransactionInProgressException",
-    ];
-    code.is_some_and(|code| CODES.contains(&code))
-}
-
-/// Longest pause before a refused request is sent again.
-const MAX_PAUSE: Duration = Duration::from_secs(5);
-
-/// Pauses with full jitter, each up to twice as long as the one before.
-#[derive(Default)]
-pub struct Pause {
-    count: u32,
-}
-
-impl Pause {
-    /// Waits before the next try.
-    pub async fn before_next(&mut self) {
-        self.count += 1;
-        let longest = Duration::from_millis(25).saturating_mul(1 << self.count.min(10)).min(MAX_PAUSE);
-        tokio::time::sleep(longest.mul_f64(fastrand::f64())).await;
     }
 }
 
@@ -282,7 +248,7 @@ pub async fn mark_unit(database: &Database, unit: &UnitId, stored: Option<&Store
         match update.clone().send().await {
             Ok(_) => return Ok(()),
             Err(error) if error.code() == Some("ConditionalCheckFailedException") => return Ok(()),
-            Err(error) if is_passing(error.code()) => pause.before_next().await,
+            Err(error) if is_temporary(&error) => pause.before_next_try(false).await,
             Err(error) => return Err(Database::describe_error(table, error)),
         }
     }

@@ -16,12 +16,10 @@ use super::equality::equal;
 use super::records::insert_set;
 use super::user::User;
 use super::workspace::number;
-use super::write::{
-    Kind, MAX_BATCH, Outcome, Pause, Written, WrittenBatch, is_passing, partition, put_request,
-};
+use super::write::{Kind, MAX_BATCH, Outcome, Written, WrittenBatch, partition, put_request};
 use crate::database::Database;
 use crate::origin::{REV, SOURCE, TOKENS, tokens_key};
-use crate::requests;
+use crate::requests::{self, Pause, is_temporary};
 
 /// How users are written.
 #[derive(Clone, Copy, Debug)]
@@ -204,7 +202,7 @@ async fn delete_token(database: &Database, hash: &str, user: &UserId) -> Result<
         match delete.clone().send().await {
             Ok(_) => return Ok(()),
             Err(error) if error.code() == Some("ConditionalCheckFailedException") => return Ok(()),
-            Err(error) if is_passing(error.code()) => pause.before_next().await,
+            Err(error) if is_temporary(&error) => pause.before_next_try(false).await,
             Err(error) => return Err(Database::describe_error(table, error)),
         }
     }
