@@ -68,14 +68,14 @@ pub enum Action {
         /// The updated unit.
         unit: UnitId,
     },
-    /// Writes nothing. Condition: the department is not in the updated unit, which drops it from its list.
+    /// Writes nothing. Condition: the department is not in the updated unit, whose list loses it.
     CheckNotInUnit {
         /// The department.
         id: DepartmentId,
         /// The updated unit.
         unit: UnitId,
     },
-    /// Writes nothing. Condition: the losing unit lists none of these departments, whose `parentId` it is.
+    /// Writes nothing. Condition: the losing unit lists none of these departments, although it is their `parentId`.
     CheckUnitLacks {
         /// The losing unit.
         id: UnitId,

@@ -28,7 +28,7 @@ pub enum Error {
     NotPermitted,
     /// The body has more than [`MAX_BODY_BYTES`].
     BodyTooLarge,
-    /// The body is not JSON. The text is the parser's.
+    /// The body is not JSON. The text is the message of the parser.
     InvalidJson(String),
     /// The body is JSON of another shape. The text is that of Meteor's `check`.
     Mismatch(String),
@@ -57,7 +57,7 @@ impl From<Corrupt> for Error {
 /// The Meteor method behind the endpoint. Rocket.Chat's errors name it.
 const METHOD: &str = "livechat:saveUnit";
 
-/// The header of the answers after which the same request may succeed.
+/// The header of those answers after which the same request may succeed later.
 const RETRY_AFTER: Option<(&str, &str)> = Some(("retry-after", "1"));
 
 /// How one variant is answered: a row of docs/contract.md.
@@ -196,7 +196,7 @@ impl Error {
         self.row().outcome
     }
 
-    /// The answer to the client. It says what the client did wrong, and nothing about the function's insides.
+    /// The answer to the client. It says what the client did wrong, and never why the function failed.
     pub fn response(&self) -> Response {
         let row = self.row();
         let response = match row.body {

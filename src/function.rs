@@ -25,7 +25,7 @@ use crate::request::{ApiRequest, Body, Update};
 use crate::response::{Response, UpdatedUnit};
 use crate::timestamp::rfc3339;
 
-/// Most user ids in the log line about monitors that were left out. A body can list tens of thousands.
+/// The maximum number of user ids in the log line about users who were left out. A body can list tens of thousands.
 const MAX_LOGGED_USERS: usize = 20;
 
 /// The function as one execution environment holds it, for all its invocations.
@@ -38,7 +38,7 @@ pub struct Function {
     is_cold: AtomicBool,
 }
 
-/// The answer to a request, and what its log line says beside it.
+/// The answer to a request, and other facts for its log line.
 struct Answer {
     result: Result<Response, Error>,
     log: RequestLog,
@@ -173,7 +173,7 @@ impl Function {
     /// Authorizes the caller, and reads what the update needs.
     ///
     /// If these credentials have authenticated here before, the caller and the unit are read together. Otherwise the
-    /// caller is read first, so that a stranger can't make us parse or read more.
+    /// caller is read first, so that a stranger can't make the function parse or read more.
     async fn authorize(&self, request: Unauthorized, budget: &Budget) -> Result<Authorized, Error> {
         let Unauthorized { credentials, unit, body, now } = request;
         if self.seen.contains(&credentials) {

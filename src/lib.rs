@@ -7,8 +7,8 @@
 //! | parse | [`request`]: the event, then the body, become an [`Update`](request::Update) |
 //! | authorize | [`auth`]: token, user and permission |
 //! | load | [`load`]: the unit, the listed departments and users |
-//! | plan | [`mod@plan`]: a pure function, from what was loaded to [`action`]s and their conditions |
-//! | commit | [`dynamodb`]: one TransactWriteItems; if it is refused, the plan is made again |
+//! | plan | [`mod@plan`]: a pure function that turns what was loaded into [`action`]s with conditions |
+//! | commit | [`dynamodb`]: one TransactWriteItems for each transaction of the plan; if DynamoDB refuses it, the function plans again |
 //! | respond | [`error`] and [`Response`] |
 //!
 //! `function` connects the steps. The HTTP contract is docs/contract.md, and the stored items are docs/data-model.md.

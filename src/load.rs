@@ -1,4 +1,5 @@
-//! What the function knows of the stored items: read at first, then brought up to date by refused transactions.
+//! What the function knows of the stored items. It reads them once. Refused and committed transactions then bring its
+//! knowledge up to date.
 
 use std::collections::HashMap;
 
@@ -59,7 +60,7 @@ impl<'a> Loaded<'a> {
     /// A unit's list can be compared with a department only if the list was read last. If the unit or a listed
     /// department has changed, its list or place is newer than what is known of the other items, so the unlisted items
     /// are forgotten and read again. If only unlisted items have changed, all items are kept. Otherwise two unlisted
-    /// items whose conditions fail in turns could make each other forgotten without end.
+    /// items whose conditions fail in turns could cause each other to be forgotten again and again.
     pub fn apply_refusal(&mut self, transaction: &Transaction, failed: Vec<FailedCondition>) {
         let is_unlisted = |failed: &FailedCondition| {
             transaction.actions.get(failed.action).is_some_and(Action::is_on_unlisted_item)
@@ -76,7 +77,7 @@ impl<'a> Loaded<'a> {
         }
     }
 
-    /// Changes what is known as a committed transaction has changed what is stored, so that nothing is read again.
+    /// Applies the changes of a committed transaction, so that nothing has to be read again.
     pub fn apply_commit(&mut self, transaction: &Transaction) {
         for action in &transaction.actions {
             match action {

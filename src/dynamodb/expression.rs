@@ -13,7 +13,7 @@ use crate::item::Item;
 /// An update expression and a condition expression that are being built. Every attribute has a placeholder, because many
 /// of their names are reserved words (Amazon DynamoDB Developer Guide, "Reserved words in DynamoDB").
 ///
-/// If the condition fails, DynamoDB returns the stored item, so that a refused plan can be planned again without a read.
+/// If the condition fails, DynamoDB returns the stored item, so that the function can plan again without a read.
 #[derive(Default)]
 pub(super) struct Expression {
     set: Vec<String>,

@@ -33,7 +33,7 @@ impl<'a> Attributes<'a> {
         self.take(attribute, string)
     }
 
-    /// `None` when the attribute is absent or has another type. For attributes that every update overwrites.
+    /// `None` when the attribute is absent or has another type. This is for attributes that every update overwrites.
     pub(crate) fn lenient_string(&mut self, attribute: &str) -> Option<String> {
         self.item.remove(attribute).and_then(string)
     }

@@ -27,7 +27,7 @@ pub struct Token {
 /// A Rocket.Chat user.
 #[derive(Clone, Debug)]
 pub struct User {
-    /// Every user who is a monitor needs one.
+    /// The username. A listed monitor without one is a corrupt item.
     pub username: Option<String>,
     /// The ids of the roles.
     pub roles: BTreeSet<String>,
@@ -45,9 +45,9 @@ pub struct Permission {
 /// The unit that the request updates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unit {
-    /// The name. `None` when it is absent or no string, which the next update mends.
+    /// The name. `None` when it is absent or not a string. The next update stores a new one.
     pub name: Option<String>,
-    /// The visibility. `None` when it is absent or no string, which the next update mends.
+    /// The visibility. `None` when it is absent or not a string. The next update stores a new one.
     pub visibility: Option<String>,
     /// Grows by one with every committed change. `None` counts as version 0.
     pub version: Option<u64>,

@@ -14,7 +14,7 @@ use crate::load::Loaded;
 /// unit's and the losing unit's.
 const MAX_TAKEN: usize = MAX_TRANSACTION_ACTIONS - 2;
 
-/// When a group is carried out, if the update takes several transactions. Access is taken away before it is given.
+/// The order of the groups, if the update takes several transactions. Access is taken away before it is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
     /// Monitors and departments leave the unit.
@@ -30,7 +30,7 @@ pub(super) enum Stage {
 #[derive(Clone, Debug)]
 pub(super) struct Group {
     pub(super) stage: Stage,
-    /// Empty if the unit's own item is all that changes.
+    /// Empty if only the unit's own item changes.
     pub(super) actions: Vec<Action>,
     /// Departments that leave the unit's list without an action, because they no longer exist.
     pub(super) dropped_departments: Vec<String>,
@@ -113,8 +113,8 @@ impl Groups {
         self.0.push(Group::of(stage, vec![action]));
     }
 
-    /// Adds the departments that join the unit and come from no other unit. Returns those that come from other units, by
-    /// the unit that they come from.
+    /// Adds the departments that join the unit and are in no other unit. Returns the departments that are in other units, by
+    /// the unit that they are in.
     fn add_joining_departments(
         &mut self,
         unit: &Unit,
@@ -162,7 +162,7 @@ impl Groups {
         for joins in joins.chunks(MAX_TAKEN) {
             let ids: Vec<DepartmentId> = joins.iter().filter_map(joining_department).cloned().collect();
             let (loses, lacks) = match stored {
-                // It was not read. Its list is assumed to be right, and the action's condition proves it.
+                // The unit was not read. The plan assumes that its list is right, and the action's condition checks that.
                 None => (ids, Vec::new()),
                 // A deleted unit never comes back, so there is nothing to change or to check.
                 Some(None) => {
@@ -178,8 +178,8 @@ impl Groups {
         Ok(())
     }
 
-    /// Adds the departments that the unit lists and the body does not. A department that is gone, or in another unit by
-    /// now, is only dropped from the unit's list.
+    /// Adds the departments that the unit lists and the body does not. A department that no longer exists, or is in another
+    /// unit by now, is only removed from the unit's list.
     fn add_leaving_departments(&mut self, unit: &Unit, loaded: &Loaded) -> Result<(), Error> {
         let update = loaded.update;
         let listed: BTreeSet<&str> = update.possible_departments().map(DepartmentId::as_str).collect();
@@ -192,7 +192,7 @@ impl Groups {
             };
             let unit = update.unit.clone();
             match loaded.departments.get(&id).map(Stored::get).transpose()? {
-                // It was not read. It is assumed to be in the unit, and the action's condition proves it.
+                // The department was not read. The plan assumes that it is in the unit, and the action's condition checks that.
                 None => self.add(Stage::Leave, Action::LeaveDepartment { id, unit }),
                 // A deleted department never comes back, so there is nothing to check.
                 Some(None) => dropped_departments.push(id.to_string()),

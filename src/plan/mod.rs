@@ -65,7 +65,7 @@ fn eligible_monitors(
     Ok(monitors)
 }
 
-/// Row 10 of docs/contract.md.
+/// Checks row 10 of docs/contract.md: every listed department exists.
 ///
 /// # Errors
 /// The listed departments that do not exist, in the order of the body.

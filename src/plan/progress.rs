@@ -1,4 +1,4 @@
-//! What a large update has committed so far, and when it has to give way to another update.
+//! What a large update has committed so far, and whether another update has undone some of it.
 
 use std::collections::HashSet;
 

@@ -62,7 +62,7 @@ impl Sequence {
         let mut actions = vec![Action::UpdateUnit(change)];
         actions.extend(groups.iter().flat_map(|group| &group.actions).cloned());
         if self.whole.is_some() {
-            // Optional checks are the last, and those that don't fit are left out.
+            // Optional checks are the last actions. Checks that don't fit are left out.
             actions[1..].sort_by_key(order_in_one_transaction);
             actions.truncate(MAX_TRANSACTION_ACTIONS);
         }
@@ -114,8 +114,8 @@ fn order_in_one_transaction(action: &Action) -> u8 {
     }
 }
 
-/// True if the name is set before the last transaction. A shorter name comes first, so that the unit's item never grows
-/// beyond its old and its new state because of the name.
+/// True if the first transaction sets the name. A shorter name is set first, and a longer name last. So the name never makes
+/// the unit's item larger than it is before and after the update.
 pub(super) fn is_name_first(update: &Update, unit: &Unit) -> bool {
     unit.name.as_ref().is_some_and(|name| update.name.len() < name.len())
 }

@@ -112,7 +112,7 @@ impl Event {
     /// The unit id in the path, percent-decoded exactly once. `None` when the path is not the endpoint's.
     ///
     /// What counts is the route that API Gateway matched, because stages, base paths and mapping keys may stand before the
-    /// path. docs/contract.md, "Which path was called", has the rule.
+    /// path. docs/contract.md has the rule under "Which requests are the endpoint's".
     fn unit_id(&self) -> Option<String> {
         let path = self.raw_path.as_deref().or(self.path.as_deref())?;
         match self.matched_parameter() {
@@ -121,7 +121,7 @@ impl Event {
                     Some(id) => self.decoded(id),
                     None => percent_decoded(path.rsplit_once(PATH_PREFIX)?.1),
                 };
-                // A trailing slash, for instance, is not part of the parameter.
+                // The path may have more than the parameter, for instance a trailing slash.
                 let ends_with_id = |path: &str, id: &str| {
                     path.strip_suffix(id).is_some_and(|before| before.ends_with(PATH_PREFIX))
                 };
@@ -134,7 +134,7 @@ impl Event {
                 let called = format!("{literal}{rest}");
                 let sent = called.strip_prefix(PATH_PREFIX)?;
                 let id = self.decoded(sent);
-                // On an HTTP API the parameter is decoded, and only the raw path shows whether a slash was encoded.
+                // On an HTTP API the parameter is decoded. So only the raw path shows whether a slash was encoded.
                 let is_one_segment = !sent.contains('/')
                     || path
                         .rsplit_once(PATH_PREFIX)
@@ -161,8 +161,8 @@ impl Event {
         (is_one_segment && !id.is_empty()).then_some(id)
     }
 
-    /// The last path parameter of the matched route, if the route ends with one: the literal text before it, and its name
-    /// (with a `+` if it is greedy).
+    /// If the matched route ends with a path parameter: the text before the parameter, and the parameter's name, which ends
+    /// with a `+` if it is greedy.
     fn matched_parameter(&self) -> Option<(&str, &str)> {
         let route = match (&self.route_key, &self.resource) {
             (Some(key), _) => key.split_once(' ')?.1,
