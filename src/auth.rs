@@ -66,7 +66,8 @@ impl Credentials {
     /// Checks the items that were read by [`Self::keys`], and takes them out of `items`.
     ///
     /// # Errors
-    /// The user is not logged in, deactivated or not permitted, the first of these that applies; or an item is corrupt.
+    /// An item is corrupt, or one of these applies, checked in this order: the user is not logged in, is deactivated, or lacks
+    /// the permission.
     pub fn authorize(&self, items: &mut Items, now_epoch_seconds: f64) -> Result<Caller, Error> {
         let [token_key, user_key, permission_key] = self.keys();
 
@@ -109,8 +110,8 @@ impl Credentials {
 pub(crate) struct SeenCredentials(Mutex<VecDeque<Credentials>>);
 
 impl SeenCredentials {
-    /// An execution environment serves one request at a time and lives for hours. Few callers are active at once, and a
-    /// request with forgotten credentials only takes one round trip more.
+    /// The maximum number of remembered credentials. An execution environment serves one request at a time, and few callers
+    /// are active at once. A request with forgotten credentials only takes one round trip more.
     const CAPACITY: usize = 256;
 
     pub(crate) fn contains(&self, credentials: &Credentials) -> bool {
@@ -131,7 +132,7 @@ impl SeenCredentials {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Credentials>> {
-        // A panic while the lock was held leaves at worst one pair more or less in the list.
+        // After a panic while the lock was held, the list can at worst have one pair too many or too few.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,8 +1,8 @@
-//! Ids of units, departments and users. An id is parsed once, and then it can be part of a key.
+//! Ids of units, departments and users. A text is parsed into an id once. After that, the id can be part of any key.
 
 use std::fmt;
 
-/// Longest id, in bytes of UTF-8. DynamoDB allows 2,048 bytes for a partition key and 1,024 for a sort key. Rocket.Chat's
+/// The maximum length of an id, in bytes of UTF-8. DynamoDB allows 2,048 bytes for a partition key and 1,024 for a sort key. Rocket.Chat's
 /// own ids have 17.
 pub const MAX_ID_BYTES: usize = 512;
 

@@ -10,7 +10,7 @@ use crate::item::{Stored, Unit};
 use crate::limits::MAX_TRANSACTION_ACTIONS;
 use crate::load::Loaded;
 
-/// Most departments that one group takes from a losing unit. The two other actions of a full transaction are the updated
+/// The maximum number of departments that one group takes from a losing unit. The two other actions of a full transaction are the updated
 /// unit's and the losing unit's.
 const MAX_TAKEN: usize = MAX_TRANSACTION_ACTIONS - 2;
 
