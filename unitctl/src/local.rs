@@ -15,8 +15,8 @@ use tokio::sync::watch;
 use crate::database::Database;
 use crate::{engine, local_gateway, sample};
 
-/// The maximum time to stop: a second more than a request may take.
-const MAX_STOP: Duration = Duration::from_secs(16);
+/// The maximum time that stopping takes. It is a second more than a request may take.
+const MAX_STOP: Duration = Duration::from_secs(30);
 
 /// Run the endpoint and an embedded DynamoDB on this machine, with sample data.
 #[derive(Args, Debug)]
