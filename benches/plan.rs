@@ -17,7 +17,7 @@ use testing::events::{http_sample, update_body};
 use testing::items::item;
 use unitctl::sample;
 
-/// Members of the units: one half are monitors, the other half departments.
+/// The units' numbers of members. One half of the members are monitors, the other half are departments.
 const MEMBERS: [usize; 4] = [2, 10, 50, 94];
 
 fn main() {

@@ -16,8 +16,8 @@ use crate::proxy::Call;
 /// Sizes of units, in members: monitors and departments together. One department leaves each unit and comes back.
 pub const MEMBERS: [usize; 5] = [1, 10, 50, 95, 1000];
 
-/// Updates that are sent one after the other, again and again. After the last one, everything is as before the first
-/// except the unit's version and the times.
+/// Updates that are sent one after the other, again and again. The last one restores what the others have changed, except
+/// the unit's version and the times.
 pub struct Profile {
     unit: String,
     pub events: Vec<Value>,

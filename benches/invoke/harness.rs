@@ -1,4 +1,4 @@
-//! Starts the function and its floors as Lambda does, in turn, and measures single updates.
+//! Starts the function and its floors in turn, as Lambda starts a function, and measures single updates.
 
 use std::env;
 use std::fs;
@@ -77,7 +77,7 @@ pub struct Bench {
     one_root: PathBuf,
 }
 
-/// What updates took.
+/// The time and CPU time of updates.
 #[derive(Default)]
 pub struct Measured {
     pub latency_ms: Samples,
@@ -246,7 +246,8 @@ pub fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// Builds a binary as for a deployment: in a build of its own, so that no feature is on that only tests or benchmarks need.
+/// Builds a binary as for a deployment. It is a separate build, because a shared one would have features that only tests or
+/// benchmarks need.
 fn build(what: &[&str], binary: &str) -> Result<PathBuf> {
     let cargo = env::var_os("CARGO").context("run it by cargo bench")?;
     let mut command = Command::new(cargo);

@@ -18,7 +18,7 @@ use crate::process;
 use crate::report::Row;
 use crate::statistics::{Samples, slope};
 
-/// What updates took at one delay: the floor's and the function's.
+/// The times of updates at one delay: those of the floor and those of the function.
 #[derive(Default)]
 struct Delayed {
     delay_ms: Samples,
@@ -134,8 +134,8 @@ impl Bench {
                 delays.iter().map(point).collect::<Vec<_>>()
             });
             let [raw, ours] = [slope(&points[0]), slope(&points[1])];
-            // On a busy machine a request takes longer than its delay. The floor's number of requests is known, so its slope
-            // corrects that.
+            // On a busy machine a request takes longer than its delay. The floor's number of requests is known, so comparing
+            // the two slopes corrects that.
             let calls = calls_of_floor * ours / raw;
             rows.push(Row {
                 what: format!("sequential round trips, {name}"),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-/// Longest wait for all threads of a process to sleep.
+/// The maximum wait until all threads of a process sleep.
 const MAX_WAIT: Duration = Duration::from_millis(200);
 
 /// The CPU time of all threads in ms. `schedstat` counts nanoseconds, while the ticks of `/proc/PID/stat` are 10 ms. Waits

@@ -24,10 +24,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// The proxy, for as long as the process runs.
+/// The proxy. It runs until the process ends.
 pub struct Proxy {
     pub endpoint: String,
-    /// Its certificate, which is also the authority that a client has to trust.
+    /// The proxy's certificate. Clients have to trust it as a certificate authority.
     pub certificate: String,
     shared: Arc<Shared>,
 }
@@ -43,7 +43,7 @@ struct Shared {
     engine: String,
     client: Client<HttpConnector, Full<Bytes>>,
     delay_us: AtomicU64,
-    /// The sum of the actual delays, which are longer than asked, and their number.
+    /// The sum of the actual delays, which are longer than the set delay, and their number.
     delayed_us: AtomicU64,
     delays: AtomicU64,
     is_recording: AtomicBool,

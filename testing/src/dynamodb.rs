@@ -32,7 +32,7 @@ pub fn address() -> &'static str {
 
 /// Starts an embedded engine with its data in memory, and returns its endpoint.
 ///
-/// It has a thread of its own until the process ends, because the runtime of a single test ends with the test.
+/// The engine runs in a thread of its own until the process ends, because a test's runtime ends with the test.
 ///
 /// # Errors
 /// There is no thread, runtime or port for it.

@@ -13,13 +13,13 @@ use crate::runtime_api::{Answer, RuntimeApi};
 
 /// A process that runs a function's binary, with its Runtime API. The process is killed when this is dropped.
 pub struct Environment {
-    // Declared first, so that the process is killed before its Runtime API ends.
+    // This field is the first, so that the process is killed before its Runtime API ends.
     process: Child,
     api: RuntimeApi,
 }
 
 impl Environment {
-    /// Starts `binary` with the environment variables that Lambda sets, with these, and with no others.
+    /// Starts `binary` with the environment variables that Lambda sets, and with `variables`. It has no other variables.
     ///
     /// # Errors
     /// The binary can't be started.

@@ -1,4 +1,4 @@
-//! DynamoDB's items as JSON: `{"set": [...]}` is a string set, everything else is itself.
+//! DynamoDB's items as JSON. `{"set": [...]}` is a string set, and any other JSON value is the attribute of the same type.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -56,7 +56,7 @@ pub fn item(value: &Value) -> Item {
     item
 }
 
-/// Stores items, in as many batches as that takes. They replace what is stored under their keys.
+/// Stores items, in batches. They replace the stored items with the same keys.
 ///
 /// # Errors
 /// DynamoDB refuses, or leaves items unprocessed.

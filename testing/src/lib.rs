@@ -1,8 +1,8 @@
 //! What the tests and benchmarks of this workspace share: DynamoDB with empty tables, items as JSON, events,
 //! TLS with a certificate made on the fly, and Lambda's Runtime API.
 //!
-//! Nothing here is part of the function or of `unitctl`. Functions for tests panic when something is wrong with
-//! the test's surroundings, such as an engine that does not start.
+//! Nothing here is part of the function or of `unitctl`. Functions for tests panic if something around the test does not
+//! work, for instance if the engine does not start.
 
 pub mod dynamodb;
 pub mod environment;

@@ -22,7 +22,7 @@ use uuid::Uuid;
 /// A function's largest response.
 const MAX_RESPONSE_BYTES: usize = 6 * 1024 * 1024;
 
-/// What every invocation carries beside its id and deadline.
+/// Values of headers that every invocation has beside its id and deadline.
 const ARN: &str = "arn:aws:lambda:us-east-1:000000000000:function:local";
 const TRACE: &str = "Root=1-61ae1f3b-5f84d3d11c9f6a1e6d2b7c40;Parent=3995c3f42cd8ad8c;Sampled=0";
 
@@ -31,7 +31,7 @@ const TRACE: &str = "Root=1-61ae1f3b-5f84d3d11c9f6a1e6d2b7c40;Parent=3995c3f42cd
 pub enum Answer {
     /// The function returned this response.
     Response(Bytes),
-    /// The function failed, and described the failure like this.
+    /// The function failed, with this description of the failure.
     Error(Bytes),
 }
 
@@ -161,7 +161,7 @@ impl Shared {
 async fn next(State(shared): State<Arc<Shared>>) -> Response {
     shared.progress.send_modify(|now| now.idle_since = Some(Instant::now()));
     let Some(event) = shared.events.lock().await.recv().await else {
-        // The `RuntimeApi` is gone. As on Lambda, a process that waits for an event that never comes gets no reply.
+        // The `RuntimeApi` was dropped. As on Lambda, a process that waits for its next event gets no reply.
         return std::future::pending().await;
     };
     shared.progress.send_modify(|now| now.idle_since = None);

@@ -42,7 +42,8 @@ pub async fn serve(
         .map_err(|error| anyhow::anyhow!("serving DynamoDB: {error}"))
 }
 
-/// The SDK's configuration for a local engine, which requires a region and credentials but checks neither.
+/// The SDK's configuration for a local engine. It has a made-up region and credentials, which the engine requires but does
+/// not check.
 pub fn sdk_config(endpoint: &str) -> SdkConfig {
     let credentials = Credentials::new("local", "local", None, None, "local");
     SdkConfig::builder()

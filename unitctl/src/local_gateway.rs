@@ -31,7 +31,7 @@ const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
 /// The timeout of the function in the template.
 const TIMEOUT: Duration = Duration::from_secs(29);
 
-/// The description of the endpoint. This server answers for it itself, because the function has only one route.
+/// The OpenAPI document of the endpoint. This server itself serves it, because the function has only one route.
 const OPENAPI: &str = include_str!("../../docs/openapi.yaml");
 
 /// The path of the function's route, without the parameter at its end.
@@ -125,8 +125,8 @@ fn event(parts: &Parts, body: &[u8], client: SocketAddr, request_id: &str) -> Va
     event
 }
 
-/// The headers of an event: names in lower case, repeated values joined by a comma. It has no cookies: API Gateway sends
-/// them in another field, which the function does not read.
+/// The headers of an event: names in lower case, repeated values joined by a comma. Cookies are left out, because API
+/// Gateway sends them in another field, which the function does not read.
 fn event_headers(headers: &HeaderMap) -> Map<String, Value> {
     let names = headers.keys().filter(|name| *name != header::COOKIE);
     let entries = names.map(|name| {

@@ -15,7 +15,7 @@ pub fn token() -> String {
 pub fn id() -> String {
     let mut id = String::with_capacity(17);
     while id.len() < 17 {
-        // 256 is no multiple of 55: without this limit, the first letters would be more likely than the last.
+        // 256 is not a multiple of 55. Without this limit, the first letters would be more likely than the last.
         let even = bytes::<32>().into_iter().filter(|byte| *byte < 55 * 4);
         let letters = even.map(|byte| LETTERS[usize::from(byte) % LETTERS.len()]);
         id.extend(letters.map(char::from).take(17 - id.len()));

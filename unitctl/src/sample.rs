@@ -18,8 +18,8 @@ pub const BODY: &str = concat!(
     r#""unitDepartments":[{"departmentId":"CgM4vfNNtj8t4QEMd"}]}"#
 );
 
-/// Imports the sample data: what the documentation's request needs, what each sample event needs for its answer, and the
-/// other items of a small workspace. The data is a mongoexport in `sample/`.
+/// Imports the sample data from the mongoexport in `sample/`. It has the items that the documentation's request and the
+/// sample events need, and the other items of a small workspace.
 ///
 /// # Errors
 /// DynamoDB refuses a request or can't be reached.

@@ -38,8 +38,8 @@ pub struct Target {
 }
 
 impl Target {
-    /// Whether a stack and table names are both given. clap can't check it, because these options may stand before and
-    /// after a subcommand.
+    /// True if both a stack and a table name are given, which is an error. clap can't check this, because these options may
+    /// stand before and after a subcommand.
     pub fn is_ambiguous(&self) -> bool {
         self.stack.is_some() && (self.tokens_table.is_some() || self.livechat_table.is_some())
     }
@@ -57,7 +57,7 @@ impl Target {
                 livechat: table_name(self.livechat_table.as_deref(), "--livechat-table", "LIVECHAT_TABLE")?,
             },
         };
-        // An operator would rather wait than start again, but does not wait long for a DynamoDB that does not answer.
+        // Operators prefer waiting to starting again. But if DynamoDB does not answer at all, they want to know it soon.
         let retries = RetryConfig::standard().with_max_attempts(MAX_TRIES).with_max_backoff(MAX_BACKOFF);
         let mut config = aws_sdk_dynamodb::config::Builder::from(&sdk).retry_config(retries);
         if let Some(endpoint) = &self.endpoint {
@@ -68,8 +68,8 @@ impl Target {
 
     /// The SDK's configuration, as the AWS CLI would find it.
     ///
-    /// A local engine requires a region and credentials and checks neither. So for a plain HTTP endpoint this makes them
-    /// up, unless the environment has credentials: another engine may check them.
+    /// A local engine requires a region and credentials, but checks neither. So for a plain HTTP endpoint, this function
+    /// makes them up. If the environment has credentials, it uses those, because another engine may check them.
     async fn sdk_config(&self) -> SdkConfig {
         let is_local = self.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
         let has_credentials =

@@ -1,4 +1,4 @@
-//! The tables as `template.yaml` declares them. Local tables and deployed tables can't differ, because both come from it.
+//! The tables that `template.yaml` declares. Local tables can't differ from deployed tables, because both are made from it.
 
 use anyhow::{Context, Result, anyhow};
 use aws_sdk_dynamodb::Client;

@@ -1,4 +1,4 @@
-//! `unitctl unit`: creates and shows units. The endpoint changes what is in them.
+//! `unitctl unit`: creates and shows units. Only the endpoint changes their members.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -90,7 +90,7 @@ struct Shown {
     version: u64,
     #[serde(rename = "_updatedAt")]
     updated_at: Option<String>,
-    /// The counters, the map of monitors and the items of the monitors agree.
+    /// True if the counters, the map of monitors and the monitors' items agree.
     is_sound: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What the benchmark's floors share: an empty answer.
+//! The answer that both floors of the benchmark give.
 
 use std::collections::BTreeMap;
 

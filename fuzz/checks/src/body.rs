@@ -95,7 +95,7 @@ fn levels(value: &Value) -> usize {
     }
 }
 
-/// Whether a body matches by row 8 of the contract. It shares no code with the function.
+/// True if the body has no match error, which is row 8 of the contract. This check shares no code with the function.
 fn matches_contract(value: &Value) -> bool {
     let is_string = |value: &Value| value.is_string();
     let unit_data = value["unitData"].as_object().is_some_and(|object| {

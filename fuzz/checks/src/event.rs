@@ -1,4 +1,4 @@
-//! Events: a request has the path, the method and the credentials of its event.
+//! Events: if an event becomes a request, its path and method are the endpoint's, and its credentials are the request's.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ pub fn event(data: &[u8]) -> &'static str {
         Ok(request) => request,
         Err(error) => {
             if let Error::Internal(cause) = &error {
-                // The cause names the position, and quotes nothing of the event.
+                // The cause has the position of the error, and quotes nothing from the event.
                 let cause = cause.to_string();
                 let position =
                     cause.strip_prefix("not an API Gateway event: ").expect("there is one kind of cause");
@@ -37,7 +37,8 @@ pub fn event(data: &[u8]) -> &'static str {
             return error.outcome();
         }
     };
-    // The whole event may be invalid for serde_json in a part that the function skips, for example by a lone surrogate.
+    // The function skips parts of the event. So it may accept an event that serde_json refuses, for example because of a
+    // lone surrogate in such a part.
     if let Ok(event) = serde_json::from_slice(data) {
         assert_same(&request, &event);
     }
@@ -49,7 +50,7 @@ pub fn event(data: &[u8]) -> &'static str {
     }
 }
 
-/// Checks that a request says what its event says.
+/// Checks that a request agrees with its event.
 fn assert_same(request: &ApiRequest, event: &Value) {
     let path = ["rawPath", "path"].into_iter().find_map(|name| event[name].as_str()).expect("it has a path");
     assert!(path.contains("/api/v1/livechat/units/"), "{path}");

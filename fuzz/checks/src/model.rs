@@ -280,8 +280,8 @@ pub fn caller() -> Caller {
     Caller { id, is_restricted: false, item: Item::new() }
 }
 
-/// Loads the items of an update. Each item comes from `from`, which may take it from another moment than the others,
-/// because a read of many items is not a snapshot.
+/// Loads the items of an update. `from` returns each item. It may return items from different moments, because a read of
+/// many items is not a snapshot.
 pub fn load<'a>(
     caller: &Caller,
     update: &'a Update,
@@ -292,7 +292,7 @@ pub fn load<'a>(
     Loaded::new(update, caller, Items::from(items))
 }
 
-/// What became of an update.
+/// The course of an update.
 #[derive(Debug)]
 pub struct Run {
     /// The function's result.
@@ -307,7 +307,7 @@ pub struct Run {
 /// of more than `max_actions` is refused as too large.
 ///
 /// # Panics
-/// There is no end of attempts.
+/// The update does not end after many attempts.
 pub fn run(
     caller: &Caller,
     model: &mut Model,
@@ -375,7 +375,7 @@ pub fn commit(model: &mut Model, update: &Update) {
 /// Checks that the unit is exactly as an update asks.
 ///
 /// # Panics
-/// It is not.
+/// The unit differs from the update.
 pub fn assert_is_as_asked(model: &Model, update: &Update) {
     let unit = &model.units[update.unit.as_str()];
     let listed: BTreeSet<String> = update.possible_departments().map(ToString::to_string).collect();

@@ -1,4 +1,4 @@
-//! Plans: a committed plan does what was asked, and a refused one has a reason in the contract.
+//! Plans: a committed plan does what the request asks for, and a refused request has a reason in the contract.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,12 +27,12 @@ pub fn plan(data: &[u8]) -> &'static str {
 /// The number of units that may exist. The first is updated.
 const UNITS: usize = 4;
 
-/// An update, and the state and the other updates that it meets.
+/// An update, the state of the model, and the other updates that are committed in between.
 struct Case {
     model: Model,
     caller: Caller,
     update: Update,
-    /// Whether units and departments agree at first.
+    /// True if units and departments agree at first.
     is_consistent: bool,
     /// Other updates that are committed while this one reads its items.
     earlier: Vec<Update>,
@@ -40,9 +40,9 @@ struct Case {
     between: Vec<Update>,
     /// For each item that is read: the number of `earlier` updates before it.
     moments: Vec<u8>,
-    /// The number of an item whose attributes have a wrong type.
+    /// The index of an item that is corrupt: its attributes have a wrong type.
     corrupt: Option<usize>,
-    /// Whether a third of a full transaction is already refused as too large.
+    /// True if a transaction with more than a third of the allowed actions is refused as too large.
     is_dividing: bool,
 }
 
@@ -101,7 +101,7 @@ impl Case {
                 monitors,
                 ..UnitModel::default()
             };
-            // The third unit never exists.
+            // The third unit does not exist.
             if n != 2 && !(bit(byte, 2) && bit(byte, 3)) {
                 model.units.insert(format!("u{n}"), unit);
             }

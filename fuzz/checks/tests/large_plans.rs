@@ -15,8 +15,8 @@ use proptest::prelude::*;
 
 const UNITS: usize = 4;
 
-/// What one department or user does in a case: where it is at first, and which updates list it. A case repeats a few of
-/// these, so that it can be large and still shrink to a short one.
+/// Where a department or user is at first, and which updates list it. A case repeats a few of these patterns. So it can be
+/// large and still shrink to a short one.
 type Pattern = (u8, u8);
 
 fn unit_id(n: usize) -> String {
@@ -140,7 +140,7 @@ proptest! {
         let units: Vec<&UnitModel> = committed.states.iter().map(|state| &state.units["u0"]).collect();
         let (last, before) = units.split_last().expect("there is a transaction");
         prop_assert_eq!(&last.visibility, update.visibility.as_str());
-        // Private at once, public at last; the longer name at last.
+        // The first transaction sets `private`. The last one sets `public` and a longer name.
         let expected = if list.is_multiple_of(2) { "private" } else { "public" };
         prop_assert!(before.iter().all(|unit| unit.visibility == expected));
         prop_assert!(before.iter().all(|unit| unit.name == "old name"));
@@ -168,7 +168,7 @@ proptest! {
             Err(Error::Busy) => prop_assert!(!committed.transactions.is_empty()),
             Err(error) => prop_assert!(false, "{:?}", error),
         }
-        // Repeated alone, it goes on from where the unit stands and ends.
+        // Without other updates, the repeated request goes on from the present state and ends.
         let loaded = load(&caller(), &update, &mut |key| model.item(key));
         prop_assert!(run(&caller(), &mut model, loaded, &[], MAX_TRANSACTION_ACTIONS).result.is_ok());
         assert_is_as_asked(&model, &update);

@@ -113,7 +113,7 @@ proptest! {
         let [transaction] = &committed.transactions[..] else { panic!("{} transactions", committed.transactions.len()) };
         prop_assert_eq!(transaction.actions.len(), changes(&model, &after, update.unit.as_str()));
 
-        // The same update again changes the version only.
+        // The same update once more changes only the version.
         let mut again = after.clone();
         let loaded = load(&caller(), &update, &mut |key| again.item(key));
         let committed = run(&caller(), &mut again, loaded, &[], MAX_TRANSACTION_ACTIONS);

@@ -15,7 +15,7 @@ use lambda_http::lambda_runtime::{self, LambdaEvent};
 use lambda_http::{Error, service_fn};
 use serde::Deserialize;
 
-/// Requests in steps. Those of one step are sent at once.
+/// Requests in steps. The requests of one step are sent at the same time.
 #[derive(Deserialize)]
 struct Event {
     steps: Vec<Vec<Call>>,
