@@ -1,4 +1,4 @@
-"""The AWS CLI, which checks a command and its parameters as always, and answers it without calling AWS.
+"""Runs an AWS CLI command without calling AWS: the AWS CLI checks the command and its parameters, and gets a made-up reply.
 
 Run by the Python that has awscli."""
 
@@ -7,7 +7,7 @@ import types
 
 from awscli.clidriver import create_clidriver
 
-# Enough for what the documents' commands wait for or look for.
+# It has everything that the documents' commands wait for or look for.
 REPLY = {
     "EvaluationResults": [],
     "ResponseMetadata": {"HTTPStatusCode": 200},

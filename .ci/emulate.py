@@ -72,7 +72,7 @@ def invoke(event):
 
 
 def run(bootstrap, names, level):
-    """Answers to these events, and what the function printed, with its log level as the template's LogLevel sets it."""
+    """The answers to these events and the function's output, with `level` as the template's LogLevel."""
     variables = {
         "TOKENS_TABLE": "local-tokens",
         "LIVECHAT_TABLE": "local-livechat",
@@ -142,8 +142,8 @@ def main():
     if "RScctEHSmLGZGywfIhWyRpyofhKOiMoUIpimhvheU3f" in printed:
         failures += 1
         print("a token is in the log")
-    # LogLevel=WARN saves the requests' lines. The metrics' lines stay, and since they have no level, Lambda counts them as INFO
-    # and hands them on.
+    # With LogLevel=WARN there are no lines for requests. The lines of metrics are still there. They have no level, so Lambda
+    # treats them as INFO and does not drop them.
     metrics = [json.loads(line) for line in quiet.splitlines() if line.startswith('{"_aws"')]
     if len(metrics) != 2 or any("level" in line for line in metrics) or '"message":"request"' in quiet:
         failures += 1

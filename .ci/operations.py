@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Checks what operators run: every command of the documents for them, samconfig.toml, the deployer's policy, and the
-smoke request.
+"""Checks what operators use: every command in their documents, samconfig.toml, the deployer's policy, and the smoke
+request.
 
 Run by the Python that has aws-sam-cli and cfn-lint, with the folder of the AWS CLI's environment as argument. AWS itself is
 not called: `.ci/aws.py` answers the AWS CLI, `sam` stops after reading its options, and the smoke request goes to
@@ -34,7 +34,7 @@ TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text())
 BACKUP = "arn:aws:dynamodb:eu-west-1:123456789012:table/livechat-units-tokens/backup/01764081600000-a1b2c3d4"
 REFUSED = '{"status":"error","message":"You must be logged in to do this."} 401'
 
-# In the place of each program: one that checks the command line and does nothing.
+# Each program is replaced by one that checks the command line and does nothing.
 PROGRAMS = {
     "aws": f'exec {AWS}/python {ROOT}/.ci/aws.py "$@"',
     "sam": f'exec {SAM}/sam "$@" --help >/dev/null',
@@ -92,7 +92,7 @@ def run(script, environment):
 
 
 def commands():
-    """Runs each document's commands, one after the other as a reader does."""
+    """Runs the commands of each document one after the other, as a reader does."""
     count = 0
     with programs(PROGRAMS) as environment:
         scripts = {}
@@ -103,11 +103,11 @@ def commands():
             scripts[document] = "\n".join(block for _, block in blocks)
             for line in scripts[document].splitlines():
                 count += bool(re.match(r" *(aws|sam|unitctl|deploy/smoke) ", line))
-        # The documents side by side: each command takes a second or two to start.
+        # The documents run side by side, because each command takes a second or two to start.
         with concurrent.futures.ThreadPoolExecutor() as pool:
             for document, done in zip(scripts, pool.map(lambda script: run(script, environment), scripts.values())):
                 check(done.returncode == 0, f"{document}:\n{done.stdout}")
-        # The commands within a sentence.
+        # Some commands stand within a sentence.
         for document in DOCUMENTS:
             for command in re.findall(r"`((?:aws|sam|unitctl) [a-z][^`\n]* --[^`\n]* [^`\n]*)`", (ROOT / document).read_text()):
                 count += 1
@@ -141,7 +141,7 @@ def configuration():
         check(overrides["TableRetention"] == ("Delete" if name == "default" else "Retain"), f"{name}: {overrides}")
         same.add((options["capabilities"], options["s3_prefix"], options["resolve_s3"], options["confirm_changeset"]))
     check(len(same) == 1, f"the environments differ in {same}")
-    # After a hotfix the next deployment is a gradual one again.
+    # The deployment after a hotfix has to be gradual again.
     check(overrides["DeploymentType"] == TEMPLATE["Parameters"]["DeploymentType"]["Default"], f"production: {overrides}")
 
 
@@ -149,7 +149,7 @@ def policy():
     """The deployer may do what CloudFormation does for the template's resources, and nothing else."""
     statements = json.loads((ROOT / "deploy/deployer-policy.json").read_text())["Statement"]
     given = {action for s in statements for action in (s["Action"] if isinstance(s["Action"], list) else [s["Action"]])}
-    # SAM makes these of the function.
+    # SAM makes resources of these types from the function.
     kinds = {resource["Type"] for resource in TEMPLATE["Resources"].values() if "Serverless" not in resource["Type"]} | {
         "AWS::ApiGatewayV2::Api", "AWS::ApiGatewayV2::Stage", "AWS::CodeDeploy::Application",
         "AWS::CodeDeploy::DeploymentGroup", "AWS::IAM::Role", "AWS::Lambda::Alias", "AWS::Lambda::Function",
@@ -166,7 +166,7 @@ def policy():
     check(seen == kinds, f"no list of permissions for {kinds - seen}")
     missing = {action for action in needed - given if not any(fnmatch.fnmatchcase(action, unused) for unused in UNUSED)}
     check(not missing, f"the deployer may not {sorted(missing)}")
-    # What SAM, the access log, the smoke request and the way back need beside CloudFormation.
+    # These are for SAM, the access log, the smoke request and moving the alias back. CloudFormation does not need them.
     others = ["cloudformation:*", "s3:*", "iam:SimulatePrincipalPolicy", "logs:*LogDelivery", "logs:ListLogDeliveries",
               "lambda:ListTags", "lambda:GetPolicy", "cloudwatch:ListTagsForResource", "dynamodb:Describe*",
               "dynamodb:GetResourcePolicy", "codedeploy:GetApplicationRevision"]
@@ -175,7 +175,7 @@ def policy():
 
 
 def smoke():
-    """deploy/smoke says yes to a function that works, and no to one that does not, or may not write."""
+    """deploy/smoke succeeds for a function that works, and fails for one that does not work or may not write."""
     outputs = {"ApiUrl": f"http://127.0.0.1:{PORT}", "FunctionRoleArn": "arn:aws:iam::123456789012:role/r",
                "LivechatTableArn": "arn:aws:dynamodb:eu-west-1:123456789012:table/t"}
     check(set(outputs) <= set(TEMPLATE["Outputs"]), "the template lacks an output of the smoke request")

@@ -21,7 +21,7 @@ from samtranslator.translator.translator import Translator
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text())
 PARAMETERS = TEMPLATE["Parameters"]
-# Other values than the default, where the template lists none.
+# Values that differ from the default, for parameters whose allowed values the template does not list.
 OTHERS = {
     "MemorySize": 512,
     "Timeout": 15,
@@ -41,7 +41,7 @@ OTHERS = {
 OF_THE_FUNCTION = {
     "Architecture", "MemorySize", "Timeout", "LogLevel", "ExistingTokensTable", "ExistingLivechatTable",
 }
-# What Lambda does not keep with a version ("Manage Lambda function versions", AWS Lambda Developer Guide).
+# Properties that are not a part of a version ("Manage Lambda function versions", AWS Lambda Developer Guide).
 NOT_IN_A_VERSION = {"ReservedConcurrentExecutions", "Tags"}
 NO_VALUE = object()
 
@@ -155,7 +155,7 @@ def main():
             check(publishes == changed, f"{name}={value}: publishes {publishes}, function changed {changed}")
             check(changed == (name in OF_THE_FUNCTION), f"{name}={value}: function changed {changed}")
 
-    # Each pair of values gives a description of its own, so that two changes at once can't cancel out.
+    # Different values give different descriptions, so two changes at the same time can't cancel each other out.
     names = sorted(OF_THE_FUNCTION)
     for one, other in itertools.combinations(names, 2):
         values = {one: others(one)[0], other: others(other)[0]}
@@ -169,7 +169,7 @@ def main():
                         ExistingLivechatTable="l" * 100)
     check(len(longest.version()[1]["Description"]) <= 256, "a version's description may have 256 letters")
 
-    # If SAM publishes these versions by itself one day, the description is not needed any more.
+    # If this fails, SAM publishes these versions by itself, and the description is no longer needed.
     without = copy.deepcopy(TEMPLATE)
     del without["Resources"]["Function"]["Properties"]["VersionDescription"]
     for name in names:
@@ -184,7 +184,7 @@ def main():
         expected = [] if kind == "AllAtOnce" else ["<ErrorsAlarm>", "<ServerErrorsAlarm>", "<LatencyAlarm>"]
         check(alarms == expected, f"{kind} watches {alarms}")
 
-    # A list of origins with spaces, or with a path, would never match a browser's.
+    # An origin with a space or a path would never match a browser's origin.
     origins = re.compile(PARAMETERS["AllowedOrigins"]["AllowedPattern"])
     for allowed in ("", "*", "https://a.example.com", "http://localhost:3000,https://b.example.com"):
         check(origins.fullmatch(allowed), f"AllowedOrigins refuses '{allowed}'")
@@ -193,7 +193,7 @@ def main():
     cors = translate(TEMPLATE, AllowedOrigins="https://a.example.com").resources["Api"]["Properties"]["Body"]
     check(cors["x-amazon-apigateway-cors"]["exposeHeaders"] == ["retry-after"], "browsers hide retry-after")
 
-    # A stack on tables that exist creates none, and its function may use those and no others.
+    # A stack with existing tables creates none, and its function may use only those.
     existing = translate(TEMPLATE, ExistingTokensTable="restored-tokens", ExistingLivechatTable="restored-livechat")
     kinds = [resource["Type"] for resource in existing.resources.values()]
     check("AWS::DynamoDB::Table" not in kinds, "a stack on existing tables creates tables")
@@ -201,7 +201,7 @@ def main():
     check(variables["TOKENS_TABLE"] == "restored-tokens", variables)
     check(variables["LIVECHAT_TABLE"] == "restored-livechat", variables)
     check("Table>" not in str(existing.resources), "a stack on existing tables refers to one of its own")
-    # A key gives a permission, and no key gives none.
+    # The function has permissions for KMS only if there is a key.
     with_key = translate(TEMPLATE, KmsKeyArn=OTHERS["KmsKeyArn"])
     check(OTHERS["KmsKeyArn"] in str(with_key.resources["FunctionRole"]), "the role may not use the key")
     check("kms:" not in str(before.resources["FunctionRole"]), "the role may use a key although there is none")
