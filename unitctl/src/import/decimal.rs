@@ -1,4 +1,4 @@
-//! Decimal numbers as text: which ones DynamoDB stores, and which ones are equal.
+//! Decimal numbers as text: whether DynamoDB can store them, and whether two of them are equal.
 
 /// DynamoDB's precision in digits ("Supported data types and naming rules in Amazon DynamoDB").
 const MAX_DIGITS: usize = 38;

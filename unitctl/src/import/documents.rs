@@ -5,8 +5,8 @@ use std::io::{self, BufRead};
 
 use serde_json::{Map, Value};
 
-/// Most bytes of one document. MongoDB's own limit is 16 MiB of BSON. The same document as extended JSON can be
-/// a few times as large.
+/// The maximum size of one document, in bytes. MongoDB's own limit is 16 MiB of BSON. The same document as extended
+/// JSON can be a few times as large.
 const MAX_DOCUMENT_BYTES: usize = 64 * 1024 * 1024;
 
 /// The byte order mark in UTF-8. Windows tools write it.
@@ -57,7 +57,7 @@ pub struct RawDocument {
     text: Result<Vec<u8>, Fault>,
 }
 
-/// Why a piece of the file is no document.
+/// Why a part of the file is not a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     TooLong,

@@ -1,4 +1,4 @@
-//! Makes UTF-8 text of a file that is compressed or in UTF-16, and recognizes what is no text at all.
+//! Turns a file that is compressed or in UTF-16 into UTF-8 text, and recognizes files that are not text.
 
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 
@@ -13,7 +13,7 @@ const HEAD_BYTES: u64 = 512;
 /// A file's text in UTF-8.
 pub type Text = Box<dyn BufRead + Send>;
 
-/// What a file is if it is no text.
+/// The kind of a file that is not text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Binary {
     /// Documents as `mongodump` writes them, in a file of their own or in an archive.

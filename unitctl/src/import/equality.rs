@@ -1,4 +1,4 @@
-//! Whether two items are equal to DynamoDB, which keeps sets in no order and numbers in a notation of its own.
+//! Compares items as DynamoDB does. DynamoDB does not keep the order of sets and the notation of numbers.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use livechat_units::item::Item;

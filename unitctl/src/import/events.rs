@@ -1,4 +1,4 @@
-//! What an import prints: events while it goes on, and the summary in the end.
+//! What an import prints: events during the import, and a summary at the end.
 
 use std::fmt;
 
@@ -37,19 +37,19 @@ pub enum Event {
         file: String,
         /// The first line is 1.
         line: u64,
-        /// The field, and what became of it.
+        /// The field, and what the import did with it.
         change: String,
     },
-    /// Lines of a kind that are not listed one by one.
+    /// Further lines of the same kind, which are not listed one by one.
     More {
         /// Their file's name.
         file: String,
-        /// How many.
+        /// The number of them.
         count: u64,
-        /// What there is to say about each.
+        /// What is said about each line.
         about: &'static str,
     },
-    /// Something inconsistent that was mended.
+    /// An inconsistency that was repaired.
     Repair(Repair),
     /// A unit that was updated since it was imported, and stays as it is.
     Kept {
@@ -66,7 +66,7 @@ pub enum Event {
         /// All its attributes.
         item: Value,
     },
-    /// A login token that Rocket.Chat does not have any more. It is deleted, or would be.
+    /// A login token that Rocket.Chat no longer has. It is deleted. In a dry run: it would be deleted.
     Delete {
         /// In a dry run, all its attributes.
         item: Value,
@@ -74,14 +74,14 @@ pub enum Event {
     /// Login tokens without `when`.
     #[serde(rename_all = "camelCase")]
     TokensWithoutWhen {
-        /// How many.
+        /// The number of them.
         count: u64,
-        /// How long they live after the import that brings them first.
+        /// The number of days for which they are valid after the first import that stores them.
         lifetime_in_days: i64,
     },
     /// No user has login tokens, so the export was made without them and stored tokens stay.
     NoLoginTokens,
-    /// The end.
+    /// The summary at the end.
     Summary(Summary),
 }
 
@@ -105,7 +105,7 @@ pub struct Summary {
     pub tokens_deleted: u64,
     /// Units that were updated since they were imported.
     pub kept: u64,
-    /// Inconsistencies that were mended.
+    /// The number of inconsistencies that were repaired.
     pub repairs: u64,
     /// Lines that can't be used, and units and departments that are too large.
     pub broken: u64,
@@ -115,15 +115,15 @@ pub struct Summary {
     pub changed_fields: u64,
 }
 
-/// What became of the items of a kind.
+/// What the import did with the items of one kind.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Count {
-    /// How many are stored now, or would be.
+    /// The number of items that are stored now. In a dry run: that would be stored.
     pub written: u64,
-    /// How many were stored just so already.
+    /// The number of items that were stored already and did not change.
     pub unchanged: u64,
-    /// How many others changed during the import.
+    /// The number of items that other programs changed during the import.
     pub changed_meanwhile: u64,
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::documents::{Broken, Document, Documents};
 use super::encoding::{self, Binary, Text};
 
-/// Documents that wait to be worked on: enough to keep all batches busy, few enough to need little memory.
+/// The maximum number of documents that wait to be imported. It keeps all batches busy and needs little memory.
 const MAX_WAITING_DOCUMENTS: usize = 400;
 
 /// Where an export is.

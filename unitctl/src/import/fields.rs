@@ -1,4 +1,4 @@
-//! Takes the fields that are read out of a document, each of just the type that it should have.
+//! Reads those fields of a document that the import needs, and checks their types.
 
 use livechat_units::id::MAX_ID_BYTES;
 use serde_json::Value;
@@ -20,7 +20,7 @@ pub fn take_id(document: &mut Document) -> Result<String, String> {
     if id.is_empty() || id.len() > MAX_ID_BYTES { Err(BAD_ID.into()) } else { Ok(id.to_owned()) }
 }
 
-/// A string. `None` when absent or null, between which Rocket.Chat makes no difference either.
+/// A string. `None` when it is absent or null, which mean the same to Rocket.Chat, too.
 ///
 /// # Errors
 /// It is something else.
@@ -66,7 +66,7 @@ pub fn take(document: &mut Document, name: &str) -> Option<Value> {
     document.remove(name).filter(|value| !is_null(value))
 }
 
-/// Names a value by its kind and not by its text, which may be anything, a token included.
+/// The kind of a value, for a message. The value itself is not shown, because it may be anything, even a token.
 pub fn wrong(name: &str, value: &Value, expected: &str) -> String {
     let kind = match value {
         Value::Null => "null",

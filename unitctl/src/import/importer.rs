@@ -29,7 +29,7 @@ use super::write::{self, ItemToWrite, Kind, MAX_BATCH, Written, WrittenBatch};
 use super::write_users::{self, UserOptions};
 use crate::database::Database;
 
-/// Batches, or units, that are written at once.
+/// The maximum number of batches, or of units, that are written at the same time.
 const MAX_IN_FLIGHT: usize = 8;
 
 /// One import.
@@ -49,7 +49,8 @@ impl<'a> Importer<'a> {
     /// Imports everything.
     ///
     /// # Errors
-    /// A file can't be read or is no whole export, a line can't be used and the import is strict, or DynamoDB refuses.
+    /// A file can't be read or is not a complete export, a line can't be used and the import is strict, or DynamoDB
+    /// refuses a request.
     pub async fn run(mut self, report: &mut Report) -> Result<()> {
         // Nothing is written before all files have been looked at, and units and departments have been read.
         self.inspect().await?;
@@ -308,7 +309,7 @@ impl<'a> Importer<'a> {
     }
 }
 
-/// A progress bar that leaves nothing behind.
+/// A progress bar that is removed when it ends.
 struct Bar(ProgressBar);
 
 impl Drop for Bar {

@@ -1,5 +1,5 @@
 //! The first look at each file, before anything is written: whether it is a whole export in a format that can be
-//! read, and which of its documents count.
+//! read, and which of its documents are used.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -47,8 +47,7 @@ impl MayBeEmpty {
     }
 }
 
-/// Looks at a file. The inner error says why nothing can be imported as long as the file is as it is, and what to
-/// do.
+/// Looks at a file. If the file makes an import impossible, the inner error says why, and what to do.
 ///
 /// # Errors
 /// The file is not there, or can't be read.
@@ -131,7 +130,7 @@ struct Place {
     line: u32,
 }
 
-/// What is looked at of a document. The rest is skipped, which is several times as fast as parsing it.
+/// The parts of a document that are looked at. Skipping the rest is several times as fast as parsing it.
 #[derive(Deserialize)]
 struct Outline<'a> {
     #[serde(rename = "_id", borrow)]

@@ -91,7 +91,8 @@ impl Import {
     /// Imports the folder. Returns whether every line could be used and every item is now as it was exported.
     ///
     /// # Errors
-    /// A file can't be read or is no whole export, a line can't be used and the import is strict, or DynamoDB refuses.
+    /// A file can't be read or is not a complete export, a line can't be used and the import is strict, or DynamoDB
+    /// refuses a request.
     pub async fn run(self, database: &Database, output: Output) -> Result<bool> {
         let export = Export::Folder(self.dir.clone());
         let mut report = Report::new(Some(output), self.strict, self.dry_run);
@@ -103,7 +104,7 @@ impl Import {
 /// Imports the sample that comes with this tool.
 ///
 /// # Errors
-/// DynamoDB refuses, or the sample is not in order.
+/// DynamoDB refuses a request, or the sample is not in order.
 pub async fn sample(database: &Database) -> Result<()> {
     let options = Import {
         dir: PathBuf::new(),

@@ -1,5 +1,5 @@
-//! Plans the units and departments: a pure function of what was exported and what is stored. It mends what Rocket.Chat
-//! leaves inconsistent, and reports each repair.
+//! Plans the units and departments: a pure function of what was exported and what is stored. It repairs
+//! inconsistent data of Rocket.Chat, and reports each repair.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,13 +39,13 @@ pub fn plan(exported: &mut Exported, stored: &Stored, overwrite: bool) -> Planne
     }
 }
 
-/// Something that one item can't hold, and its size.
+/// A unit or department that is too large for one item, and its size.
 enum TooLarge {
     Unit(UnitId, String),
     Department(DepartmentId, String),
 }
 
-/// A plan in the making.
+/// A plan that is being made.
 pub struct Planner<'a> {
     /// What was exported.
     pub exported: &'a Exported,
@@ -82,7 +82,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Whether a unit stays as it is stored: it was made here, or updated since it was imported.
+    /// True if the import does not change a stored unit, because it was created here or updated since it was imported.
     fn is_kept(&self, id: &UnitId) -> bool {
         let is_exported = self.exported.units.contains_key(id);
         self.stored.units.get(id).is_some_and(|unit| !is_exported || (unit.was_updated() && !self.overwrite))
@@ -105,7 +105,7 @@ impl Planner<'_> {
         self.planned.repairs.push(Repair { item: format!("department {id}"), repair });
     }
 
-    /// The units above each unit, as far as they exist.
+    /// The existing units above each unit.
     fn ancestors(&mut self) -> BTreeMap<UnitId, Vec<String>> {
         let exported = self.exported;
         let mut ancestors = BTreeMap::new();
@@ -132,7 +132,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Where a department is to be. `None`: where it is stored.
+    /// The planned place of a department. `None`: it stays where it is stored.
     fn place(
         &mut self,
         id: &DepartmentId,
@@ -196,7 +196,7 @@ impl Planner<'_> {
         Some(place)
     }
 
-    /// The unit that a department is stored in, if both say so.
+    /// The unit that a stored department is in, if the unit lists the department, too.
     fn stored_parent(&self, id: &DepartmentId) -> Option<UnitId> {
         let parent = UnitId::parse(self.stored.departments.get(id)?.parent_id.clone()?)?;
         let lists = self.stored.units.get(&parent)?.departments.contains(id.as_str());
@@ -276,7 +276,7 @@ impl Planner<'_> {
         }
         let planned = PlannedUnit { id: id.clone(), item, monitors: rows };
         let stored = self.stored.units.get(id);
-        // A unit that is stored just so is not written.
+        // A unit that does not change is not written.
         let is_stored = stored.is_some_and(|stored| stored.equals(&planned));
         match if is_stored { Ok(()) } else { check_size(&planned.item_to_replace(stored)) } {
             Ok(()) => self.planned.units.push(planned),

@@ -19,8 +19,8 @@ pub struct Monitor {
 }
 
 impl Planner<'_> {
-    /// The unit's monitors: the distinct users of its rows who exist and have the role, by their own usernames, as
-    /// an update would have them. Monitors that only incomplete collections could take away stay.
+    /// The unit's monitors: the different users of its rows who exist and have the role. Their usernames come from the
+    /// users, as in an update. A stored monitor stays if only an incomplete collection lacks it.
     pub fn monitors(&mut self, unit: &UnitId) -> BTreeMap<UserId, Monitor> {
         let exported = self.exported;
         let stored = self.stored.units.get(unit).map(|unit| &unit.monitors);
@@ -103,7 +103,7 @@ impl Monitor {
 
 /// Why a user may not be a monitor.
 enum Ineligible {
-    /// The user is not among those that can be used, and others can't.
+    /// The user is not among the usable users, but there are users that can't be used.
     Unknown,
     NoUser,
     NoRole,

@@ -1,5 +1,5 @@
-//! What is taken of Rocket.Chat's permissions, units, departments and unit monitors: each document parsed once, with
-//! a reason when it can't be used.
+//! Rocket.Chat's permissions, units, departments and unit monitors, as far as they are imported. Each document is parsed
+//! once. If it can't be used, the error has the reason.
 
 use std::collections::BTreeSet;
 
@@ -36,7 +36,7 @@ pub struct Unit {
     pub line: u64,
     /// Its name.
     pub name: String,
-    /// "public" or "private"; what the document has instead, if it is neither.
+    /// "public" or "private". If it is neither, the error is what the document has instead.
     pub visibility: Result<&'static str, String>,
     /// The count that Rocket.Chat stored, if there is one.
     pub num_monitors: Option<i64>,
@@ -48,7 +48,7 @@ pub struct Unit {
     pub updated_at: Option<String>,
     /// Every other field.
     pub other: Item,
-    /// What was left out of these, or is stored as text.
+    /// The fields and values that were left out or are stored as text.
     pub changes: Vec<String>,
 }
 
@@ -63,7 +63,7 @@ pub struct Department {
     pub updated_at: Option<String>,
     /// Every field except its place and the time of its last change.
     pub other: Item,
-    /// What was left out of these, or is stored as text.
+    /// The fields and values that were left out or are stored as text.
     pub changes: Vec<String>,
 }
 
@@ -145,8 +145,8 @@ impl UnitOrDepartment {
     }
 }
 
-/// Rocket.Chat itself writes lower case only. Whatever else the field has must not show the unit to more people
-/// than it should be shown to.
+/// Rocket.Chat itself writes lower case only. Another value must not make the unit visible to more people than
+/// intended.
 fn visibility(value: Option<Value>) -> Result<&'static str, String> {
     let Some(value) = value else { return Err("absent".into()) };
     match value.as_str().map(str::to_ascii_lowercase).as_deref() {
@@ -209,8 +209,8 @@ impl UnitMonitor {
     }
 }
 
-/// The time of a document that has none. Rocket.Chat's documents all have one. With the time of the import in its
-/// place, every import would change the item.
+/// The time of a document that has none. All of Rocket.Chat's documents have one. The time of the import can't be used,
+/// because then every import would change the item.
 pub fn long_ago() -> String {
     rfc3339(OffsetDateTime::UNIX_EPOCH)
 }
@@ -227,7 +227,7 @@ pub fn insert_set(item: &mut Item, name: &str, members: BTreeSet<String>) {
     }
 }
 
-/// The fields that nothing reads, and what had to be changed of them.
+/// The fields that no program reads, and the changes that were necessary to store them.
 fn other_fields(mut document: Document) -> Result<(Item, Vec<String>), String> {
     let mut changes = Vec::new();
     for reserved in ["pk", "sk", REV] {

@@ -1,4 +1,4 @@
-//! Counts what an import does, and prints it as it happens: it may be more than memory holds.
+//! Counts what an import does, and prints it immediately, because it may be too much to keep in memory.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::workspace::Repair;
 use super::write::{Kind, Outcome, Written, partition};
 use crate::output::Output;
 
-/// Lines of a file that text lists of a kind. JSON lists all.
+/// The maximum number of lines of one kind in a file that are listed as text. JSON lists all of them.
 const MAX_LISTED: u64 = 10;
 
 /// The counts of an import, and where it prints.
@@ -100,7 +100,7 @@ impl Report {
         Ok(())
     }
 
-    /// Reports something inconsistent that was mended.
+    /// Reports an inconsistency that was repaired.
     ///
     /// # Errors
     /// It can't be printed.
@@ -118,7 +118,7 @@ impl Report {
         self.print(&Event::Kept { unit: unit.to_string() })
     }
 
-    /// Counts what became of an item, and prints what is worth it.
+    /// Counts what the import did with an item, and prints it if that is of interest.
     ///
     /// # Errors
     /// It can't be printed.

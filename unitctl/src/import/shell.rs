@@ -1,4 +1,4 @@
-//! Recognizes what the mongo shell prints, which looks like JSON and is none.
+//! Recognizes the output of the mongo shell, which looks like JSON but is not.
 
 /// The shell's functions that stand for values.
 const FUNCTIONS: [&str; 13] = [

@@ -11,14 +11,14 @@ use super::records::Place;
 use super::workspace::{Exported, Stored, StoredUnit};
 use crate::database::Database;
 
-/// Units that are read at once.
+/// The maximum number of units that are read at the same time.
 const MAX_AT_ONCE: usize = 8;
 
 /// Reads the units and departments that are exported, the units that stored ones are in, and the
 /// departments that those list.
 ///
 /// # Errors
-/// DynamoDB refuses, or an item is corrupt.
+/// DynamoDB refuses a request, or an item is corrupt.
 pub async fn read(database: &Database, exported: &Exported) -> Result<Stored> {
     let mut stored = Stored::default();
     departments(database, exported.departments.keys(), &mut stored).await?;

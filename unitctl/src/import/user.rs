@@ -1,4 +1,4 @@
-//! What is taken of Rocket.Chat's users and their login tokens.
+//! Rocket.Chat's users and their login tokens, as far as they are imported.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,11 +28,11 @@ pub struct User {
     pub tokens: BTreeMap<String, LoginToken>,
     /// The hashes of login tokens that can't be used. What is stored of these stays.
     pub unusable_hashes: BTreeSet<String>,
-    /// What is wrong with those that can't be used.
+    /// What is wrong with the tokens that can't be used.
     pub unusable: Vec<String>,
     /// Fields of login tokens that were left out.
     pub changes: Vec<String>,
-    /// What matters when the user is listed as a unit's monitor.
+    /// The facts that are needed when the user is a unit's monitor.
     pub monitor: MonitorUser,
 }
 
@@ -41,12 +41,12 @@ pub struct User {
 pub struct LoginToken {
     /// The item.
     pub item: Item,
-    /// Whether it expires, but the document does not say when it was made. Such tokens are as old as the import that
-    /// brings them first.
+    /// True if it expires, but the document does not say when it was created. The time of the first import that stores the
+    /// token counts instead.
     pub lacks_when: bool,
 }
 
-/// A user as far as a unit's monitors are concerned.
+/// The facts of a user that a unit's monitors need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MonitorUser {
     /// A monitor needs one.

@@ -1,4 +1,4 @@
-//! The units and departments of a workspace: as they were exported, as they are stored, and as they are to be.
+//! The units and departments of a workspace: the exported ones, the stored ones, and the planned ones.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -18,7 +18,7 @@ use crate::origin::REV;
 /// updated since. Updates leave attributes alone that they do not know, so they keep it.
 pub const IMPORTED_VERSION: &str = "importedVersion";
 
-/// What was exported, without what only the items of departments need.
+/// The exported data, without the attributes that only the departments' items need.
 #[derive(Default)]
 pub struct Exported {
     /// The units.
@@ -29,12 +29,12 @@ pub struct Exported {
     pub monitors: BTreeMap<UnitId, Vec<UnitMonitor>>,
     /// The users who have the role `livechat-monitor` or are named by those rows, as far as they are exported.
     pub users: HashMap<UserId, MonitorUser>,
-    /// Which collections say nothing about what they lack.
+    /// The collections that are incomplete.
     pub incomplete: Incomplete,
 }
 
-/// The collections with a document that can't be used. Something that such a collection lacks may be that document,
-/// so nothing is taken away because it is missing.
+/// The collections with a document that can't be used. If something is missing from such a
+/// collection, it may be in that document. So nothing is removed because it is missing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Incomplete {
     /// `users`.
@@ -45,7 +45,7 @@ pub struct Incomplete {
     pub monitors: bool,
 }
 
-/// What is planned with of a department.
+/// The facts of a department that the plan needs.
 #[derive(Clone, Debug)]
 pub struct ExportedDepartment {
     /// Where it is.
@@ -81,22 +81,22 @@ pub struct StoredUnit {
     pub monitors: BTreeMap<UserId, Item>,
 }
 
-/// What the units and departments are to be.
+/// The planned units and departments.
 #[derive(Default)]
 pub struct Planned {
     /// The units to write.
     pub units: Vec<PlannedUnit>,
-    /// Where each exported department is to be. `None`: it stays where it is stored.
+    /// The planned place of each exported department. `None`: it stays where it is stored.
     pub departments: BTreeMap<DepartmentId, Option<Place>>,
-    /// What was mended.
+    /// The repairs.
     pub repairs: Vec<Repair>,
     /// Units that were updated since they were imported, and stay as they are.
     pub kept: Vec<UnitId>,
-    /// Units and departments that one item can't hold.
+    /// Units and departments that are too large for one item.
     pub too_large: Vec<Broken>,
 }
 
-/// A unit as it is to be.
+/// A planned unit.
 pub struct PlannedUnit {
     /// Its id.
     pub id: UnitId,
@@ -106,7 +106,7 @@ pub struct PlannedUnit {
     pub monitors: BTreeMap<UserId, Item>,
 }
 
-/// Something that Rocket.Chat left inconsistent, and what becomes of it.
+/// An inconsistency in Rocket.Chat's data, and its repair.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Repair {
     /// The unit or department.
@@ -137,12 +137,12 @@ impl StoredUnit {
         })
     }
 
-    /// Whether an update changed it after the last import.
+    /// True if an update changed the unit after the last import.
     pub fn was_updated(&self) -> bool {
         self.version > self.imported_version
     }
 
-    /// Whether the unit is stored just as planned.
+    /// True if the stored unit is the planned one.
     pub fn equals(&self, planned: &PlannedUnit) -> bool {
         equal_except(&["version", IMPORTED_VERSION, REV], &self.item, &planned.item)
             && self.item.contains_key(REV)
@@ -155,8 +155,8 @@ impl StoredUnit {
 }
 
 impl PlannedUnit {
-    /// The item to store in the place of a stored one: one version more, so that an update that has read the old
-    /// one is refused, and the mark that an import made this version.
+    /// The item that replaces a stored one. Its version is one more, so that an update that has read the old version is
+    /// refused. It also has the mark that an import made this version.
     pub fn item_to_replace(&self, stored: Option<&StoredUnit>) -> Item {
         let mut item = self.item.clone();
         let count = |count: u64| AttributeValue::N(count.to_string());

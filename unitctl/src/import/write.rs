@@ -14,7 +14,7 @@ use crate::database::Database;
 use crate::origin::REV;
 use crate::requests::{self, MAX_ACTIONS, Pause, is_temporary, transact};
 
-/// Most items of one BatchWriteItem.
+/// The maximum number of items in one BatchWriteItem.
 pub const MAX_BATCH: usize = 25;
 
 /// What an item is, for the counts.
@@ -43,18 +43,18 @@ pub struct ItemToWrite {
     pub keeps_place: bool,
 }
 
-/// What became of an item.
+/// What the import did with an item.
 #[derive(Clone, Debug)]
 pub struct Written {
     /// What it is.
     pub kind: Kind,
-    /// The item as it is to be, if somebody wants to see it: in a dry run, or when others changed it.
+    /// The planned item, if it is printed: in a dry run, or when another program has changed the stored item.
     pub item: Option<Item>,
-    /// What became of it.
+    /// What the import did with it.
     pub outcome: Outcome,
 }
 
-/// What became of some items.
+/// What the import did with some items.
 #[derive(Debug, Default)]
 pub struct WrittenBatch {
     /// The items.
@@ -63,16 +63,16 @@ pub struct WrittenBatch {
     pub unusable: Vec<(u64, String)>,
 }
 
-/// What became of an item.
+/// What the import did with an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Outcome {
-    /// It is stored now. In a dry run: it would be.
+    /// It is stored now. In a dry run: it would be stored.
     Written,
-    /// It was stored just so already.
+    /// It was stored already and does not change.
     Unchanged,
-    /// Others changed it between reading and writing. It stays as they left it.
+    /// Another program changed it after the import had read it. The import does not change it.
     ChangedMeanwhile,
-    /// It is deleted now. In a dry run: it would be.
+    /// It is deleted now. In a dry run: it would be deleted.
     Deleted,
     /// It belongs to another item that is counted.
     Uncounted,
@@ -86,10 +86,11 @@ impl ItemToWrite {
     }
 }
 
-/// Makes these items, at most [`MAX_BATCH`] distinct ones, what is stored. Returns what became of each.
+/// Stores these items, at most [`MAX_BATCH`] different ones, if they differ from what is stored. Returns what was done
+/// with each.
 ///
 /// # Errors
-/// DynamoDB refuses for a reason that does not pass.
+/// DynamoDB refuses the request for a reason that is not temporary.
 pub async fn batch(database: Database, items: Vec<ItemToWrite>, is_dry_run: bool) -> Result<WrittenBatch> {
     let keys = items.iter().map(ItemToWrite::key).collect();
     let stored = database.get_all(keys).await?;
@@ -111,7 +112,7 @@ pub async fn batch(database: Database, items: Vec<ItemToWrite>, is_dry_run: bool
         let outcome = match old {
             _ if is_stored => Outcome::Unchanged,
             _ if is_dry_run => Outcome::Written,
-            // A batch has no conditions, and others may have moved a department meanwhile.
+            // A batch can't have conditions, and another program may have moved a department meanwhile.
             Some(old) if kind == Kind::Department => replace_department(&database, &item, old).await?,
             _ => {
                 puts.push(put_request(std::mem::take(&mut item))?);
@@ -160,11 +161,11 @@ async fn replace_department(database: &Database, item: &Item, old: &Item) -> Res
 
 /// Stores a unit and its monitors, if the unit is still as it was when it was read.
 ///
-/// All in one transaction, unless that would be too many actions: then the monitors of a new unit come first, when
-/// nothing refers to them yet, and what a stored unit loses comes last.
+/// If possible, everything is written in one transaction. If that needs too many actions, the monitors of a new unit are
+/// written first, when nothing refers to them yet, and the monitors that a stored unit loses are deleted last.
 ///
 /// # Errors
-/// DynamoDB refuses for a reason that does not pass.
+/// DynamoDB refuses the request for a reason that is not temporary.
 pub async fn unit(
     database: &Database,
     unit: &PlannedUnit,
@@ -225,10 +226,10 @@ pub async fn unit(
     Ok(Outcome::Written)
 }
 
-/// Marks a unit that stays as it is stored as one of Rocket.Chat's, unless it is marked already.
+/// Marks a unit that the import does not change as a unit of Rocket.Chat, unless it is marked already.
 ///
 /// # Errors
-/// DynamoDB refuses for a reason that does not pass.
+/// DynamoDB refuses the request for a reason that is not temporary.
 pub async fn mark_unit(database: &Database, unit: &UnitId, stored: Option<&StoredUnit>) -> Result<()> {
     if stored.is_none_or(|stored| stored.item.contains_key(REV)) {
         return Ok(());

@@ -1,7 +1,8 @@
 //! Writes users that differ from what is stored, with their login tokens and the list of the tokens' hashes.
 //!
-//! The list, `TOKENS`, is how a revoked token is found: a hash is in it before its token is stored, and until the token
-//! is deleted. So an import may be stopped at any moment, and the next one finds what is left to do.
+//! An import finds a revoked token by this list, the item `TOKENS`. A hash is added to the list before its token is
+//! stored, and is removed after the token is deleted. So an import may be stopped at any moment, and the next one finds
+//! what is left to do.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -28,16 +29,16 @@ pub struct UserOptions {
     pub now: OffsetDateTime,
     /// How long login tokens live.
     pub lifetime: Duration,
-    /// Whether the export has login tokens at all. If it has none, it was made without them, and stored tokens stay.
+    /// True if the export has login tokens. If it has none, it was made without them, and stored tokens stay.
     pub has_login_tokens: bool,
     /// Whether nothing is written.
     pub is_dry_run: bool,
 }
 
-/// Makes these users, at most [`MAX_BATCH`] distinct ones, and their tokens what is stored.
+/// Stores these users, at most [`MAX_BATCH`] different ones, and their tokens, if they differ from what is stored.
 ///
 /// # Errors
-/// DynamoDB refuses for a reason that does not pass.
+/// DynamoDB refuses the request for a reason that is not temporary.
 pub async fn users(database: Database, users: Vec<User>, options: UserOptions) -> Result<WrittenBatch> {
     let stored = Stored::read(&database, &users).await?;
     let mut result = WrittenBatch::default();
@@ -146,7 +147,7 @@ impl Steps {
                 self.tokens_to_delete.push((hash.clone(), user.id.clone()));
             }
         }
-        // Whatever changed of the user, their tokens or the list, the list's `rev` says so.
+        // The list's `rev` grows with every change of the user, of their tokens or of the list.
         if !is_all_stored {
             let mut list = tokens_key(&user.id);
             let rev = old_list.map_or(0, |old| number(old, REV)) + 1;
