@@ -9,9 +9,8 @@ use livechat_units::item::Key;
 
 use super::documents::Broken;
 use super::item_size::{check_bytes, check_size};
-use super::plan_monitors::Monitor;
-use super::records::{Place, Unit, insert_set, long_ago, texts};
-use super::workspace::{Exported, ExportedDepartment, Planned, PlannedUnit, Repair, Stored};
+use super::records::{Place, Unit, insert_set, long_ago, string, texts};
+use super::workspace::{Exported, ExportedDepartment, Monitor, Planned, PlannedUnit, Repair, Stored};
 
 /// Plans the units, and where the departments are. A unit or department that is too large for one item counts like one
 /// whose document can't be used: it is taken out of `exported`.
@@ -283,9 +282,4 @@ impl Planner<'_> {
             Err(reason) => self.too_large.push(TooLarge::Unit(id.clone(), reason)),
         }
     }
-}
-
-/// A string attribute.
-pub fn string(text: &str) -> AttributeValue {
-    AttributeValue::S(text.to_owned())
 }

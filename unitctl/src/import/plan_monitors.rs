@@ -7,16 +7,10 @@ use livechat_units::id::{UnitId, UserId};
 use livechat_units::item::{Item, Key};
 
 use super::export::Collection;
-use super::plan::{Planner, string};
+use super::plan::Planner;
+use super::records::string;
 use super::user::MonitorUser;
-
-/// A monitor of a unit: the username, and the row's last change if it is known.
-pub struct Monitor {
-    /// The username.
-    pub username: String,
-    /// The row's last change.
-    pub updated_at: Option<String>,
-}
+use super::workspace::Monitor;
 
 impl Planner<'_> {
     /// The unit's monitors: the different users of its rows who exist and have the role. Their usernames come from the

@@ -241,3 +241,8 @@ fn other_fields(mut document: Document) -> Result<(Item, Vec<String>), String> {
     check_size(&other)?;
     Ok((other, changes))
 }
+
+/// A string attribute.
+pub fn string(text: &str) -> AttributeValue {
+    AttributeValue::S(text.to_owned())
+}

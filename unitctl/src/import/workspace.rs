@@ -96,6 +96,14 @@ pub struct Planned {
     pub too_large: Vec<Broken>,
 }
 
+/// A monitor of a unit: the username, and the row's last change if it is known.
+pub struct Monitor {
+    /// The username.
+    pub username: String,
+    /// The row's last change.
+    pub updated_at: Option<String>,
+}
+
 /// A planned unit.
 pub struct PlannedUnit {
     /// Its id.
