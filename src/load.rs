@@ -1,7 +1,7 @@
 //! What the function knows of the stored items. It reads them once. Refused and committed transactions then bring its
 //! knowledge up to date.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::action::{Action, FailedCondition, Transaction};
 use crate::auth::Caller;
@@ -67,8 +67,8 @@ impl<'a> Loaded<'a> {
         };
         if !failed.iter().all(is_unlisted) {
             self.losing_units.clear();
-            let update = self.update;
-            self.departments.retain(|id, _| update.possible_departments().any(|listed| listed == id));
+            let listed: HashSet<&DepartmentId> = self.update.possible_departments().collect();
+            self.departments.retain(|id, _| listed.contains(id));
         }
         for FailedCondition { action, item } in failed {
             if let Some(key) = transaction.actions.get(action).map(Action::key) {

@@ -12,6 +12,7 @@
 mod chart;
 mod data;
 mod harness;
+mod large;
 mod parts;
 mod process;
 mod proxy;
@@ -78,6 +79,9 @@ async fn main() -> Result<()> {
     }
     if wanted("memory") {
         bench.memory(&mut rows).await?;
+    }
+    if wanted("large") {
+        println!("{}", bench.large().await?);
     }
     if wanted("artifact") {
         bench.artifact(&mut rows)?;

@@ -48,6 +48,30 @@ struct Shared {
     delays: AtomicU64,
     is_recording: AtomicBool,
     calls: Mutex<Vec<Call>>,
+    limit: Mutex<Limit>,
+}
+
+/// What a partition key takes: a token bucket of one second, as all large updates here are of one unit.
+#[derive(Default)]
+struct Limit {
+    /// Write units a second. `None` if there is no limit.
+    units_a_second: Option<f64>,
+    /// Units that are left. Below zero when the last transaction took more than there were.
+    left: f64,
+    filled: Option<Instant>,
+    transactions: usize,
+    throttled: usize,
+}
+
+impl Limit {
+    /// Whether there is room for a transaction.
+    fn has_room(&mut self) -> bool {
+        let Some(units) = self.units_a_second else { return true };
+        let now = Instant::now();
+        let passed = self.filled.replace(now).map_or(1.0, |filled| (now - filled).as_secs_f64());
+        self.left = (self.left + passed * units).min(units);
+        self.left > 0.0
+    }
 }
 
 impl Proxy {
@@ -64,6 +88,7 @@ impl Proxy {
             delays: AtomicU64::default(),
             is_recording: AtomicBool::default(),
             calls: Mutex::default(),
+            limit: Mutex::default(),
         });
         let app = Router::new().fallback(forward).with_state(shared.clone());
         let listener = TlsListener { listener, acceptor };
@@ -82,6 +107,14 @@ impl Proxy {
     pub fn mean_delay_ms(&self) -> f64 {
         let delays = self.shared.delays.load(Ordering::Relaxed).max(1);
         self.shared.delayed_us.load(Ordering::Relaxed) as f64 / delays as f64 / 1e3
+    }
+
+    /// Lets transactions through at this rate from now on. Returns how many were stored, and how many were throttled, since the
+    /// last call.
+    pub fn limit(&self, units_a_second: Option<f64>) -> (usize, usize) {
+        let mut limit = self.shared.limit.lock().expect("no task panics with it");
+        let last = std::mem::replace(&mut *limit, Limit { units_a_second, ..Limit::default() });
+        (last.transactions, last.throttled)
     }
 
     /// Records the requests that pass during `work`.
@@ -121,17 +154,43 @@ async fn forwarded(shared: &Shared, mut headers: HeaderMap, body: Bytes) -> Resu
     }
     let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
     let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
+    let is_transaction = operation == "TransactWriteItems";
+    if is_transaction {
+        let mut limit = shared.limit.lock().expect("no task panics with it");
+        if !limit.has_room() {
+            limit.throttled += 1;
+            return Ok(throttled());
+        }
+    }
     headers.remove(header::HOST);
     let mut request = Request::post(&shared.engine).body(Full::new(body.clone()))?;
     *request.headers_mut() = headers;
     let (mut parts, response) = shared.client.request(request).await?.into_parts();
     let response = response.collect().await?.to_bytes();
+    if is_transaction && parts.status.is_success() {
+        let units = Call { operation: operation.clone(), request: body.clone(), response: response.clone() }
+            .units()?;
+        let mut limit = shared.limit.lock().expect("no task panics with it");
+        limit.left -= units;
+        limit.transactions += 1;
+    }
     if shared.is_recording.load(Ordering::Relaxed) {
         let call = Call { operation, request: body, response: response.clone() };
         shared.calls.lock().expect("no task panics with it").push(call);
     }
     parts.headers.remove(header::TRANSFER_ENCODING);
     Ok(Response::from_parts(parts, Body::from(response)))
+}
+
+/// How DynamoDB answers a transaction that a partition has no room for.
+fn throttled() -> Response {
+    let body = serde_json::json!({
+        "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+        "message": "Transaction cancelled, please refer cancellation reasons for specific reasons [ThrottlingError]",
+        "CancellationReasons": [{ "Code": "ThrottlingError", "Message": "Throughput exceeds the current capacity" }],
+    });
+    let headers = [(header::CONTENT_TYPE, "application/x-amz-json-1.0")];
+    (StatusCode::BAD_REQUEST, headers, body.to_string()).into_response()
 }
 
 struct TlsListener {
