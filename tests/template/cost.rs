@@ -6,6 +6,8 @@ use std::env;
 use std::fmt::Write as _;
 use std::fs;
 
+use livechat_units::limits::MAX_TRANSACTION_ACTIONS;
+
 use crate::alarm::Alarm;
 use crate::template::{default_of, number, read, repository, resources, sources};
 
@@ -245,6 +247,38 @@ fn limits(inputs: &Inputs) -> String {
     table
 }
 
+/// How long updates take that let many monitors join a unit: their items and the unit's are in one partition.
+fn large(inputs: &Inputs) -> String {
+    // The unit's action is one of them.
+    let joining_at_once = MAX_TRANSACTION_ACTIONS - 1;
+    let unit_units = |members: usize| {
+        let bytes = inputs.get("the unit's item without members, bytes")
+            + members as f64 * inputs.get("each member in the unit's item, bytes");
+        2.0 * (bytes / 1024.0).ceil()
+    };
+    let mut table = String::from(
+        "| monitors that join | monitors before | transactions | write units of the partition | seconds, at least |\n|---|---|---|---|---|\n",
+    );
+    for (joining, before) in [(99, 0), (1000, 0), (1000, 5000), (5000, 0), (5000, 5000)] {
+        let (mut joined, mut transactions, mut units) = (0, 0, 0.0);
+        while joined < joining {
+            let more = joining_at_once.min(joining - joined);
+            joined += more;
+            transactions += 1;
+            units += 2.0 * more as f64 + unit_units(before + joined);
+        }
+        let seconds = units / inputs.get("write units of an item");
+        let _infallible = writeln!(
+            table,
+            "| {} | {} | {transactions} | {} | {seconds:.1} |",
+            thousands(joining as f64),
+            thousands(before as f64),
+            thousands(units),
+        );
+    }
+    table
+}
+
 /// The document with a table between its marks.
 fn with_table(document: &str, name: &str, table: &str) -> String {
     let (begin, end) = (format!("<!-- {name}: written by"), format!("<!-- end of {name} -->"));
@@ -265,6 +299,7 @@ fn the_document_computes_what_it_costs() {
         ("month", month(&inputs)),
         ("ceilings", ceilings(&inputs)),
         ("limits", limits(&inputs)),
+        ("large", large(&inputs)),
     ] {
         computed = with_table(&computed, name, &table);
     }
