@@ -7,7 +7,7 @@ use crate::item::{Item, Key, Unit};
 use crate::request::Visibility;
 
 /// The actions of one transaction. The unit's action is the first. No two actions are on the same item.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transaction {
     /// At most [`MAX_TRANSACTION_ACTIONS`](crate::limits::MAX_TRANSACTION_ACTIONS).
     pub actions: Vec<Action>,

@@ -18,13 +18,24 @@ const MAX_TIME_OF_LARGE_UPDATE: Duration = Duration::from_secs(25);
 /// The part of Lambda's remaining time that is kept for the answer, so that a 503 comes before Lambda's timeout.
 const RESERVE: Duration = Duration::from_secs(1);
 
-/// The pause before the second try is at most this long. The limit doubles with each try.
+/// After DynamoDB failed, the pause before the second try is at most this long. The limit doubles with each try.
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
+/// After a lost race, a new request pauses at most this long. The limit falls in a straight line while the request gets
+/// older, until it is [`SHORTEST_RACE_PAUSE`].
+const LONGEST_RACE_PAUSE: Duration = Duration::from_millis(200);
+
+/// The limit of the pause after a lost race, for requests that are at least as old as [`RACE_AGE`].
+const SHORTEST_RACE_PAUSE: Duration = Duration::from_millis(5);
+
+/// The age of a request from which on it pauses as short as possible after a lost race.
+const RACE_AGE: Duration = Duration::from_secs(2);
+
 /// When a request must be answered, and what it has used of DynamoDB so far.
 pub struct Budget {
+    start: Instant,
     end: Instant,
     end_of_large_update: Instant,
     is_large_update: AtomicBool,
@@ -39,6 +50,8 @@ pub struct Usage {
     pub calls: u32,
     /// The TransactWriteItems among the calls.
     pub transactions: u32,
+    /// The calls that were sent a second time, because no reply had come. They count among the calls, too.
+    pub hedged: u32,
     /// The transactions that lost a race against another update: a condition failed, or DynamoDB found a conflict.
     pub conflicts: u32,
     /// The calls that DynamoDB throttled or did not answer properly, and the batches of which it processed nothing.
@@ -57,6 +70,7 @@ impl Budget {
         });
         let now = Instant::now();
         Self {
+            start: now,
             end: now + allowed.min(MAX_TIME),
             end_of_large_update: now + allowed.min(MAX_TIME_OF_LARGE_UPDATE),
             is_large_update: AtomicBool::new(false),
@@ -69,7 +83,8 @@ impl Budget {
         self.is_large_update.store(true, Ordering::Relaxed);
     }
 
-    fn end(&self) -> Instant {
+    /// The moment at which the request must be answered.
+    pub(crate) fn end(&self) -> Instant {
         if self.is_large_update.load(Ordering::Relaxed) { self.end_of_large_update } else { self.end }
     }
 
@@ -88,12 +103,13 @@ impl Budget {
 pub(crate) struct Retry<'a> {
     budget: &'a Budget,
     next_pause: Duration,
+    has_lost_race: bool,
     failure: Option<Error>,
 }
 
 impl<'a> Retry<'a> {
     pub(crate) fn new(budget: &'a Budget) -> Self {
-        Self { budget, next_pause: FIRST_PAUSE, failure: None }
+        Self { budget, next_pause: FIRST_PAUSE, has_lost_race: false, failure: None }
     }
 
     /// Makes one try, which is cancelled when the time budget ends.
@@ -110,25 +126,85 @@ impl<'a> Retry<'a> {
         Err(self.timeout_error())
     }
 
-    /// Waits before the next try. The pause is a random part of a limit that doubles with each try ("full jitter", AWS
+    /// Waits before the next try. After `Busy` the pause is short, see [`race_pause`]. After any other failure DynamoDB or
+    /// the network needs time: the pause is a random part of a limit that doubles with each try ("full jitter", AWS
     /// Architecture Blog, "Exponential Backoff And Jitter").
     ///
     /// # Errors
     /// The time budget would end during the pause.
     pub(crate) async fn pause(&mut self, failure: Error) -> Result<(), Error> {
-        let pause = self.next_pause.mul_f64(fastrand::f64());
-        self.next_pause = (self.next_pause * 2).min(MAX_PAUSE);
+        let longest = if matches!(failure, Error::Busy) {
+            race_pause(self.budget.start.elapsed())
+        } else {
+            let longest = self.next_pause;
+            self.next_pause = (longest * 2).min(MAX_PAUSE);
+            longest
+        };
+        self.sleep(longest, failure).await
+    }
+
+    /// Waits before the next try of an update whose transaction was refused. The first time it does not wait: the update
+    /// that won the race is done, and the refusal has brought what the next plan needs.
+    ///
+    /// # Errors
+    /// The time budget would end during the pause.
+    pub(crate) async fn pause_after_refusal(&mut self) -> Result<(), Error> {
+        if std::mem::replace(&mut self.has_lost_race, true) {
+            return self.pause(Error::Busy).await;
+        }
+        self.sleep(Duration::ZERO, Error::Busy).await
+    }
+
+    async fn sleep(&mut self, longest: Duration, failure: Error) -> Result<(), Error> {
         if !matches!((&self.failure, &failure), (Some(Error::Unavailable(_)), Error::Busy)) {
             self.failure = Some(failure);
         }
+        let pause = longest.mul_f64(fastrand::f64());
         if Instant::now() + pause >= self.budget.end() {
             return Err(self.timeout_error());
         }
-        tokio::time::sleep(pause).await;
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
         Ok(())
     }
 
     fn timeout_error(&mut self) -> Error {
         self.failure.take().unwrap_or_else(|| Error::Unavailable("the time budget is over".into()))
+    }
+}
+
+/// The longest pause after a lost race, for a request of this age. Who has waited longer pauses shorter and so tries more
+/// often, so that nobody loses every race. The figures were chosen by measuring: see docs/performance.md, "A unit that many
+/// change".
+fn race_pause(age: Duration) -> Duration {
+    let left = RACE_AGE.saturating_sub(age).div_duration_f64(RACE_AGE);
+    LONGEST_RACE_PAUSE.mul_f64(left).max(SHORTEST_RACE_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_after_a_lost_race_becomes_shorter_with_age() {
+        let ages = [0, 500, 1000, 1900, 2000, 25_000].map(Duration::from_millis);
+        let pauses = ages.map(|age| race_pause(age).as_millis());
+        assert_eq!(pauses, [200, 150, 100, 10, 5, 5]);
+    }
+
+    #[tokio::test]
+    async fn failures_and_lost_races_pause_differently() {
+        let budget = Budget::start(None);
+        let mut retry = Retry::new(&budget);
+        let started = Instant::now();
+        retry.pause_after_refusal().await.expect("there is time");
+        assert!(started.elapsed() < Duration::from_millis(100), "the first refusal does not wait");
+        for _ in 0..3 {
+            retry.pause(Error::Busy).await.expect("there is time");
+        }
+        assert_eq!(retry.next_pause, FIRST_PAUSE, "lost races don't make the pauses after failures longer");
+        retry.pause(Error::Unavailable("throttled".into())).await.expect("there is time");
+        assert_eq!(retry.next_pause, 2 * FIRST_PAUSE);
     }
 }

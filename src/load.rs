@@ -11,7 +11,7 @@ use crate::request::Update;
 
 /// The items that an update depends on, as far as they are known. A corrupt item becomes an error only when the plan
 /// needs it, because an earlier row of docs/contract.md may apply.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Loaded<'a> {
     /// The update that the items were read for.
     pub update: &'a Update,

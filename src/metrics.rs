@@ -53,6 +53,7 @@ impl RequestMetrics {
             { "Name": "ColdStarts", "Unit": "Count" },
             { "Name": "Calls", "Unit": "Count" },
             { "Name": "Transactions", "Unit": "Count" },
+            { "Name": "Hedged", "Unit": "Count" },
             { "Name": "Conflicts", "Unit": "Count" },
             { "Name": "Failures", "Unit": "Count" },
             { "Name": "LeftOutMonitors", "Unit": "Count" },
@@ -82,6 +83,7 @@ impl RequestMetrics {
             "ColdStarts": u8::from(self.is_cold),
             "Calls": self.usage.calls,
             "Transactions": self.usage.transactions,
+            "Hedged": self.usage.hedged,
             "Conflicts": self.usage.conflicts,
             "Failures": self.usage.failures,
             "LeftOutMonitors": self.left_out_monitors,
@@ -106,6 +108,7 @@ mod tests {
             usage: Usage {
                 calls: 5,
                 transactions: 3,
+                hedged: 2,
                 conflicts: 3,
                 failures: 1,
                 read_capacity: 4.0,
@@ -125,8 +128,10 @@ mod tests {
                 declared += 1;
             }
         }
-        assert_eq!(declared, 13);
-        for (name, value) in [("GivenUp", 1), ("ServerErrors", 1), ("ColdStarts", 1), ("Conflicts", 3)] {
+        assert_eq!(declared, 14);
+        for (name, value) in
+            [("GivenUp", 1), ("ServerErrors", 1), ("ColdStarts", 1), ("Hedged", 2), ("Conflicts", 3)]
+        {
             assert_eq!(line[name], value, "{name}");
         }
         assert_eq!((&line["Duration"], &line["Status"]), (&json!(1.5), &json!("503")));

@@ -19,8 +19,10 @@ pub(super) enum TransactionFailure {
     ItemTooLarge(usize),
     /// The transaction's items have more than 4 MB together. Nothing is stored.
     TransactionTooLarge,
-    /// `Busy` and `Unavailable` are temporary. Any other error is final.
-    Failed(Error),
+    /// Nothing is stored. `Busy` and `Unavailable` are temporary. Any other error is final.
+    NotStored(Error),
+    /// There is no answer, or one that leaves open whether the transaction is stored. The error is `Unavailable`.
+    Unknown(Error),
 }
 
 /// Classifies a transaction's error.
@@ -28,12 +30,13 @@ pub(super) fn transaction_failure(
     error: SdkError<TransactWriteItemsError, HttpResponse>,
 ) -> TransactionFailure {
     match error.as_service_error() {
+        // The request has a token of its own, so another copy of this very transaction is in progress.
         Some(TransactWriteItemsError::TransactionInProgressException(_)) => {
-            TransactionFailure::Failed(Error::Busy)
+            TransactionFailure::Unknown(Error::Unavailable(error.into()))
         }
         Some(TransactWriteItemsError::TransactionCanceledException(canceled)) => {
             cancellation(canceled.cancellation_reasons())
-                .unwrap_or_else(|| TransactionFailure::Failed(internal(error)))
+                .unwrap_or_else(|| TransactionFailure::NotStored(internal(error)))
         }
         // DynamoDB checks the size of the values in the request before it looks at any item. Only the unit's action has
         // values that can be large.
@@ -41,7 +44,13 @@ pub(super) fn transaction_failure(
         Some(service) if service.code() == Some("ValidationException") => {
             TransactionFailure::TransactionTooLarge
         }
-        _ => TransactionFailure::Failed(failure(error)),
+        Some(service) if service.code().is_some_and(is_throttling) => {
+            TransactionFailure::NotStored(failure(error))
+        }
+        _ => match failure(error) {
+            error @ Error::Unavailable(_) => TransactionFailure::Unknown(error),
+            error => TransactionFailure::NotStored(error),
+        },
     }
 }
 
@@ -76,9 +85,9 @@ fn cancellation(reasons: &[CancellationReason]) -> Option<TransactionFailure> {
     let codes: Vec<String> = reasons.iter().map(code).filter(|code| code != "None").collect();
     let all = |known: fn(&str) -> bool| !codes.is_empty() && codes.iter().all(|code| known(code));
     if all(|code| code == "TransactionConflict") {
-        Some(TransactionFailure::Failed(Error::Busy))
+        Some(TransactionFailure::NotStored(Error::Busy))
     } else if all(|code| code == "TransactionConflict" || is_throttling(code)) {
-        Some(TransactionFailure::Failed(Error::Unavailable(codes.join(", ").into())))
+        Some(TransactionFailure::NotStored(Error::Unavailable(codes.join(", ").into())))
     } else {
         None
     }

@@ -1,12 +1,16 @@
 //! DynamoDB: the requests that the function sends, and what the replies mean.
 
+mod commit;
+pub mod connections;
 mod expression;
 mod failure;
+mod hedging;
 mod store;
 mod tables;
 pub mod tls;
 mod transact_item;
 
-pub(crate) use store::{CommitOutcome, Store};
+pub(crate) use commit::{CommitOutcome, TransactionNumber, Writes};
+pub(crate) use store::Store;
 pub use tables::{MissingVariable, Tables};
 pub use transact_item::to_transact_item;

@@ -1,4 +1,4 @@
-//! Reads items in batches and commits plans, with retries.
+//! The tables and the client that reaches them; reads items in batches, with retries.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,18 +8,16 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::StalledStreamProtectionConfig;
-use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
-use aws_sdk_dynamodb::types::{
-    AttributeValue, ConsumedCapacity, KeysAndAttributes, ReturnConsumedCapacity, TransactWriteItem,
-};
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::batch_get_item::{BatchGetItemError, BatchGetItemOutput};
+use aws_sdk_dynamodb::types::{AttributeValue, ConsumedCapacity, KeysAndAttributes, ReturnConsumedCapacity};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use uuid::Uuid;
 
-use super::failure::{TransactionFailure, failure, internal, transaction_failure};
+use super::connections::OnNewConnection;
+use super::failure::{failure, internal};
+use super::hedging::{Copies, Hedging};
 use super::tables::Tables;
 use super::tls;
-use super::transact_item::to_transact_item;
-use crate::action::{Action, FailedCondition, Transaction};
 use crate::budget::{Budget, Retry};
 use crate::error::Error;
 use crate::item::{Item, Items, Key};
@@ -49,25 +47,16 @@ const ATTRIBUTES: [&str; 11] = [
 
 /// The two tables and the client that reaches them.
 pub(crate) struct Store {
-    client: Client,
-    tables: Tables,
-}
-
-/// How a transaction without an error ended.
-pub(crate) enum CommitOutcome {
-    /// The transaction is stored.
-    Stored,
-    /// These conditions failed, and nothing is stored.
-    Refused(Vec<FailedCondition>),
-    /// The transaction's items have more than 4 MB together, and nothing is stored.
-    TooLarge,
+    pub(super) client: Client,
+    pub(super) tables: Tables,
+    pub(super) hedging: Hedging,
 }
 
 impl Store {
     /// A store with the region, credentials and endpoint of `sdk`.
     ///
-    /// The SDK's own reretry are off, because they know neither cancelled transactions nor Lambda's deadline. [`Retry`]
-    /// reretry all requests instead.
+    /// The SDK's own retries are off, because they know neither cancelled transactions nor Lambda's deadline. [`Retry`]
+    /// repeats all requests instead.
     pub(crate) fn new(sdk: &SdkConfig, tables: Tables) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_millis(800))
@@ -82,14 +71,14 @@ impl Store {
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .timeout_config(timeouts)
             .build();
-        Self { client: Client::from_conf(config), tables }
+        Self { client: Client::from_conf(config), tables, hedging: Hedging::default() }
     }
 
     /// Sends a first request, so that the first update finds the credentials loaded and a connection open. The request
     /// reads a token hash that can't exist. Of the requests that the function's role allows this is the cheapest, half a
     /// read capacity unit.
     ///
-    /// The request may fail. Updates send their own requests with their own reretry in any case.
+    /// The request may fail. Updates send their own requests with their own retries in any case.
     pub(crate) async fn connect(&self) {
         // No hash is this short.
         let key = HashMap::from([("hashedToken".to_owned(), AttributeValue::S("-".to_owned()))]);
@@ -133,15 +122,11 @@ impl Store {
         let mut retry = Retry::new(budget);
         let mut found = Vec::with_capacity(keys.len());
         let mut request = Some(self.batch_request(keys)?);
+        let mut is_silent = false;
         while let Some(unread) = request.take() {
-            let call = self
-                .client
-                .batch_get_item()
-                .set_request_items(Some(unread.clone()))
-                .return_consumed_capacity(ReturnConsumedCapacity::Total)
-                .send();
-            budget.record(|usage| usage.calls += 1);
-            match retry.run(call).await?.map_err(failure).and_then(require_body) {
+            let reply = retry.run(self.reply_to_read(&unread, is_silent, budget)).await?;
+            is_silent = matches!(reply, Err(SdkError::TimeoutError(_)));
+            match reply.map_err(failure).and_then(require_body) {
                 Ok(output) => {
                     let capacity = capacity_units(output.consumed_capacity());
                     budget.record(|usage| usage.read_capacity += capacity);
@@ -171,6 +156,49 @@ impl Store {
         Ok(found)
     }
 
+    /// Sends a BatchGetItem, and sends it a second time on a new connection if no reply comes. The first success counts,
+    /// else the last error.
+    async fn reply_to_read(
+        &self,
+        request: &HashMap<String, KeysAndAttributes>,
+        on_new_connection: bool,
+        budget: &Budget,
+    ) -> Result<BatchGetItemOutput, SdkError<BatchGetItemError>> {
+        let send = |on_new_connection| {
+            let call = self
+                .client
+                .batch_get_item()
+                .set_request_items(Some(request.clone()))
+                .return_consumed_capacity(ReturnConsumedCapacity::Total);
+            budget.record(|usage| usage.calls += 1);
+            async move {
+                if on_new_connection {
+                    let call =
+                        call.customize().mutate_request(|request| request.add_extension(OnNewConnection));
+                    self.hedging.timed(call.send()).await
+                } else {
+                    self.hedging.timed(call.send()).await
+                }
+            }
+        };
+        let mut copies = Copies::default();
+        copies.push(send(on_new_connection));
+        match tokio::time::timeout(self.hedging.wait(), copies.next()).await {
+            Ok(reply) => return reply,
+            Err(_) if self.hedging.take_token() => {
+                budget.record(|usage| usage.hedged += 1);
+                copies.push(send(true));
+            }
+            Err(_) => {}
+        }
+        loop {
+            let reply = copies.next().await;
+            if reply.is_ok() || copies.is_empty() {
+                return reply;
+            }
+        }
+    }
+
     /// A batch's keys by table, in the form that BatchGetItem takes.
     fn batch_request(&self, keys: &[Key]) -> Result<HashMap<String, KeysAndAttributes>, Error> {
         let (tokens, others): (Vec<&Key>, Vec<&Key>) =
@@ -195,78 +223,6 @@ impl Store {
         }
         Ok(request)
     }
-
-    /// Commits a transaction. It is sent again until it is stored or refused, or until the time budget ends.
-    ///
-    /// # Errors
-    /// Other updates conflict with it, or DynamoDB is unavailable, until the time budget ends; an item is too large; or
-    /// DynamoDB refuses the request.
-    pub(crate) async fn commit(
-        &self,
-        transaction: &Transaction,
-        updated_at: &str,
-        budget: &Budget,
-        retry: &mut Retry<'_>,
-    ) -> Result<CommitOutcome, Error> {
-        let items: Vec<TransactWriteItem> = transaction
-            .actions
-            .iter()
-            .map(|action| to_transact_item(action, &self.tables.livechat, updated_at))
-            .collect::<Result<_, _>>()
-            .map_err(internal)?;
-        // Every try of this transaction has the same token. If the reply to a committed transaction is lost, DynamoDB answers
-        // the next try with success and writes nothing.
-        let request_token = Uuid::new_v4().to_string();
-        loop {
-            let call = self
-                .client
-                .transact_write_items()
-                .set_transact_items(Some(items.clone()))
-                .client_request_token(&request_token)
-                .return_consumed_capacity(ReturnConsumedCapacity::Total)
-                .send();
-            budget.record(|usage| {
-                usage.calls += 1;
-                usage.transactions += 1;
-            });
-            let error = match retry.run(call).await? {
-                Ok(output) => {
-                    let capacity = capacity_units(output.consumed_capacity());
-                    budget.record(|usage| usage.write_capacity += capacity);
-                    return Ok(CommitOutcome::Stored);
-                }
-                Err(error) => error,
-            };
-            let error = match transaction_failure(error) {
-                TransactionFailure::Refused(failed) => {
-                    budget.record(|usage| usage.conflicts += 1);
-                    return Ok(CommitOutcome::Refused(failed));
-                }
-                TransactionFailure::TransactionTooLarge => return Ok(CommitOutcome::TooLarge),
-                TransactionFailure::ItemTooLarge(action) => {
-                    return Err(item_too_large(transaction, action));
-                }
-                TransactionFailure::Failed(error) => error,
-            };
-            match error {
-                Error::Busy => budget.record(|usage| usage.conflicts += 1),
-                Error::Unavailable(_) => budget.record(|usage| usage.failures += 1),
-                final_error => return Err(final_error),
-            }
-            retry.pause(error).await?;
-        }
-    }
-}
-
-/// The error for an action whose item would be larger than an item can be.
-fn item_too_large(transaction: &Transaction, action: usize) -> Error {
-    match transaction.actions.get(action) {
-        Some(Action::UpdateUnit(_)) => Error::UnitTooLarge,
-        Some(Action::JoinDepartment { id, .. } | Action::LeaveDepartment { id, .. }) => {
-            Error::DepartmentTooLarge(id.clone())
-        }
-        _ => internal("an item that the request does not name would be too large"),
-    }
 }
 
 /// Refuses a reply that lost its body. The SDK parses such a reply as an empty one, and then no item would seem to exist.
@@ -281,6 +237,6 @@ fn count(request: &HashMap<String, KeysAndAttributes>) -> usize {
     request.values().map(|table| table.keys().len()).sum()
 }
 
-fn capacity_units(capacity: &[ConsumedCapacity]) -> f64 {
+pub(super) fn capacity_units(capacity: &[ConsumedCapacity]) -> f64 {
     capacity.iter().filter_map(ConsumedCapacity::capacity_units).sum()
 }

@@ -7,14 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_sdk_dynamodb::config::SharedHttpClient;
+use aws_smithy_http_client::ConnectorBuilder;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
-use aws_smithy_http_client::{Builder, ConnectorBuilder};
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+
+use super::connections::renewable_client;
 
 /// The five root certificates of Amazon Trust Services, in PEM. They sign the certificates of DynamoDB's endpoints (Amazon
 /// DynamoDB Developer Guide, "Troubleshooting SSL/TLS connection establishment issues with DynamoDB"). The repository at
@@ -35,22 +37,19 @@ pub fn http_client() -> SharedHttpClient {
     with_fallback(client_trusting(TrustStore::empty().with_pem_certificate(AMAZON_ROOTS)), system)
 }
 
-/// An HTTP client that trusts only these root certificates. It differs from the SDK's default client in one more point:
-/// the default client makes a connector when a DynamoDB client is built, drops it, and makes another for the first
-/// request. Each connector parses all root certificates, so this client makes only the second one.
+/// An HTTP client that trusts only these root certificates, as [`renewable_client`] has it.
 pub fn client_trusting(trusted: TrustStore) -> SharedHttpClient {
-    let client = Builder::new().build_with_connector_fn(move |settings, components| {
+    renewable_client(move |settings, components| {
         let tls = TlsContext::builder().with_trust_store(trusted.clone()).build();
         let mut connector = ConnectorBuilder::default()
             .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
             // The default context would trust the system's root certificates.
             .tls_context(tls.expect("a context without a client certificate always builds"));
-        connector.set_connector_settings(settings.cloned());
-        connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
+        connector.set_connector_settings(Some(settings.clone()));
+        connector.set_sleep_impl(components.sleep_impl());
         connector.set_proxy_config(Some(ProxyConfig::from_env()));
         connector.build()
-    });
-    http_client_fn(move |settings, components| client.http_connector(settings, components))
+    })
 }
 
 /// A client that uses `first` until it meets a certificate that `first` does not trust. From the next request on it uses

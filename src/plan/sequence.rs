@@ -14,7 +14,7 @@ use crate::load::Loaded;
 use crate::request::{Update, Visibility};
 
 /// What is left to do of an update.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Sequence {
     /// The groups of each transaction.
     transactions: VecDeque<Vec<Group>>,

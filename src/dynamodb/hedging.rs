@@ -1,0 +1,176 @@
+//! When a request without a reply is sent a second time ("hedged requests", Dean and Barroso, "The Tail at Scale").
+
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::error::SdkError;
+use tokio::time::Instant;
+
+/// The shortest wait for a reply before the second request. It is many times what a good reply takes. A shorter wait
+/// would cost second requests whenever a small Lambda function computes for a moment.
+const MIN_WAIT: Duration = Duration::from_millis(100);
+
+/// The longest wait for a reply before the second request, however slow DynamoDB is.
+const MAX_WAIT: Duration = Duration::from_millis(500);
+
+/// The second requests that a new execution environment may send at once: more than one update needs.
+const FIRST_TOKENS: f64 = 3.0;
+
+/// The second requests that may follow each other after a quiet time.
+const MAX_TOKENS: f64 = 5.0;
+
+/// The second requests that each first request allows.
+const TOKENS_OF_A_REQUEST: f64 = 0.03;
+
+/// The second requests that each second allows: two a minute. An execution environment with little work needs them after
+/// every freeze, and they are no load for DynamoDB.
+const TOKENS_OF_A_SECOND: f64 = 1.0 / 30.0;
+
+/// What an execution environment remembers for its second requests: how long replies take, and how many second requests
+/// it may still send.
+pub(super) struct Hedging(Mutex<State>);
+
+struct State {
+    /// The mean time of recent replies and their mean deviation from it, in seconds. `None` before the first reply.
+    replies: Option<(f64, f64)>,
+    tokens: f64,
+    /// When `tokens` was last changed.
+    since: Instant,
+}
+
+impl Default for Hedging {
+    fn default() -> Self {
+        Self(Mutex::new(State { replies: None, tokens: FIRST_TOKENS, since: Instant::now() }))
+    }
+}
+
+impl Hedging {
+    /// Counts a first request, and returns how long to wait for its reply before the second one: the mean time of recent
+    /// replies and four times their mean deviation, within bounds. This is TCP's retransmission timeout (RFC 6298), which
+    /// grows with the replies when DynamoDB is slow for everyone, so that second requests do not add to its load.
+    pub(super) fn wait(&self) -> Duration {
+        self.with(|state| {
+            let now = Instant::now();
+            let passed = (now - std::mem::replace(&mut state.since, now)).as_secs_f64();
+            let new = TOKENS_OF_A_REQUEST + TOKENS_OF_A_SECOND * passed;
+            state.tokens = (state.tokens + new).min(MAX_TOKENS);
+            let seconds = state.replies.map_or(0.0, |(mean, deviation)| mean + 4.0 * deviation);
+            Duration::from_secs_f64(seconds).clamp(MIN_WAIT, MAX_WAIT)
+        })
+    }
+
+    /// Takes the permission for a second request. Returns false if there have been too many.
+    pub(super) fn take_token(&self) -> bool {
+        self.with(|state| {
+            let has_token = state.tokens >= 1.0;
+            state.tokens -= f64::from(u8::from(has_token));
+            has_token
+        })
+    }
+
+    /// Waits for the reply to a call and notes how long it took.
+    pub(super) async fn timed<T, E>(
+        &self,
+        call: impl Future<Output = Result<T, SdkError<E>>>,
+    ) -> Result<T, SdkError<E>> {
+        let sent = Instant::now();
+        let reply = call.await;
+        if matches!(reply, Ok(_) | Err(SdkError::ServiceError(_))) {
+            self.record_reply(sent.elapsed());
+        }
+        reply
+    }
+
+    fn record_reply(&self, took: Duration) {
+        let took = took.as_secs_f64();
+        self.with(|state| {
+            state.replies = Some(match state.replies {
+                None => (took, took / 2.0),
+                Some((mean, deviation)) => {
+                    (mean + (took - mean) / 8.0, deviation + ((took - mean).abs() - deviation) / 4.0)
+                }
+            });
+        });
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Requests that are not answered yet, of which any may be answered next.
+pub(super) struct Copies<'a, T>(Vec<Pin<Box<dyn Future<Output = T> + Send + 'a>>>);
+
+impl<T> Default for Copies<'_, T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'a, T> Copies<'a, T> {
+    pub(super) fn push(&mut self, copy: impl Future<Output = T> + Send + 'a) {
+        self.0.push(Box::pin(copy));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Waits for the next answer. It never comes if there are no copies.
+    pub(super) async fn next(&mut self) -> T {
+        std::future::poll_fn(|context| {
+            for (place, copy) in self.0.iter_mut().enumerate() {
+                if let Poll::Ready(answer) = copy.as_mut().poll(context) {
+                    drop(self.0.swap_remove(place));
+                    return Poll::Ready(answer);
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    #[test]
+    fn the_wait_follows_the_replies_within_its_bounds() {
+        let hedging = Hedging::default();
+        assert_eq!(hedging.wait(), MIN_WAIT);
+        for _ in 0..100 {
+            hedging.record_reply(ms(5));
+        }
+        assert_eq!(hedging.wait(), MIN_WAIT);
+        for _ in 0..100 {
+            hedging.record_reply(ms(300));
+        }
+        assert!((ms(300)..ms(310)).contains(&hedging.wait()), "{:?}", hedging.wait());
+        for _ in 0..100 {
+            hedging.record_reply(ms(900));
+        }
+        assert_eq!(hedging.wait(), MAX_WAIT);
+    }
+
+    #[test]
+    fn second_requests_are_a_few_percent_of_all() {
+        let hedging = Hedging::default();
+        let second = (0..1000).filter(|_| {
+            hedging.wait();
+            hedging.take_token()
+        });
+        assert!((32..35).contains(&second.count()));
+        let quiet = Hedging::default();
+        for _ in 0..1000 {
+            quiet.wait();
+        }
+        assert_eq!((0..10).filter(|_| quiet.take_token()).count(), 5);
+    }
+}
