@@ -154,9 +154,25 @@ const SHORT: Duration = Duration::from_millis(2500);
 /// The document with the table, which stands between two comments.
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reliability.md");
 
-const BEGIN: &str = "<!-- matrix: written by `BLESS=1 cargo test --test api matrix` -->\n";
-
-const END: &str = "<!-- end of matrix -->";
+/// Checks that the document has this table, between two comments with its name. `BLESS=1` writes the table instead. `test` is
+/// the filter that selects the test which writes it.
+pub fn assert_documented(name: &str, test: &str, printed: &str) {
+    println!("{printed}");
+    let begin = format!("<!-- {name}: written by `BLESS=1 cargo test --test api {test}` -->\n");
+    let end = format!("<!-- end of {name} -->");
+    let document = std::fs::read_to_string(DOCUMENT).expect("the document is readable");
+    let (before, rest) = document.split_once(&begin).expect("the table begins");
+    let (written, after) = rest.split_once(&end).expect("the table ends");
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(DOCUMENT, [before, &begin, printed, &end, after].concat())
+            .expect("the document is written");
+        return;
+    }
+    for (written, printed) in written.lines().zip(printed.lines()) {
+        assert_eq!(written, printed, "docs/reliability.md is out of date; BLESS=1 writes this line");
+    }
+    assert_eq!(written.len(), printed.len());
+}
 
 #[tokio::test]
 async fn every_fault_at_every_request() {
@@ -211,20 +227,7 @@ async fn every_fault_at_every_request() {
         assert!(position.is_of_large_update() || !is_part, "{cell}: {answer}");
         table.entry((row.name, position.name())).or_default().push(answer);
     }
-    let printed = markdown(&rows, &table);
-    println!("{printed}");
-    let document = std::fs::read_to_string(DOCUMENT).expect("the document is readable");
-    let (before, rest) = document.split_once(BEGIN).expect("the table begins");
-    let (written, after) = rest.split_once(END).expect("the table ends");
-    if std::env::var_os("BLESS").is_some() {
-        std::fs::write(DOCUMENT, [before, BEGIN, &printed, END, after].concat())
-            .expect("the document is written");
-    } else {
-        for (written, printed) in written.lines().zip(printed.lines()) {
-            assert_eq!(written, printed, "docs/reliability.md is out of date; BLESS=1 writes this line");
-        }
-        assert_eq!(written.len(), printed.len());
-    }
+    assert_documented("matrix", "matrix", &markdown(&rows, &table));
 }
 
 #[tokio::test]

@@ -4,5 +4,6 @@ mod await_points;
 mod binary;
 mod drill;
 mod matrix;
+mod second_requests;
 mod signals;
 mod tls;

@@ -1,7 +1,8 @@
 //! An HTTP client for the SDK that makes chosen requests to DynamoDB fail.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aws_config::SdkConfig;
 use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector};
@@ -11,7 +12,9 @@ use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
 use futures_util::future::BoxFuture;
+use livechat_units::dynamodb::connections::OnNewConnection;
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use super::fault_proxy::{self, ConnectionFault};
 use super::interceptor::{intercepting_client, plain_http_client};
@@ -37,6 +40,9 @@ pub enum Fault {
     Panic,
     /// No fault, but another write happens before the request.
     After(OtherWrite),
+    /// The request is on its way for the first time, and its reply for the second. Both go on if nobody waits for the reply
+    /// any more.
+    Delayed(Duration, Duration),
 }
 
 impl Fault {
@@ -56,6 +62,8 @@ pub struct SentRequest {
     /// Its number among the requests of the same operation, from 0.
     pub number: usize,
     pub is_write: bool,
+    /// Whether it is sent on a connection of its own, because no reply came to an earlier copy.
+    pub is_repeated: bool,
     pub body: String,
     pub at: Instant,
 }
@@ -80,12 +88,13 @@ type ChooseFault = Arc<dyn Fn(&SentRequest) -> Option<Fault> + Send + Sync>;
 pub struct FaultyClient {
     choose_fault: ChooseFault,
     sent: Arc<Mutex<Vec<SentRequest>>>,
+    stored: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl FaultyClient {
     /// `choose_fault` is called with each request; `None` lets the request pass.
     pub fn new(choose_fault: impl Fn(&SentRequest) -> Option<Fault> + Send + Sync + 'static) -> Self {
-        Self { choose_fault: Arc::new(choose_fault), sent: Arc::default() }
+        Self { choose_fault: Arc::new(choose_fault), sent: Arc::default(), stored: Arc::default() }
     }
 
     /// Puts this client into an SDK configuration.
@@ -101,14 +110,20 @@ impl FaultyClient {
         self.sent.lock().expect("no test panics with it").clone()
     }
 
-    /// The number of transactions so far.
+    /// The number of transactions so far, without the copies that were sent because no reply came in time.
     pub fn writes(&self) -> usize {
-        self.sent().iter().filter(|sent| sent.is_write).count()
+        self.sent().iter().filter(|sent| sent.is_write && !sent.is_repeated).count()
     }
 
-    /// The number of keys of each BatchGetItem so far.
+    /// The number of keys of each BatchGetItem so far, without the copies that were sent because no reply came in time.
     pub fn keys_read(&self) -> Vec<usize> {
-        self.sent().iter().filter(|sent| !sent.is_write).map(|sent| sent.keys().len()).collect()
+        let sent = self.sent();
+        sent.iter().filter(|sent| !sent.is_write && !sent.is_repeated).map(|sent| sent.keys().len()).collect()
+    }
+
+    /// The `ClientRequestToken`s of the [delayed](Fault::Delayed) transactions that DynamoDB has stored so far.
+    pub fn stored(&self) -> BTreeSet<String> {
+        self.stored.lock().expect("no test panics with it").clone()
     }
 
     fn call(&self, mut request: HttpRequest, dynamodb: &SharedHttpConnector) -> HttpConnectorFuture {
@@ -121,7 +136,8 @@ impl FaultyClient {
         let sent = {
             let mut log = self.sent.lock().expect("no test panics with it");
             let number = log.iter().filter(|sent| sent.is_write == is_write).count();
-            log.push(SentRequest { number, is_write, body, at: Instant::now() });
+            let is_repeated = request.extension::<OnNewConnection>().is_some();
+            log.push(SentRequest { number, is_write, is_repeated, body, at: Instant::now() });
             log[log.len() - 1].clone()
         };
         match (self.choose_fault)(&sent) {
@@ -151,6 +167,21 @@ impl FaultyClient {
                 reply(200, "application/x-amz-json-1.0", reply_body.to_string())
             }
             Some(Fault::Panic) => panic!("injected"),
+            Some(Fault::Delayed(request_delay, reply_delay)) => {
+                let (dynamodb, stored) = (dynamodb.clone(), self.stored.clone());
+                let call = tokio::spawn(async move {
+                    sleep(request_delay).await;
+                    let reply = dynamodb.call(request).await?;
+                    if sent.is_write && reply.status().is_success() {
+                        let token =
+                            sent.json()["ClientRequestToken"].as_str().expect("it has one").to_owned();
+                        stored.lock().expect("no test panics with it").insert(token);
+                    }
+                    sleep(reply_delay).await;
+                    Ok(reply)
+                });
+                HttpConnectorFuture::new(async move { call.await.expect("it does not panic") })
+            }
             Some(Fault::After(meanwhile)) => {
                 let dynamodb = dynamodb.clone();
                 HttpConnectorFuture::new(async move {

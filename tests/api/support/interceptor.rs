@@ -3,10 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use aws_smithy_http_client::ConnectorBuilder;
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, SharedHttpClient, SharedHttpConnector, http_client_fn,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use livechat_units::dynamodb::connections::renewable_client;
 
 /// Answers a request, with the help of the connector to DynamoDB or without it.
 type Intercept = dyn Fn(HttpRequest, &SharedHttpConnector) -> HttpConnectorFuture + Send + Sync;
@@ -37,7 +39,12 @@ pub fn intercepting_client(
     })
 }
 
-/// A client for plain HTTP, which is what the engines of the tests speak.
+/// A client for plain HTTP, which is what the engines of the tests speak. It opens new connections on demand, as the
+/// function's own client does.
 pub fn plain_http_client() -> SharedHttpClient {
-    aws_smithy_http_client::Builder::new().build_http()
+    renewable_client(|settings, components| {
+        let mut connector = ConnectorBuilder::default().connector_settings(settings.clone());
+        connector.set_sleep_impl(components.sleep_impl());
+        connector.build_http()
+    })
 }

@@ -12,6 +12,7 @@ pub mod observer;
 pub mod openapi;
 pub mod requests;
 pub mod responses;
+pub mod silent_proxy;
 pub mod update_case;
 
 pub use app::{ADMIN, Items, TOKEN, TestApp, with_app, with_app_through, with_sample_app};

@@ -1,0 +1,385 @@
+//! A reply that does not come: the same request is sent a second time, and both may be answered, in any order and late.
+//! docs/reliability.md has the results as a table, and `BLESS=1` writes it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use futures_util::future::{FutureExt, join_all};
+use livechat_units::{Function, Response};
+use tokio::time::sleep;
+
+use super::matrix::assert_documented;
+use crate::support::fault_proxy::ConnectionFault;
+use crate::support::faulty_client::{Fault, FaultyClient, OtherWrite, SentRequest, cancelled, exception};
+use crate::support::interceptor::plain_http_client;
+use crate::support::responses::{BUSY, UNAVAILABLE};
+use crate::support::silent_proxy::SilentProxy;
+use crate::support::update_case::UpdateCase;
+use crate::support::{TestApp, body, department, event, invoke, with_app};
+
+const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// The request arrives `request` ms late, and its reply `reply` ms late.
+fn late(request: u64, reply: u64) -> Fault {
+    Fault::Delayed(ms(request), ms(reply))
+}
+
+/// A transaction of which the first copy has no answer for a while.
+struct Scenario {
+    name: &'static str,
+    /// The fault of each copy. It is chosen by the copy's number and by the time since the first copy, in ms.
+    fault: fn(usize, u64) -> Option<Fault>,
+    /// A listed department is deleted before the second copy. This is when it is stored again, in ms after the first copy.
+    department_returns: Option<u64>,
+    /// The answer, and by how much the unit's version has grown in the end.
+    expected: (&'static str, u64),
+    /// The answer comes in less than this time, in ms.
+    soon: u64,
+}
+
+fn in_progress() -> Option<Fault> {
+    Some(exception("TransactionInProgressException"))
+}
+
+const NEVER: u64 = 60_000;
+
+const SCENARIOS: [Scenario; 12] = [
+    Scenario {
+        name: "the second is answered first",
+        fault: |copy, _| (copy == 0).then(|| late(0, 900)),
+        department_returns: None,
+        expected: ("200", 1),
+        soon: 800,
+    },
+    Scenario {
+        name: "the first never arrives, the second is answered",
+        fault: |copy, _| (copy == 0).then_some(Fault::Connection(ConnectionFault::Hang)),
+        department_returns: None,
+        expected: ("200", 1),
+        soon: 800,
+    },
+    Scenario {
+        name: "both are answered, the first before the second",
+        fault: |copy, _| Some(late(0, if copy == 0 { 300 } else { 700 })),
+        department_returns: None,
+        expected: ("200", 1),
+        soon: 800,
+    },
+    Scenario {
+        name: "both are silent, the third is answered",
+        fault: |copy, _| (copy < 2).then_some(Fault::Connection(ConnectionFault::HangAfter)),
+        department_returns: None,
+        expected: ("200", 1),
+        soon: 3000,
+    },
+    Scenario {
+        name: "the second is refused as in progress, the first succeeds",
+        fault: |copy, _| if copy == 0 { Some(late(0, 400)) } else { in_progress() },
+        department_returns: None,
+        expected: ("200", 1),
+        soon: 900,
+    },
+    Scenario {
+        name: "the second is refused as in progress, the first hangs for five seconds",
+        fault: |copy, at| match copy {
+            0 => Some(Fault::Connection(ConnectionFault::Hang)),
+            _ if at < 5000 => in_progress(),
+            _ => None,
+        },
+        department_returns: None,
+        expected: ("200", 1),
+        soon: 9500,
+    },
+    Scenario {
+        name: "the second is refused as in progress, the first is stored and its reply lost",
+        fault: |copy, at| match copy {
+            0 => Some(Fault::Connection(ConnectionFault::HangAfter)),
+            _ if at < 1500 => in_progress(),
+            _ => None,
+        },
+        department_returns: None,
+        expected: ("200", 1),
+        soon: 4500,
+    },
+    Scenario {
+        name: "all later ones are refused as in progress, the first is stored and its reply lost",
+        fault: |copy, _| {
+            if copy == 0 { Some(Fault::Connection(ConnectionFault::HangAfter)) } else { in_progress() }
+        },
+        department_returns: None,
+        expected: ("503", 1),
+        soon: 12_000,
+    },
+    Scenario {
+        name: "the second is refused by a condition, the first is stored afterwards",
+        fault: |copy, _| (copy == 0).then(|| late(700, 0)),
+        department_returns: Some(500),
+        expected: ("200", 1),
+        soon: 1800,
+    },
+    Scenario {
+        name: "the second is refused by a condition, the first is stored after it was given up",
+        fault: |copy, _| (copy == 0).then(|| late(1500, 0)),
+        department_returns: Some(1300),
+        expected: ("503", 1),
+        soon: 2500,
+    },
+    Scenario {
+        name: "both are refused by a condition",
+        fault: |copy, _| (copy == 0).then(|| late(700, 0)),
+        department_returns: Some(NEVER),
+        expected: ("400", 0),
+        soon: 1800,
+    },
+    Scenario {
+        name: "the second is refused as a conflict, the first is stored afterwards",
+        fault: |copy, _| {
+            Some(if copy == 0 { late(600, 0) } else { cancelled(&["None", "TransactionConflict"]) })
+        },
+        department_returns: None,
+        expected: ("200", 1),
+        soon: 1500,
+    },
+];
+
+fn describe(response: &Response) -> &'static str {
+    match (response.status_code, response.body.as_str()) {
+        (200, _) => "200",
+        (400, _) => "400",
+        (503, UNAVAILABLE) => "503",
+        (503, BUSY) => "503 busy",
+        (status, body) => panic!("{status} {body}"),
+    }
+}
+
+/// A write that deletes the department that the case's update lists, and one that stores it again.
+fn delete_and_restore(app: &TestApp, case: &UpdateCase) -> (OtherWrite, OtherWrite) {
+    let [id, unit] = ["e", "V"].map(|name| case.unit.replacen('U', name, 1));
+    let item = testing::items::item(&department(&id, Some(&unit)));
+    let table = &app.tables.livechat;
+    let key = |name: &str| item[name].clone();
+    let delete = app.client.delete_item().table_name(table).key("pk", key("pk")).key("sk", key("sk"));
+    let put = app.client.put_item().table_name(table).set_item(Some(item));
+    let delete: OtherWrite = Arc::new(move || {
+        let delete = delete.clone();
+        async move { drop(delete.send().await.expect("it is deleted")) }.boxed()
+    });
+    let put: OtherWrite = Arc::new(move || {
+        let put = put.clone();
+        async move { drop(put.send().await.expect("it is stored")) }.boxed()
+    });
+    (delete, put)
+}
+
+#[tokio::test]
+async fn every_order_of_two_answers_to_a_transaction() {
+    with_app(async |app| {
+        app.put_monitors(&["m", "n"]).await;
+        let answers = SCENARIOS.iter().enumerate().map(async |(number, scenario)| {
+            let case = UpdateCase::new(app, false, number).await;
+            let (delete, restore) = delete_and_restore(app, &case);
+            let began = Arc::new(OnceLock::<Instant>::new());
+            let (fault, returns) = (scenario.fault, scenario.department_returns);
+            let first_at = began.clone();
+            let faulty = FaultyClient::new(move |sent: &SentRequest| {
+                if !sent.is_write {
+                    return None;
+                }
+                let at = first_at.get_or_init(Instant::now).elapsed();
+                if sent.number == 1
+                    && let Some(returns) = returns
+                {
+                    let (delete, restore) = (delete.clone(), restore.clone());
+                    return Some(Fault::After(Arc::new(move || {
+                        let (delete, restore) = (delete(), restore.clone());
+                        async move {
+                            delete.await;
+                            if returns < NEVER {
+                                tokio::spawn(async move {
+                                    sleep(ms(returns).saturating_sub(at)).await;
+                                    restore().await;
+                                });
+                            }
+                        }
+                        .boxed()
+                    })));
+                }
+                fault(sent.number, u64::try_from(at.as_millis()).unwrap_or(u64::MAX))
+            });
+            let function = Function::new(&faulty.sdk()(app.sdk.clone()), app.tables.clone());
+            let response = invoke(&function, &case.event, Some(Duration::from_secs(30))).await;
+            let took = began.get().expect("the transaction was sent").elapsed();
+            (scenario, case, response, took)
+        });
+        let answers = join_all(answers).await;
+        // Late copies arrive.
+        sleep(ms(2500)).await;
+        let mut printed =
+            String::from("| the first copy has no reply yet, and | answer | stored |\n|---|---|---|\n");
+        for (scenario, case, response, took) in answers {
+            let version = app.stored_unit(&case.unit).await["version"].as_u64().expect("a count") - 7;
+            let answer = describe(&response);
+            let name = scenario.name;
+            assert_eq!((answer, version), scenario.expected, "{name}: {}", response.body);
+            assert!(took < ms(scenario.soon), "{name}: answered after {took:?}");
+            let stored = ["no", "once"][usize::try_from(version).expect("one at most")];
+            writeln!(printed, "| {name} | {answer} | {stored} |").expect("a string takes it");
+            if scenario.department_returns == Some(NEVER) {
+                // The test ends with sound data.
+                delete_and_restore(app, &case).1().await;
+            }
+        }
+        assert_documented("second requests", "every_order", &printed);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_read_whose_reply_does_not_come_is_sent_again() {
+    with_app(async |app| {
+        app.put_unit("U", &[], &[]).await;
+        let faults: [fn(usize) -> Option<Fault>; 3] = [
+            |copy| (copy == 0).then(|| late(0, 900)),
+            |copy| (copy == 0).then_some(Fault::Connection(ConnectionFault::Hang)),
+            |copy| match copy {
+                0 => Some(late(0, 400)),
+                1 => Some(exception("ThrottlingException")),
+                _ => None,
+            },
+        ];
+        for fault in faults {
+            let faulty = FaultyClient::new(move |sent| (!sent.is_write).then(|| fault(sent.number))?);
+            let function = Function::new(&faulty.sdk()(app.sdk.clone()), app.tables.clone());
+            let started = Instant::now();
+            let response =
+                invoke(&function, &event("U", &body(&[], &[])), Some(Duration::from_secs(30))).await;
+            assert_eq!(response.status_code, 200, "{}", response.body);
+            assert!(started.elapsed() < ms(850), "answered after {:?}", started.elapsed());
+            let sent = faulty.sent();
+            assert!(!sent[0].is_repeated && sent[1].is_repeated && sent[0].body == sent[1].body);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_frozen_environment_whose_connections_are_dead_answers_soon() {
+    with_app(async |app| {
+        app.put_unit("U", &[], &[]).await;
+        let proxy = SilentProxy::start().await;
+        let sdk = app.sdk.to_builder().endpoint_url(&proxy.url);
+        let sdk = sdk.http_client(plain_http_client()).build();
+        let update = event("U", &body(&[], &[]));
+        let mut times = Vec::new();
+        for _ in 0..3 {
+            let function = Function::new(&sdk, app.tables.clone());
+            let send = async || {
+                let started = Instant::now();
+                let response = invoke(&function, &update, Some(Duration::from_secs(30))).await;
+                assert_eq!(response.status_code, 200, "{}", response.body);
+                started.elapsed()
+            };
+            send().await;
+            // More than one connection is in the pool.
+            futures_util::join!(send(), send());
+            proxy.silence_all();
+            let before = proxy.connections();
+            times.push(send().await);
+            assert!(proxy.connections() > before, "no new connection was opened");
+            // The next update does not meet the silent connections.
+            let connections = proxy.connections();
+            send().await;
+            assert_eq!(proxy.connections(), connections, "the new connection is not used again");
+        }
+        times.sort();
+        assert!(times[1] < ms(700), "{times:?}");
+        assert_eq!(app.stored_unit("U").await["version"], 7 + 3 * 5);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_answer_of_rows_1_to_12_for_an_update_that_is_stored() {
+    /// Each is an update with random faults.
+    const CASES: usize = 150;
+    with_app(async |app| {
+        app.put_monitors(&["m", "n"]).await;
+        let seed = fastrand::u64(..);
+        println!("seed {seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut cases = Vec::new();
+        for number in 0..CASES {
+            let case = UpdateCase::new(app, false, number).await;
+            let (delete, restore) = delete_and_restore(app, &case);
+            cases.push((case, delete, restore, random.fork()));
+        }
+        let sound = app.stored_items().await;
+        let outcomes = cases.iter().map(async |(case, delete, restore, random)| {
+            let mut random = random.clone();
+            let is_gone = Arc::new(AtomicBool::new(true));
+            let mut of_faults = random.fork();
+            let faults: Vec<Fault> = (0..64)
+                .map(|_| match of_faults.u8(..10) {
+                    0..6 => late(of_faults.u64(0..1600), of_faults.u64(0..500)),
+                    6 => cancelled(&["TransactionConflict"]),
+                    7 => exception("ThrottlingException"),
+                    _ => late(0, of_faults.u64(0..250)),
+                })
+                .collect();
+            let faulty =
+                FaultyClient::new(move |sent| sent.is_write.then(|| faults.get(sent.number).cloned())?);
+            let function = Function::new(&faulty.sdk()(app.sdk.clone()), app.tables.clone());
+            let other = case.other_update(app);
+            let others = async {
+                // The department goes and comes back, and the unit changes now and then.
+                while is_gone.load(Ordering::Relaxed) {
+                    sleep(ms(random.u64(20..400))).await;
+                    match random.u8(..8) {
+                        0 => other().await,
+                        _ => {
+                            delete().await;
+                            sleep(ms(random.u64(100..900))).await;
+                            restore().await;
+                        }
+                    }
+                }
+            };
+            let update = async {
+                let remaining = Duration::from_millis(if case.unit.ends_with('7') { 2500 } else { 30_000 });
+                let response = invoke(&function, &case.event, Some(remaining)).await;
+                is_gone.store(false, Ordering::Relaxed);
+                response
+            };
+            let (response, ()) = futures_util::join!(update, others);
+            // After the answer the department is there, so that late copies are stored if they can be.
+            (response, faulty)
+        });
+        let outcomes: Vec<(Response, FaultyClient)> = join_all(outcomes).await;
+        sleep(ms(3000)).await;
+        let mut answers = BTreeMap::new();
+        for (response, faulty) in &outcomes {
+            let (answer, stored) = (describe(response), faulty.stored().len());
+            *answers.entry((answer, stored)).or_insert(0) += 1;
+            match answer {
+                "200" => assert!(stored >= 1, "200, but nothing is stored"),
+                "503" => {}
+                promise => assert_eq!(stored, 0, "{promise}, but the update is stored: {}", response.body),
+            }
+        }
+        println!("answers, transactions stored: {answers:?}");
+        assert!(answers.keys().any(|(answer, _)| *answer == "400"), "no update was refused: {answers:?}");
+        // The test ends with sound data.
+        for number in 0..CASES {
+            app.delete_item(&format!("UNIT#U-{number}"), "MONITOR#n").await;
+        }
+        testing::items::put(&app.client, &app.tables.livechat, &sound.into_values().collect::<Vec<_>>())
+            .await
+            .expect("the items are written");
+    })
+    .await;
+}
