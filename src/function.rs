@@ -306,6 +306,10 @@ async fn commit_all<'a>(
                 CommitOutcome::Refused(failed) => {
                     loaded.apply_refusal(&transaction, failed);
                     if progress.is_undone(loaded) {
+                        // The other update changed the unit's version, so no copy without an answer can be stored.
+                        if loaded.unit.exists() {
+                            writes.forget_unanswered();
+                        }
                         return Err(Error::Busy);
                     }
                     writes.pause_after_refusal().await?;

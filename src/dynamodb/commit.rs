@@ -174,6 +174,12 @@ impl Writes<'_> {
         self.retry.pause_after_refusal().await
     }
 
+    /// Forgets all copies without an answer. The caller knows that none of them can be stored, because the unit has another
+    /// version now.
+    pub(crate) fn forget_unanswered(&mut self) {
+        self.unanswered.forget_all();
+    }
+
     /// The number of the last transaction, if a copy of it may still be answered.
     pub(crate) fn unanswered_transaction(&self) -> Option<TransactionNumber> {
         (!self.unanswered.copies.is_empty()).then_some(self.unanswered.transaction)
