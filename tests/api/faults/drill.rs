@@ -95,10 +95,19 @@ pub struct Drill {
     pub remaining: Duration,
 }
 
-/// Runs drills concurrently, since most of their time is waiting. Each worker has its own tables.
+/// Runs drills concurrently, since most of their time is waiting. Large updates keep DynamoDB busy, so few of them run at
+/// the same time: otherwise requests would time out because of the others.
 pub async fn run(drills: impl IntoIterator<Item = Drill>) -> Vec<Outcome> {
-    const WORKERS: usize = 48;
-    let drills = RefCell::new(drills.into_iter().enumerate());
+    let (large, small): (Vec<_>, Vec<_>) =
+        drills.into_iter().enumerate().partition(|(_, drill)| drill.position.is_of_large_update());
+    let mut outcomes = run_with_workers(small, 32).await;
+    outcomes.append(&mut run_with_workers(large, 4).await);
+    outcomes.into_values().collect()
+}
+
+/// Runs numbered drills. Each worker has its own tables.
+async fn run_with_workers(drills: Vec<(usize, Drill)>, workers: usize) -> BTreeMap<usize, Outcome> {
+    let drills = RefCell::new(drills.into_iter());
     let outcomes = RefCell::new(BTreeMap::new());
     let worker = async || {
         with_app(async |app| {
@@ -125,8 +134,8 @@ pub async fn run(drills: impl IntoIterator<Item = Drill>) -> Vec<Outcome> {
         })
         .await;
     };
-    join_all((0..WORKERS).map(|_| worker())).await;
-    outcomes.into_inner().into_values().collect()
+    join_all((0..workers).map(|_| worker())).await;
+    outcomes.into_inner()
 }
 
 /// Sends the update and checks what must always hold: the answer comes in time, the update is stored whole or not at
