@@ -4,7 +4,8 @@
 //! it starts two floors: a handler that does nothing, and a handler that sends the same requests without an SDK. It does not
 //! assert times. It prints a table, and writes the table and a chart to `target/bench`.
 //!
-//!     cargo bench --bench invoke                     all parts, in some minutes
+//!     cargo bench --bench invoke                     all parts but `large`, in some minutes
+//!     cargo bench --bench invoke -- large            updates of 100 to 5,000 changes, in some minutes
 //!     cargo bench --bench invoke -- --quick          a short run that shows that it works
 //!     cargo bench --bench invoke -- init warm        only these parts
 //!     cargo bench --bench invoke -- --function PATH  another build of the function
@@ -80,7 +81,8 @@ async fn main() -> Result<()> {
     if wanted("memory") {
         bench.memory(&mut rows).await?;
     }
-    if wanted("large") {
+    // It takes minutes, so it runs only when it is named.
+    if parts.contains("large") {
         println!("{}", bench.large().await?);
     }
     if wanted("artifact") {
