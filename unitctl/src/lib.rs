@@ -18,6 +18,8 @@ mod requests;
 pub mod role;
 pub mod sample;
 mod stack;
+#[cfg(feature = "sync")]
+pub mod sync;
 pub mod target;
 pub mod template;
 pub mod token;

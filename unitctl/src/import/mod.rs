@@ -1,25 +1,25 @@
 //! `unitctl import`: brings a mongoexport of a Rocket.Chat workspace.
 
 mod decimal;
-mod documents;
+pub(crate) mod documents;
 mod encoding;
-mod equality;
+pub(crate) mod equality;
 mod events;
 mod export;
-mod extended_json;
-mod fields;
+pub(crate) mod extended_json;
+pub(crate) mod fields;
 mod id_hash;
 mod importer;
 mod inspect;
-mod item_size;
+pub(crate) mod item_size;
 mod plan;
 mod plan_monitors;
-mod records;
+pub(crate) mod records;
 mod report;
 mod shell;
 mod stored;
-mod user;
-mod workspace;
+pub(crate) mod user;
+pub(crate) mod workspace;
 mod write;
 mod write_users;
 

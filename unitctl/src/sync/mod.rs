@@ -1,0 +1,3 @@
+//! `unitctl sync`: keeps Rocket.Chat's MongoDB and the function's DynamoDB the same while both are in use.
+
+pub mod model;

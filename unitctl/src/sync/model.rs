@@ -1,0 +1,91 @@
+//! The facts that Rocket.Chat and the function may both change, as plain data.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use livechat_units::id::{DepartmentId, UnitId, UserId};
+use livechat_units::request::Visibility;
+
+/// Something that the sync compares on both sides.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Subject {
+    /// A user, with the user's tokens.
+    User(UserId),
+    /// A permission, by its `_id`.
+    Permission(String),
+    /// A department.
+    Department(DepartmentId),
+    /// A unit, with its monitors and its departments' places.
+    Unit(UnitId),
+}
+
+/// One of the two databases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Side {
+    /// Rocket.Chat's.
+    MongoDb,
+    /// The function's.
+    DynamoDb,
+}
+
+/// The facts of a unit that both sides may change, without the places of its departments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnitFacts {
+    /// The name.
+    pub name: String,
+    /// Who may see the unit.
+    pub visibility: Visibility,
+    /// The users who monitor the unit.
+    pub monitors: BTreeSet<UserId>,
+}
+
+/// The unit that a department is in, or none.
+pub type Place = Option<UnitId>;
+
+/// A unit as one side has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnitView {
+    /// Its facts.
+    pub facts: UnitFacts,
+    /// Its last change: RFC 3339 in UTC with three decimals, so that texts compare as times do. It is no fact.
+    pub updated_at: String,
+}
+
+/// A department's place as one side has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlaceView {
+    /// The place.
+    pub place: Place,
+    /// The department's last change, in the form of [`UnitView::updated_at`].
+    pub updated_at: String,
+}
+
+impl Side {
+    /// The other one.
+    pub fn other(self) -> Self {
+        match self {
+            Self::MongoDb => Self::DynamoDb,
+            Self::DynamoDb => Self::MongoDb,
+        }
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::MongoDb => "MongoDB",
+            Self::DynamoDb => "DynamoDB",
+        })
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(id) => write!(f, "user {id}"),
+            Self::Permission(id) => write!(f, "permission {id}"),
+            Self::Department(id) => write!(f, "department {id}"),
+            Self::Unit(id) => write!(f, "unit {id}"),
+        }
+    }
+}
