@@ -5,6 +5,7 @@ use std::fmt;
 
 use livechat_units::id::{DepartmentId, UnitId, UserId};
 use livechat_units::request::Visibility;
+use serde::Serialize;
 
 /// Something that the sync compares on both sides.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,7 +21,7 @@ pub enum Subject {
 }
 
 /// One of the two databases.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub enum Side {
     /// Rocket.Chat's.
     MongoDb,

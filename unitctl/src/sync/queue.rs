@@ -1,0 +1,299 @@
+//! What is to be looked at, and how far the streams of changes have been dealt with.
+//!
+//! A subject is looked at when no event of it has come for a moment, because Rocket.Chat saves a unit in many separate
+//! writes. A position may be stored when all events before it have been dealt with. So after a crash, the events that
+//! were not dealt with come again.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::model::Subject;
+
+/// How long no event of a unit may have come before it is looked at.
+const QUIET: Duration = Duration::from_millis(300);
+
+/// The maximum time from the first event of a unit to the look at it.
+const MAX_DELAY: Duration = Duration::from_millis(700);
+
+/// The pause before a look that failed is repeated: the first one, and the longest.
+const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+/// The name of a stream of changes, by which its position is stored.
+pub type Stream = &'static str;
+
+/// Subjects to look at.
+#[derive(Debug, Default)]
+pub struct Queue {
+    waiting: HashMap<Subject, Waiting>,
+    /// What is being looked at now, by subject.
+    in_flight: HashMap<Subject, Waiting>,
+    positions: BTreeMap<Stream, Position>,
+}
+
+/// Why and since when a subject waits.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// The first event.
+    pub since: Instant,
+    due: Instant,
+    /// True if an event says that something was deleted in MongoDB, so that the look may remove it from DynamoDB.
+    pub is_deletion: bool,
+    /// The number of looks that failed in a row.
+    pub failures: u32,
+    /// The events that led here, by stream.
+    events: Vec<(Stream, u64)>,
+}
+
+/// How far a stream has been dealt with.
+#[derive(Debug, Default)]
+struct Position {
+    /// The events that are not dealt with, or stand behind such an event, with the position after each.
+    events: VecDeque<Event>,
+    /// The number of the first of these.
+    first: u64,
+    /// The position before them.
+    done: Option<String>,
+}
+
+#[derive(Debug)]
+struct Event {
+    position: String,
+    /// The number of subjects that have to be looked at.
+    pending: usize,
+}
+
+impl Queue {
+    /// Takes an event of a stream. `position` is the position after it.
+    pub fn event(
+        &mut self,
+        stream: Stream,
+        position: String,
+        subjects: Vec<Subject>,
+        is_deletion: bool,
+        now: Instant,
+    ) {
+        let of_stream = self.positions.entry(stream).or_default();
+        let number = of_stream.first + of_stream.events.len() as u64;
+        of_stream.events.push_back(Event { position, pending: subjects.len() });
+        of_stream.advance();
+        for subject in subjects {
+            self.add(subject, is_deletion, now).events.push((stream, number));
+        }
+    }
+
+    /// Takes a subject that no event of a stream led to.
+    pub fn look_at(&mut self, subject: Subject, now: Instant) {
+        self.add(subject, false, now);
+    }
+
+    fn add(&mut self, subject: Subject, is_deletion: bool, now: Instant) -> &mut Waiting {
+        let is_unit = matches!(subject, Subject::Unit(_));
+        let waiting = self.waiting.entry(subject).or_insert_with(|| Waiting {
+            since: now,
+            due: now,
+            is_deletion: false,
+            failures: 0,
+            events: Vec::new(),
+        });
+        waiting.is_deletion |= is_deletion;
+        if is_unit && waiting.failures == 0 {
+            waiting.due = (now + QUIET).min(waiting.since + MAX_DELAY);
+        }
+        waiting
+    }
+
+    /// Takes the subjects that are due, at most this many. None of them is being looked at already.
+    pub fn take_due(&mut self, most: usize, now: Instant) -> Vec<(Subject, Waiting)> {
+        let is_due = |(subject, waiting): &(&Subject, &Waiting)| {
+            waiting.due <= now && !self.in_flight.contains_key(*subject)
+        };
+        let mut due: Vec<_> = self.waiting.iter().filter(is_due).collect();
+        // Users first: a revoked token is the most urgent of all. Then whoever has waited longest.
+        due.sort_by_key(|(subject, waiting)| (!matches!(subject, Subject::User(_)), waiting.since));
+        let due: Vec<Subject> = due.into_iter().take(most).map(|(subject, _)| subject.clone()).collect();
+        let mut taken = Vec::with_capacity(due.len());
+        for subject in due {
+            if let Some(waiting) = self.waiting.remove(&subject) {
+                self.in_flight.insert(subject.clone(), waiting.clone());
+                taken.push((subject, waiting));
+            }
+        }
+        taken
+    }
+
+    /// When the next subject is due. `None` if none waits, or all that wait are being looked at.
+    pub fn next_due(&self) -> Option<Instant> {
+        let free = self.waiting.iter().filter(|(subject, _)| !self.in_flight.contains_key(*subject));
+        free.map(|(_, waiting)| waiting.due).min()
+    }
+
+    /// A look has ended well. These have to be looked at because of it; the events that led to it are dealt with when
+    /// those looks have ended, too.
+    pub fn finished(&mut self, subject: &Subject, follow_ups: Vec<Subject>, now: Instant) {
+        let Some(done) = self.in_flight.remove(subject) else { return };
+        for follow_up in follow_ups {
+            for (stream, number) in &done.events {
+                if let Some(event) = self.positions.get_mut(stream).and_then(|all| all.event(*number)) {
+                    event.pending += 1;
+                }
+            }
+            let waiting = self.add(follow_up, false, now);
+            waiting.since = waiting.since.min(done.since);
+            waiting.events.extend(done.events.iter().copied());
+        }
+        for (stream, number) in done.events {
+            let Some(of_stream) = self.positions.get_mut(stream) else { continue };
+            if let Some(event) = of_stream.event(number) {
+                event.pending -= 1;
+            }
+            of_stream.advance();
+        }
+    }
+
+    /// A look has failed, and is repeated after a pause.
+    pub fn failed(&mut self, subject: Subject, now: Instant) {
+        let Some(mut again) = self.in_flight.remove(&subject) else { return };
+        again.failures += 1;
+        let pause = RETRY_PAUSES.0.saturating_mul(1 << again.failures.min(10)).min(RETRY_PAUSES.1);
+        again.due = now + pause;
+        if let Some(waiting) = self.waiting.remove(&subject) {
+            again.is_deletion |= waiting.is_deletion;
+            again.events.extend(waiting.events);
+        }
+        self.waiting.insert(subject, again);
+    }
+
+    /// Forgets the position of a stream that was lost. Its next event begins anew.
+    pub fn forget_position(&mut self, stream: Stream) {
+        if let Some(position) = self.positions.get_mut(stream) {
+            position.done = None;
+        }
+    }
+
+    /// The position of each stream up to which everything has been dealt with.
+    pub fn positions(&self) -> BTreeMap<Stream, String> {
+        let done = self.positions.iter().filter_map(|(stream, position)| Some((*stream, position.done.clone()?)));
+        done.collect()
+    }
+
+    /// The number of subjects that wait or are being looked at.
+    pub fn len(&self) -> usize {
+        self.waiting.len() + self.in_flight.len()
+    }
+
+    /// Since when the subject that has waited longest waits.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.waiting.values().chain(self.in_flight.values()).map(|waiting| waiting.since).min()
+    }
+}
+
+impl Position {
+    fn event(&mut self, number: u64) -> Option<&mut Event> {
+        self.events.get_mut(usize::try_from(number.checked_sub(self.first)?).ok()?)
+    }
+
+    /// Removes the events that are dealt with from the front.
+    fn advance(&mut self) {
+        while self.events.front().is_some_and(|event| event.pending == 0) {
+            self.done = self.events.pop_front().map(|event| event.position);
+            self.first += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use livechat_units::id::{UnitId, UserId};
+
+    use super::*;
+
+    const MONGODB: Stream = "users";
+
+    fn user(id: &str) -> Subject {
+        Subject::User(UserId::parse(id).expect("an id"))
+    }
+
+    fn unit(id: &str) -> Subject {
+        Subject::Unit(UnitId::parse(id).expect("an id"))
+    }
+
+    fn names(taken: Vec<(Subject, Waiting)>) -> Vec<String> {
+        taken.into_iter().map(|(subject, _)| subject.to_string()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_unit_waits_until_its_events_are_quiet_and_a_user_does_not() {
+        let mut queue = Queue::default();
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        queue.look_at(unit("u"), at(0));
+        queue.look_at(user("a"), at(0));
+        assert_eq!(names(queue.take_due(9, at(0))), ["user a"]);
+        queue.look_at(unit("u"), at(250));
+        assert_eq!(queue.next_due(), Some(at(550)));
+        assert!(queue.take_due(9, at(549)).is_empty());
+        queue.look_at(unit("u"), at(500));
+        // Not longer than the maximum after the first event.
+        assert_eq!(queue.next_due(), Some(at(700)));
+        assert_eq!(names(queue.take_due(9, at(700))), ["unit u"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_subject_is_looked_at_twice_at_the_same_time() {
+        let mut queue = Queue::default();
+        let now = Instant::now();
+        queue.look_at(user("a"), now);
+        assert_eq!(queue.take_due(9, now).len(), 1);
+        queue.look_at(user("a"), now);
+        assert!(queue.take_due(9, now).is_empty());
+        assert_eq!(queue.next_due(), None);
+        queue.finished(&user("a"), Vec::new(), now);
+        assert_eq!(names(queue.take_due(9, now)), ["user a"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_position_is_that_of_the_oldest_event_that_is_not_dealt_with() {
+        let mut queue = Queue::default();
+        let now = Instant::now();
+        let position = |queue: &Queue| queue.positions().get(MONGODB).cloned();
+        queue.event(MONGODB, "0".into(), Vec::new(), false, now);
+        assert_eq!(position(&queue).as_deref(), Some("0"));
+        queue.event(MONGODB, "1".into(), vec![user("a")], false, now);
+        queue.event(MONGODB, "2".into(), vec![user("b"), unit("u")], false, now);
+        queue.event(MONGODB, "3".into(), Vec::new(), false, now);
+        assert_eq!(queue.take_due(9, now).len(), 2);
+        queue.finished(&user("b"), Vec::new(), now);
+        assert_eq!(position(&queue).as_deref(), Some("0"));
+        // A follow-up belongs to the same event.
+        queue.finished(&user("a"), vec![user("c")], now);
+        assert_eq!(position(&queue).as_deref(), Some("0"));
+        queue.take_due(9, now);
+        queue.failed(user("c"), now);
+        assert_eq!(position(&queue).as_deref(), Some("0"));
+        let later = now + Duration::from_secs(1);
+        assert_eq!(names(queue.take_due(9, later)), ["user c", "unit u"]);
+        queue.finished(&user("c"), Vec::new(), later);
+        assert_eq!(position(&queue).as_deref(), Some("1"));
+        queue.finished(&unit("u"), Vec::new(), later);
+        assert_eq!(position(&queue).as_deref(), Some("3"));
+        assert_eq!(queue.len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_failed_is_repeated_with_what_came_meanwhile() {
+        let mut queue = Queue::default();
+        let now = Instant::now();
+        queue.event(MONGODB, "1".into(), vec![user("a")], false, now);
+        queue.take_due(9, now);
+        queue.event(MONGODB, "2".into(), vec![user("a")], true, now);
+        queue.failed(user("a"), now);
+        assert!(queue.take_due(9, now).is_empty());
+        let later = now + Duration::from_secs(1);
+        let taken = queue.take_due(9, later);
+        assert!(taken[0].1.is_deletion && taken[0].1.failures == 1);
+        queue.finished(&user("a"), Vec::new(), later);
+        assert_eq!(queue.positions().get(MONGODB).map(String::as_str), Some("2"));
+    }
+}

@@ -1,0 +1,178 @@
+//! What the sync says: each change and why, what it overwrote, and what it could not carry over.
+//!
+//! On a terminal these are lines for people, otherwise JSON lines. No line has a token or the hash of one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use owo_colors::OwoColorize;
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use super::model::{Side, Subject};
+use crate::arguments::rfc3339;
+
+/// Prints, and counts what it prints.
+#[derive(Debug)]
+pub struct Reporter {
+    is_terminal: bool,
+    is_dry_run: bool,
+    /// The facts that are open now, and the documents that can't be used, by what they belong to.
+    open: Mutex<BTreeMap<Subject, BTreeSet<String>>>,
+    /// What an event-driven look, or a full pass, did not remove.
+    held_back: Mutex<BTreeSet<Subject>>,
+    /// The counters, for `/metrics`.
+    pub counters: Counters,
+}
+
+/// Numbers that only grow.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Subjects that were looked at.
+    pub looks: AtomicU64,
+    /// Changes that were written to DynamoDB.
+    pub writes_to_dynamodb: AtomicU64,
+    /// Changes that were written to MongoDB.
+    pub writes_to_mongodb: AtomicU64,
+    /// Writes that were refused because something had changed meanwhile.
+    pub refusals: AtomicU64,
+    /// Facts of one side that were overwritten with the other side's.
+    pub overwritten: AtomicU64,
+    /// Looks that failed.
+    pub failures: AtomicU64,
+    /// Full passes that ended.
+    pub passes: AtomicU64,
+}
+
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum Level {
+    Info,
+    Warn,
+    Error,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    time: String,
+    level: Level,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    written_to: Option<Side>,
+}
+
+impl Reporter {
+    /// Prints for people if standard output is a terminal.
+    pub fn new(is_dry_run: bool) -> Self {
+        Self {
+            is_terminal: io::stdout().is_terminal(),
+            is_dry_run,
+            open: Mutex::default(),
+            held_back: Mutex::default(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// A change that was written, or would be written in a dry run.
+    pub fn change(&self, subject: &Subject, side: Side, what: impl Display) {
+        let counter = match side {
+            Side::DynamoDb => &self.counters.writes_to_dynamodb,
+            Side::MongoDb => &self.counters.writes_to_mongodb,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        let verb = if self.is_dry_run { "would write" } else { "wrote" };
+        self.line(Level::Info, Some(subject), Some(side), &format!("{verb} to {side}: {what}"));
+    }
+
+    /// A fact that one side loses, before it is overwritten.
+    pub fn overwritten(&self, subject: &Subject, what: impl Display) {
+        self.counters.overwritten.fetch_add(1, Ordering::Relaxed);
+        self.line(Level::Warn, Some(subject), None, &what.to_string());
+    }
+
+    /// What of this subject can't be carried over now. Each is printed once, for as long as it stays open.
+    pub fn open(&self, subject: &Subject, facts: BTreeSet<String>) {
+        let before = {
+            let mut open = lock(&self.open);
+            let before = open.remove(subject).unwrap_or_default();
+            if !facts.is_empty() {
+                open.insert(subject.clone(), facts.clone());
+            }
+            before
+        };
+        for fact in facts.difference(&before) {
+            self.line(Level::Warn, Some(subject), None, fact);
+        }
+    }
+
+    /// Whether something of this subject is in DynamoDB only and was not removed.
+    pub fn held_back(&self, subject: &Subject, is_held_back: bool) {
+        let mut held_back = lock(&self.held_back);
+        if is_held_back {
+            held_back.insert(subject.clone());
+        } else {
+            held_back.remove(subject);
+        }
+    }
+
+    /// Something unexpected that needs an operator's eye.
+    pub fn warn(&self, message: impl Display) {
+        self.line(Level::Warn, None, None, &message.to_string());
+    }
+
+    /// Something that went wrong and is tried again.
+    pub fn failure(&self, subject: Option<&Subject>, message: impl Display) {
+        self.counters.failures.fetch_add(1, Ordering::Relaxed);
+        self.line(Level::Error, subject, None, &message.to_string());
+    }
+
+    /// What the process is doing.
+    pub fn note(&self, message: impl Display) {
+        self.line(Level::Info, None, None, &message.to_string());
+    }
+
+    /// The number of facts that are open.
+    pub fn open_count(&self) -> usize {
+        lock(&self.open).values().map(BTreeSet::len).sum()
+    }
+
+    /// The subjects of which facts are open.
+    pub fn open_subjects(&self) -> Vec<Subject> {
+        lock(&self.open).keys().cloned().collect()
+    }
+
+    /// The number of subjects that were not removed.
+    pub fn held_back_count(&self) -> usize {
+        lock(&self.held_back).len()
+    }
+
+    fn line(&self, level: Level, subject: Option<&Subject>, written_to: Option<Side>, message: &str) {
+        // A reader of a pipe that has gone is no reason to stop.
+        let _ = if self.is_terminal {
+            let level = match level {
+                Level::Info => String::new(),
+                Level::Warn => format!("{} ", "warning:".yellow()),
+                Level::Error => format!("{} ", "error:".red()),
+            };
+            let subject = subject.map(|subject| format!("{subject}: ")).unwrap_or_default();
+            writeln!(anstream::stdout(), "{level}{subject}{message}")
+        } else {
+            let time = rfc3339(OffsetDateTime::now_utc());
+            let subject = subject.map(ToString::to_string);
+            let line = Line { time, level, message, subject, written_to };
+            let mut text = serde_json::to_string(&line).unwrap_or_default();
+            text.push('\n');
+            io::stdout().lock().write_all(text.as_bytes())
+        };
+    }
+}
+
+/// The values stay consistent if a thread panics: each change is one call.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
