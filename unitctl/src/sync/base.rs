@@ -1,0 +1,322 @@
+//! The base: the values that both sides last had in common, an item for each unit and for each department.
+//!
+//! A base is what was committed, never what was only intended. A transaction of DynamoDB writes the base together with
+//! the change. MongoDB's can't, so the intent is stored in the base first. If the process then ends before it stores the
+//! new base, the next look must know whether MongoDB committed the change, although someone may have undone it
+//! meanwhile. Values can't tell. So the intent holds `_updatedAt` of the document as it was read, and the other one that
+//! the change sets: nothing else sets either of them.
+
+mod attributes;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result};
+use aws_sdk_dynamodb::error::BuildError;
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem};
+use livechat_units::id::{DepartmentId, UnitId, UserId};
+use livechat_units::item::Item;
+use livechat_units::request::Visibility;
+
+use super::model::{Place, PlaceView, UnitFacts, UnitView};
+use super::stamp;
+use attributes::Attributes;
+
+/// The base of a unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnitBase {
+    /// The unit.
+    pub id: UnitId,
+    /// How often the item was written; 0 if it is not stored yet.
+    pub rev: u64,
+    /// The facts that both sides last had in common.
+    pub facts: UnitFacts,
+    /// A change of MongoDB's unit that was intended, and may have been committed.
+    pub intent: Option<UnitIntent>,
+}
+
+/// A change of a unit in MongoDB, in one transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnitIntent {
+    /// Exactly what the transaction changes, and the unit's `_updatedAt` that it sets.
+    pub delta: UnitDelta,
+    /// The unit's `_updatedAt` that the decision rests on.
+    pub seen: String,
+}
+
+/// A change of a unit's facts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnitDelta {
+    /// The new name.
+    pub name: Option<String>,
+    /// The new visibility.
+    pub visibility: Option<Visibility>,
+    /// The users who become monitors.
+    pub join: BTreeSet<UserId>,
+    /// The users who are monitors no longer.
+    pub leave: BTreeSet<UserId>,
+    /// The unit's new `_updatedAt`.
+    pub updated_at: String,
+}
+
+/// The base of a department.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DepartmentBase {
+    /// The department.
+    pub id: DepartmentId,
+    /// How often the item was written; 0 if it is not stored yet.
+    pub rev: u64,
+    /// The place that both sides last had in common.
+    pub place: Place,
+    /// A change of MongoDB's department that was intended, and may have been committed.
+    pub intent: Option<PlaceIntent>,
+    /// True if the department's rooms in MongoDB may still have the ancestors of another place.
+    pub rooms: bool,
+}
+
+/// A change of a department's place in MongoDB, in one transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlaceIntent {
+    /// The new place.
+    pub place: Place,
+    /// The department's `_updatedAt` that the decision rests on.
+    pub seen: String,
+    /// The department's `_updatedAt` that the transaction sets.
+    pub updated_at: String,
+}
+
+/// What became of an intent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IntentState {
+    /// MongoDB committed it. Whatever differs from it was changed afterwards.
+    Committed,
+    /// MongoDB has not committed it. It still may, because the process that intended it may only be paused.
+    Pending,
+    /// MongoDB has not committed it and can't any more, because a fence was set.
+    Void,
+    /// The document was changed by someone else, so it is unknown whether MongoDB committed the intent before that.
+    Unknown,
+}
+
+/// The key of a unit's base.
+pub fn unit_base_key(id: &UnitId) -> Item {
+    key(format!("SYNC#UNIT#{id}"))
+}
+
+/// The key of a department's base.
+pub fn department_base_key(id: &DepartmentId) -> Item {
+    key(format!("SYNC#DEPARTMENT#{id}"))
+}
+
+fn key(partition: String) -> Item {
+    Item::from([("pk".into(), AttributeValue::S(partition)), ("sk".into(), AttributeValue::S("BASE".into()))])
+}
+
+impl UnitBase {
+    /// A base that is not stored yet.
+    pub fn new(id: UnitId, facts: UnitFacts) -> Self {
+        Self { id, rev: 0, facts, intent: None }
+    }
+
+    /// Reads a stored base.
+    ///
+    /// # Errors
+    /// The item is not as [`UnitBase::put`] writes it.
+    pub fn parse(id: UnitId, item: Item) -> Result<Self> {
+        let mut item = Attributes(item);
+        let facts = UnitFacts {
+            name: item.string("name")?.context("no name")?,
+            visibility: item.visibility("visibility")?.context("no visibility")?,
+            monitors: item.users("monitors")?,
+        };
+        let intent = item.map("intent")?.map(UnitIntent::parse).transpose()?;
+        Ok(Self { id, rev: item.rev()?, facts, intent })
+    }
+
+    /// Stores the base with the next `rev`, on the condition that the stored one has this `rev`.
+    ///
+    /// # Errors
+    /// Never: the action is complete.
+    pub fn put(&self, table: &str) -> Result<TransactWriteItem, BuildError> {
+        let mut item = unit_base_key(&self.id);
+        attributes::set_unit(&mut item, &self.facts);
+        if let Some(intent) = &self.intent {
+            item.insert("intent".into(), AttributeValue::M(intent.attributes()));
+        }
+        put(table, item, self.rev)
+    }
+
+    /// Deletes the base, on the condition that the stored one has this `rev`.
+    ///
+    /// # Errors
+    /// Never: the action is complete.
+    pub fn delete(&self, table: &str) -> Result<TransactWriteItem, BuildError> {
+        delete(table, unit_base_key(&self.id), self.rev)
+    }
+
+    /// The `_updatedAt` to give to MongoDB's unit, on the condition that it is still as it is here, if the intent may
+    /// still be committed. After that, the transaction that was intended is refused. Nothing else of the unit may be
+    /// decided or written before.
+    pub fn fence(&self, mongodb: &UnitView) -> Option<String> {
+        let intent = self.intent.as_ref()?;
+        (intent.state(mongodb) == IntentState::Pending).then(|| stamp::fence(&intent.seen))
+    }
+}
+
+impl UnitIntent {
+    /// The intent to change MongoDB's unit, which is as `seen`.
+    pub fn new(delta: &UnitDelta, seen: &UnitView) -> Self {
+        Self { delta: delta.clone(), seen: seen.updated_at.clone() }
+    }
+
+    /// What became of it.
+    pub fn state(&self, mongodb: &UnitView) -> IntentState {
+        IntentState::of(&self.seen, &self.delta.updated_at, &mongodb.updated_at)
+    }
+
+    fn parse(item: Item) -> Result<Self> {
+        let mut item = Attributes(item);
+        let delta = UnitDelta {
+            name: item.string("name")?,
+            visibility: item.visibility("visibility")?,
+            join: item.users("join")?,
+            leave: item.users("leave")?,
+            updated_at: item.string("updatedAt")?.context("no updatedAt")?,
+        };
+        Ok(Self { delta, seen: item.string("seen")?.context("no seen")? })
+    }
+
+    fn attributes(&self) -> Item {
+        let mut item = Item::from([
+            ("seen".into(), AttributeValue::S(self.seen.clone())),
+            ("updatedAt".into(), AttributeValue::S(self.delta.updated_at.clone())),
+        ]);
+        attributes::set_delta(&mut item, &self.delta);
+        item
+    }
+}
+
+impl UnitDelta {
+    /// True if it changes nothing. The time of the change is no fact.
+    pub fn is_empty(&self) -> bool {
+        self.name.is_none() && self.visibility.is_none() && self.join.is_empty() && self.leave.is_empty()
+    }
+
+    /// The part that fits into a transaction for this number of monitors. Monitors leave first. The rest follows at the
+    /// next look.
+    pub fn first(&self, monitors: usize) -> Self {
+        let leave: BTreeSet<_> = self.leave.iter().take(monitors).cloned().collect();
+        let join = self.join.iter().take(monitors - leave.len()).cloned().collect();
+        Self { join, leave, ..self.clone() }
+    }
+}
+
+impl DepartmentBase {
+    /// A base that is not stored yet.
+    pub fn new(id: DepartmentId, place: Place) -> Self {
+        Self { id, rev: 0, place, intent: None, rooms: false }
+    }
+
+    /// Reads a stored base.
+    ///
+    /// # Errors
+    /// The item is not as [`DepartmentBase::put`] writes it.
+    pub fn parse(id: DepartmentId, item: Item) -> Result<Self> {
+        let mut item = Attributes(item);
+        let place = item.place("parentId")?;
+        let intent = item.map("intent")?.map(PlaceIntent::parse).transpose()?;
+        Ok(Self { id, rev: item.rev()?, place, intent, rooms: item.boolean("rooms")?.unwrap_or(false) })
+    }
+
+    /// Stores the base with the next `rev`, on the condition that the stored one has this `rev`.
+    ///
+    /// # Errors
+    /// Never: the action is complete.
+    pub fn put(&self, table: &str) -> Result<TransactWriteItem, BuildError> {
+        let mut item = department_base_key(&self.id);
+        attributes::set_place(&mut item, &self.place);
+        if let Some(intent) = &self.intent {
+            item.insert("intent".into(), AttributeValue::M(intent.attributes()));
+        }
+        if self.rooms {
+            item.insert("rooms".into(), AttributeValue::Bool(true));
+        }
+        put(table, item, self.rev)
+    }
+
+    /// Deletes the base, on the condition that the stored one has this `rev`.
+    ///
+    /// # Errors
+    /// Never: the action is complete.
+    pub fn delete(&self, table: &str) -> Result<TransactWriteItem, BuildError> {
+        delete(table, department_base_key(&self.id), self.rev)
+    }
+
+    /// The `_updatedAt` to give to MongoDB's department, as [`UnitBase::fence`] is of a unit.
+    pub fn fence(&self, mongodb: &PlaceView) -> Option<String> {
+        let intent = self.intent.as_ref()?;
+        (intent.state(mongodb) == IntentState::Pending).then(|| stamp::fence(&intent.seen))
+    }
+}
+
+impl PlaceIntent {
+    /// What became of it.
+    pub fn state(&self, mongodb: &PlaceView) -> IntentState {
+        IntentState::of(&self.seen, &self.updated_at, &mongodb.updated_at)
+    }
+
+    fn parse(item: Item) -> Result<Self> {
+        let mut item = Attributes(item);
+        Ok(Self {
+            place: item.place("parentId")?,
+            seen: item.string("seen")?.context("no seen")?,
+            updated_at: item.string("updatedAt")?.context("no updatedAt")?,
+        })
+    }
+
+    fn attributes(&self) -> Item {
+        let mut item = Item::from([
+            ("seen".into(), AttributeValue::S(self.seen.clone())),
+            ("updatedAt".into(), AttributeValue::S(self.updated_at.clone())),
+        ]);
+        attributes::set_place(&mut item, &self.place);
+        item
+    }
+}
+
+impl IntentState {
+    /// What became of an intent, by `_updatedAt` of MongoDB's document now.
+    fn of(seen: &str, intended: &str, now: &str) -> Self {
+        if now == seen {
+            Self::Pending
+        } else if now == intended {
+            Self::Committed
+        } else if now == stamp::fence(seen) {
+            Self::Void
+        } else {
+            Self::Unknown
+        }
+    }
+}
+
+fn put(table: &str, mut item: Item, rev: u64) -> Result<TransactWriteItem, BuildError> {
+    item.insert("rev".into(), AttributeValue::N((rev + 1).to_string()));
+    let put = Put::builder().table_name(table).set_item(Some(item));
+    let put = match rev {
+        0 => put.condition_expression("attribute_not_exists(pk)"),
+        _ => put
+            .condition_expression("rev = :rev")
+            .expression_attribute_values(":rev", AttributeValue::N(rev.to_string())),
+    };
+    Ok(TransactWriteItem::builder().put(put.build()?).build())
+}
+
+fn delete(table: &str, key: Item, rev: u64) -> Result<TransactWriteItem, BuildError> {
+    let delete = Delete::builder()
+        .table_name(table)
+        .set_key(Some(key))
+        .condition_expression("rev = :rev")
+        .expression_attribute_values(":rev", AttributeValue::N(rev.to_string()));
+    Ok(TransactWriteItem::builder().delete(delete.build()?).build())
+}

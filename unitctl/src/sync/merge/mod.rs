@@ -1,0 +1,215 @@
+//! Three-way merge, fact by fact: given the base and the state of both sides, what to change where. Nothing is read or
+//! written here.
+//!
+//! If only one side differs from the base, the other side gets the change. If both sides changed the same fact to
+//! different values, the later one counts, and the other one is named. A fact whose base is unknown counts as changed on
+//! both sides.
+
+mod message;
+#[cfg(test)]
+mod model_tests;
+mod place;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
+mod unit;
+
+use std::collections::BTreeSet;
+
+use livechat_units::id::UserId;
+use livechat_units::request::Visibility;
+
+use super::base::{UnitBase, UnitDelta};
+use super::model::{Place, Side, Subject, UnitFacts, UnitView};
+use super::stamp;
+pub use place::merge_place;
+pub use unit::merge_unit;
+
+/// How facts without a base are decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoBase {
+    /// DynamoDB's state is the base, because it is as the import wrote it.
+    AsImported,
+    /// The side with the later `_updatedAt` counts.
+    Later,
+    /// The operator's choice counts.
+    Prefer(Side),
+}
+
+/// What a unit's merge needs to know.
+pub struct UnitInput<'a> {
+    /// The base, if there is one.
+    pub base: Option<&'a UnitBase>,
+    /// The unit in MongoDB.
+    pub mongodb: &'a UnitView,
+    /// The unit in DynamoDB.
+    pub dynamodb: &'a UnitView,
+    /// What counts if there is no base.
+    pub no_base: NoBase,
+    /// The users who can't be monitors in DynamoDB now. A unit that lacks one of them there has not removed that monitor.
+    pub cannot_monitor: &'a BTreeSet<UserId>,
+}
+
+/// What to do with a unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnitMerge {
+    /// What both sides shall have. The open facts are as in MongoDB.
+    pub target: UnitFacts,
+    /// The change of MongoDB's unit.
+    pub to_mongodb: UnitDelta,
+    /// The change of DynamoDB's unit.
+    pub to_dynamodb: UnitDelta,
+    /// The base before both changes. What is overwritten counts as the base, so that a conflict stays decided. An open
+    /// fact is as in DynamoDB, so that it is carried later, and never taken for a removal.
+    pub before: UnitFacts,
+    /// The values that the changes overwrite although they are changes, too.
+    pub lost: Vec<Lost>,
+    /// The facts that can't be carried to DynamoDB now.
+    pub open: Vec<OpenFact>,
+}
+
+/// What to do with a department's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlaceMerge {
+    /// What both sides shall have.
+    pub target: Place,
+    /// The side to write to.
+    pub write_to: Option<Side>,
+    /// The department's new `_updatedAt` on that side.
+    pub updated_at: String,
+    /// The base before that write, as [`UnitMerge::before`]. After it, the base is the target.
+    pub before: Place,
+    /// The value that the write overwrites although it is a change, too.
+    pub lost: Option<Lost>,
+}
+
+/// A fact of a unit or department, with its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// The unit's name.
+    Name(String),
+    /// The unit's visibility.
+    Visibility(Visibility),
+    /// Whether the user monitors the unit.
+    Monitor(UserId, bool),
+    /// The department's place.
+    Place(Place),
+}
+
+/// A change that is overwritten with a later one of the other side. It displays as one sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// The unit or department.
+    pub subject: Subject,
+    /// The side whose value is overwritten.
+    pub side: Side,
+    /// The value that is overwritten.
+    pub overwritten: Fact,
+    /// The other side's value, which counts.
+    pub kept: Fact,
+}
+
+/// A fact of MongoDB that can't be carried to DynamoDB now. It displays as one sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenFact {
+    /// The unit or department.
+    pub subject: Subject,
+    /// MongoDB's value.
+    pub fact: Fact,
+    /// Why it can't be carried.
+    pub reason: Obstacle,
+}
+
+/// Why a fact can't be carried to DynamoDB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// The user does not exist there or has not the role of a monitor.
+    NotAMonitor,
+    /// The unit would be too large for its item.
+    TooLarge,
+}
+
+impl UnitFacts {
+    /// These facts after a change.
+    pub fn with(&self, delta: &UnitDelta) -> Self {
+        let mut monitors = &self.monitors - &delta.leave;
+        monitors.extend(delta.join.iter().cloned());
+        Self {
+            name: delta.name.as_ref().unwrap_or(&self.name).clone(),
+            visibility: delta.visibility.unwrap_or(self.visibility),
+            monitors,
+        }
+    }
+}
+
+impl UnitMerge {
+    /// True if neither side needs a change.
+    pub fn is_empty(&self) -> bool {
+        self.to_mongodb.is_empty() && self.to_dynamodb.is_empty()
+    }
+
+    /// The base after both changes.
+    pub fn after(&self) -> UnitFacts {
+        self.before.with(&self.to_mongodb).with(&self.to_dynamodb)
+    }
+
+    /// The base after this part of the change of DynamoDB. `left_out` are the monitors whom that write also removed,
+    /// because they can't be monitors any more. They become open facts.
+    pub fn after_dynamodb(&self, delta: &UnitDelta, left_out: &BTreeSet<UserId>) -> UnitFacts {
+        let mut base = self.before.with(delta);
+        base.monitors = &base.monitors - left_out;
+        base
+    }
+
+    /// The same without new monitors in DynamoDB, whose item is too large for them. They become open facts.
+    pub fn without_joins(mut self, subject: &Subject) -> Self {
+        for user in std::mem::take(&mut self.to_dynamodb.join) {
+            self.open.push(OpenFact {
+                subject: subject.clone(),
+                fact: Fact::Monitor(user, true),
+                reason: Obstacle::TooLarge,
+            });
+        }
+        self
+    }
+}
+
+/// The side that counts if both changed a fact, by the times of their last change.
+fn later(mongodb: &str, dynamodb: &str) -> Side {
+    if stamp::is_later(dynamodb, mongodb) { Side::DynamoDb } else { Side::MongoDb }
+}
+
+/// The winner among both sides, whether or not there is a base.
+fn winner(has_base: bool, no_base: NoBase, mongodb: &str, dynamodb: &str) -> Side {
+    match no_base {
+        NoBase::Prefer(side) if !has_base => side,
+        _ => later(mongodb, dynamodb),
+    }
+}
+
+/// What to do with a fact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Decision {
+    /// Both sides have the same value.
+    Equal,
+    /// This side's value is overwritten with the other one's.
+    Write {
+        to: Side,
+        /// The value that is overwritten is a change, too.
+        is_loss: bool,
+    },
+}
+
+/// Decides about a fact. `base` is `None` if it is unknown. `winner` counts if both sides have changed the fact.
+fn decide<T: PartialEq + ?Sized>(base: Option<&T>, mongodb: &T, dynamodb: &T, winner: Side) -> Decision {
+    if mongodb == dynamodb {
+        Decision::Equal
+    } else if base == Some(mongodb) {
+        Decision::Write { to: Side::MongoDb, is_loss: false }
+    } else if base == Some(dynamodb) {
+        Decision::Write { to: Side::DynamoDb, is_loss: false }
+    } else {
+        Decision::Write { to: winner.other(), is_loss: true }
+    }
+}

@@ -1,0 +1,181 @@
+//! The merge of a unit's name, visibility and monitors.
+
+use std::collections::BTreeSet;
+
+use livechat_units::id::{UnitId, UserId};
+
+use super::{
+    Decision, Fact, Lost, NoBase, Obstacle, OpenFact, UnitBase, UnitDelta, UnitInput, UnitMerge, decide,
+    stamp, winner,
+};
+use crate::sync::base::IntentState;
+use crate::sync::model::{Side, Subject, UnitFacts, UnitView};
+
+/// Merges a unit. If the base has an intent that still needs a fence ([`UnitBase::fence`]), the result must not be
+/// written.
+pub fn merge_unit(id: &UnitId, input: &UnitInput) -> UnitMerge {
+    let UnitInput { mongodb, dynamodb, .. } = input;
+    let mut merge = Merge {
+        subject: Subject::Unit(id.clone()),
+        input,
+        base: Base::of(input),
+        winner: winner(input.base.is_some(), input.no_base, &mongodb.updated_at, &dynamodb.updated_at),
+        to_mongodb: UnitDelta {
+            updated_at: stamp::for_mongodb(&dynamodb.updated_at, &mongodb.updated_at),
+            ..UnitDelta::default()
+        },
+        to_dynamodb: UnitDelta {
+            updated_at: stamp::for_dynamodb(&mongodb.updated_at, &dynamodb.updated_at),
+            ..UnitDelta::default()
+        },
+        // A fact that is equal is the same on both sides. What differs is set below.
+        before: mongodb.facts.clone(),
+        lost: Vec::new(),
+        open: Vec::new(),
+    };
+    merge.name();
+    merge.visibility();
+    for user in mongodb.facts.monitors.symmetric_difference(&dynamodb.facts.monitors) {
+        merge.monitor(user);
+    }
+    UnitMerge {
+        target: mongodb.facts.with(&merge.to_mongodb),
+        to_mongodb: merge.to_mongodb,
+        to_dynamodb: merge.to_dynamodb,
+        before: merge.before,
+        lost: merge.lost,
+        open: merge.open,
+    }
+}
+
+/// The base of each fact, as far as it is known.
+struct Base<'a> {
+    /// The values, unless none is known.
+    facts: Option<UnitFacts>,
+    /// The facts whose base is unknown although others are known.
+    unknown: Option<&'a UnitDelta>,
+}
+
+impl<'a> Base<'a> {
+    fn of(input: &UnitInput<'a>) -> Self {
+        let Some(base) = input.base else {
+            let facts = (input.no_base == NoBase::AsImported).then(|| input.dynamodb.facts.clone());
+            return Self { facts, unknown: None };
+        };
+        let (facts, unknown) = base.settle(input.mongodb);
+        Self { facts: Some(facts), unknown }
+    }
+
+    fn is_unknown(&self, is_concerned: impl FnOnce(&UnitDelta) -> bool) -> bool {
+        self.facts.is_none() || self.unknown.is_some_and(is_concerned)
+    }
+}
+
+impl UnitBase {
+    /// The facts of the base after the intent, if it was committed, and the intended change if that is unknown.
+    fn settle(&self, mongodb: &UnitView) -> (UnitFacts, Option<&UnitDelta>) {
+        let Some(intent) = &self.intent else { return (self.facts.clone(), None) };
+        match intent.state(mongodb) {
+            IntentState::Committed => (self.facts.with(&intent.delta), None),
+            IntentState::Pending | IntentState::Void => (self.facts.clone(), None),
+            IntentState::Unknown => (self.facts.clone(), Some(&intent.delta)),
+        }
+    }
+}
+
+struct Merge<'a> {
+    subject: Subject,
+    input: &'a UnitInput<'a>,
+    base: Base<'a>,
+    winner: Side,
+    to_mongodb: UnitDelta,
+    to_dynamodb: UnitDelta,
+    before: UnitFacts,
+    lost: Vec<Lost>,
+    open: Vec<OpenFact>,
+}
+
+impl Merge<'_> {
+    fn name(&mut self) {
+        let is_unknown = self.base.is_unknown(|delta| delta.name.is_some());
+        let base = self.base.facts.as_ref().filter(|_| !is_unknown).map(|facts| facts.name.as_str());
+        let UnitInput { mongodb, dynamodb, .. } = self.input;
+        let (mongodb, dynamodb) = (&mongodb.facts.name, &dynamodb.facts.name);
+        let decision = decide(base, mongodb.as_str(), dynamodb, self.winner);
+        let Decision::Write { to, is_loss } = decision else { return };
+        let (overwritten, kept) = overwritten(to, mongodb, dynamodb);
+        self.delta(to).name = Some(kept.clone());
+        self.before.name.clone_from(overwritten);
+        self.lose(to, is_loss, || (Fact::Name(overwritten.clone()), Fact::Name(kept.clone())));
+    }
+
+    fn visibility(&mut self) {
+        let is_unknown = self.base.is_unknown(|delta| delta.visibility.is_some());
+        let base = self.base.facts.as_ref().filter(|_| !is_unknown).map(|facts| &facts.visibility);
+        let UnitInput { mongodb, dynamodb, .. } = self.input;
+        let (mongodb, dynamodb) = (mongodb.facts.visibility, dynamodb.facts.visibility);
+        let Decision::Write { to, is_loss } = decide(base, &mongodb, &dynamodb, self.winner) else { return };
+        let (overwritten, kept) = overwritten(to, mongodb, dynamodb);
+        self.delta(to).visibility = Some(kept);
+        self.before.visibility = overwritten;
+        self.lose(to, is_loss, || (Fact::Visibility(overwritten), Fact::Visibility(kept)));
+    }
+
+    /// Decides about a monitor whom only one side has.
+    fn monitor(&mut self, user: &UserId) {
+        let is_in_mongodb = self.input.mongodb.facts.monitors.contains(user);
+        if is_in_mongodb && self.input.cannot_monitor.contains(user) {
+            self.before.monitors.remove(user);
+            self.open.push(OpenFact {
+                subject: self.subject.clone(),
+                fact: Fact::Monitor(user.clone(), true),
+                reason: Obstacle::NotAMonitor,
+            });
+            return;
+        }
+        let is_unknown =
+            self.base.is_unknown(|delta| delta.join.contains(user) || delta.leave.contains(user));
+        let base =
+            self.base.facts.as_ref().filter(|_| !is_unknown).map(|facts| facts.monitors.contains(user));
+        let decision = decide(base.as_ref(), &is_in_mongodb, &!is_in_mongodb, self.winner);
+        let Decision::Write { to, is_loss } = decision else { return };
+        let (overwritten, kept) = overwritten(to, is_in_mongodb, !is_in_mongodb);
+        let delta = self.delta(to);
+        insert_if(&mut delta.join, user, kept);
+        insert_if(&mut delta.leave, user, overwritten);
+        self.before.monitors.remove(user);
+        insert_if(&mut self.before.monitors, user, overwritten);
+        self.lose(to, is_loss, || {
+            (Fact::Monitor(user.clone(), overwritten), Fact::Monitor(user.clone(), kept))
+        });
+    }
+
+    fn delta(&mut self, side: Side) -> &mut UnitDelta {
+        match side {
+            Side::MongoDb => &mut self.to_mongodb,
+            Side::DynamoDb => &mut self.to_dynamodb,
+        }
+    }
+
+    /// Remembers a value that is overwritten although it is a change.
+    fn lose(&mut self, side: Side, is_loss: bool, facts: impl FnOnce() -> (Fact, Fact)) {
+        if is_loss {
+            let (overwritten, kept) = facts();
+            self.lost.push(Lost { subject: self.subject.clone(), side, overwritten, kept });
+        }
+    }
+}
+
+/// The value of the side that is written to, and the other one's.
+fn overwritten<T>(to: Side, mongodb: T, dynamodb: T) -> (T, T) {
+    match to {
+        Side::MongoDb => (mongodb, dynamodb),
+        Side::DynamoDb => (dynamodb, mongodb),
+    }
+}
+
+fn insert_if(users: &mut BTreeSet<UserId>, user: &UserId, condition: bool) {
+    if condition {
+        users.insert(user.clone());
+    }
+}
