@@ -3,4 +3,9 @@
 pub mod base;
 pub mod merge;
 pub mod model;
+pub mod mongodb;
+pub mod queue;
+pub mod report;
+pub mod sides;
 pub mod stamp;
+pub mod units;

@@ -1,0 +1,193 @@
+//! Reads documents by their ids, all documents of a kind, and the settings.
+
+use std::collections::{HashSet, VecDeque};
+
+use futures_util::TryStreamExt;
+use livechat_units::id::{DepartmentId, UserId};
+use mongodb::bson::oid::ObjectId;
+use mongodb::bson::{Bson, Document as BsonDocument, doc};
+use time::Duration;
+
+use super::failure::{Failure, Step, within};
+use super::ids::{extended_json, id_text, with_id, with_ids};
+use super::{Kind, MongoDb, SETTINGS};
+use crate::import::documents::Document;
+
+/// How many ids one query looks up.
+const IDS_A_QUERY: usize = 1_000;
+
+/// The lifetime of logins where the setting is absent or not positive, in days, as in Rocket.Chat's
+/// `getLoginExpiration`.
+const DEFAULT_EXPIRATION: f64 = 90.0;
+
+/// The longest lifetime of logins that is told apart from a longer one, in days.
+const MAX_EXPIRATION: f64 = 36_500.0;
+
+/// Which workspace and which database it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The setting `uniqueID`, which Rocket.Chat makes for each workspace.
+    pub unique_id: Option<String>,
+    /// The name of the replica set.
+    pub replica_set: String,
+    /// The name of the database.
+    pub database: String,
+}
+
+impl MongoDb {
+    /// Which workspace the database holds.
+    ///
+    /// # Errors
+    /// MongoDB can't be read.
+    pub async fn workspace(&self) -> Result<Identity, Failure> {
+        let unique_id = match self.setting("uniqueID").await? {
+            Some(Bson::String(id)) if !id.is_empty() => Some(id),
+            _ => None,
+        };
+        let replica_set = self.replica_set().await?;
+        Ok(Identity { unique_id, replica_set, database: self.database.name().to_owned() })
+    }
+
+    /// How long a login is valid: the setting `Accounts_LoginExpiration`.
+    ///
+    /// # Errors
+    /// MongoDB can't be read.
+    pub async fn login_expiration(&self) -> Result<Duration, Failure> {
+        let days = match self.setting("Accounts_LoginExpiration").await? {
+            Some(Bson::Int32(days)) => f64::from(days),
+            Some(Bson::Int64(days)) => days as f64,
+            Some(Bson::Double(days)) => days,
+            _ => DEFAULT_EXPIRATION,
+        };
+        let days = if days > 0.0 { days.min(MAX_EXPIRATION) } else { DEFAULT_EXPIRATION };
+        Ok(Duration::seconds((days * 86_400.0) as i64))
+    }
+
+    async fn setting(&self, id: &str) -> Result<Option<Bson>, Failure> {
+        let step = Step { action: "find", collection: SETTINGS };
+        let settings = self.collection(SETTINGS);
+        let find = settings.find_one(doc! { "_id": id }).projection(doc! { "value": 1 });
+        Ok(within(step, find).await?.and_then(|mut setting| setting.remove("value")))
+    }
+
+    /// A user with their login tokens.
+    ///
+    /// # Errors
+    /// MongoDB can't be read.
+    pub async fn user(&self, id: &UserId) -> Result<Option<Document>, Failure> {
+        self.document(Kind::Users, id.as_str()).await
+    }
+
+    /// A permission.
+    ///
+    /// # Errors
+    /// MongoDB can't be read.
+    pub async fn permission(&self, id: &str) -> Result<Option<Document>, Failure> {
+        self.document(Kind::Permissions, id).await
+    }
+
+    /// A department. A unit of this id is none.
+    ///
+    /// # Errors
+    /// MongoDB can't be read.
+    pub async fn department(&self, id: &DepartmentId) -> Result<Option<Document>, Failure> {
+        self.document(Kind::Departments, id.as_str()).await
+    }
+
+    async fn document(&self, kind: Kind, id: &str) -> Result<Option<Document>, Failure> {
+        let mut filter = kind.condition();
+        filter.extend(with_id(id));
+        let collection = self.collection(kind.collection());
+        let mut find = collection.find_one(filter);
+        if let Some(projection) = kind.projection() {
+            find = find.projection(projection);
+        }
+        Ok(within(finding(kind), find).await?.map(extended_json))
+    }
+
+    /// Which of these ids exist.
+    ///
+    /// # Errors
+    /// MongoDB can't be read.
+    pub async fn existing(&self, kind: Kind, ids: &[String]) -> Result<HashSet<String>, Failure> {
+        let mut existing = HashSet::new();
+        for ids in ids.chunks(IDS_A_QUERY) {
+            let mut filter = kind.condition();
+            filter.extend(with_ids(ids.iter().map(String::as_str)));
+            let collection = self.collection(kind.collection());
+            let found: Vec<BsonDocument> = within(finding(kind), async {
+                collection.find(filter).projection(doc! { "_id": 1 }).await?.try_collect().await
+            })
+            .await?;
+            existing.extend(found.iter().filter_map(|document| id_text(document.get("_id")?)));
+        }
+        Ok(existing)
+    }
+
+    /// How many documents of a kind there are.
+    ///
+    /// # Errors
+    /// MongoDB can't be read.
+    pub async fn count(&self, kind: Kind) -> Result<u64, Failure> {
+        within(finding(kind), self.collection(kind.collection()).count_documents(kind.condition())).await
+    }
+
+    /// All documents of a kind in the order of their `_id`.
+    pub fn documents(&self, kind: Kind) -> Batches {
+        Batches {
+            mongo: self.clone(),
+            kind,
+            // Comparisons find only ids of their own type.
+            starts: VecDeque::from([
+                doc! { "$gte": "" },
+                doc! { "$gte": Bson::ObjectId(ObjectId::from_bytes([0; 12])) },
+            ]),
+        }
+    }
+}
+
+/// The documents of a kind, some hundreds at a time. Each batch is a query of its own, so that a pass goes on after a
+/// connection was lost, and no cursor times out.
+#[derive(Debug)]
+pub struct Batches {
+    mongo: MongoDb,
+    kind: Kind,
+    /// The conditions on the `_id` of what is still to be read. The first one is the current one.
+    starts: VecDeque<BsonDocument>,
+}
+
+impl Batches {
+    /// The next documents. `None` when there are no more. After an error the same call can be made again.
+    ///
+    /// # Errors
+    /// MongoDB can't be read.
+    pub async fn next(&mut self) -> Result<Option<Vec<Document>>, Failure> {
+        // A user may have fifty login tokens.
+        let size = if self.kind == Kind::Users { 500 } else { 1_000 };
+        while let Some(start) = self.starts.front() {
+            let mut filter = self.kind.condition();
+            filter.insert("_id", start.clone());
+            let collection = self.mongo.collection(self.kind.collection());
+            let mut find = collection.find(filter).sort(doc! { "_id": 1 }).limit(size);
+            if let Some(projection) = self.kind.projection() {
+                find = find.projection(projection);
+            }
+            let documents: Vec<BsonDocument> =
+                within(finding(self.kind), async { find.await?.try_collect().await }).await?;
+            match documents.last().and_then(|last| last.get("_id")) {
+                Some(last) if documents.len() == size as usize => self.starts[0] = doc! { "$gt": last },
+                _ => {
+                    self.starts.pop_front();
+                }
+            }
+            if !documents.is_empty() {
+                return Ok(Some(documents.into_iter().map(extended_json).collect()));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn finding(kind: Kind) -> Step {
+    Step { action: "find", collection: kind.collection() }
+}

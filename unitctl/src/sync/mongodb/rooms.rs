@@ -1,0 +1,72 @@
+//! Writes the `departmentAncestors` of rooms, by which Rocket.Chat decides which monitors see a room.
+
+use livechat_units::id::{DepartmentId, UnitId};
+use mongodb::bson::{Bson, DateTime, Document as BsonDocument, doc};
+
+use super::failure::{Failure, Step, within};
+use super::{MongoDb, ROOMS};
+
+/// How many rooms one write changes.
+const ROOMS_A_WRITE: usize = 500;
+
+impl MongoDb {
+    /// Gives all rooms of a department, closed ones too, the `departmentAncestors` of the unit that it is in now. Returns
+    /// how many rooms were changed. Rooms that are right are not written, so it can be repeated at any time.
+    ///
+    /// This is what Rocket.Chat's `associateRoomsWithDepartmentToUnit` does when it saves a unit: a room that lacks the
+    /// unit gets a list of this unit alone, and the list of a room is removed when the department has left. Batches keep
+    /// each write short, since open rooms change with each message.
+    ///
+    /// # Errors
+    /// MongoDB can't be read or written. Some rooms may be changed.
+    pub async fn write_rooms(
+        &self,
+        department: &DepartmentId,
+        place: Option<&UnitId>,
+    ) -> Result<u64, Failure> {
+        let wrong = match place {
+            Some(unit) => {
+                doc! { "departmentId": department.as_str(), "departmentAncestors": { "$ne": unit.as_str() } }
+            }
+            None => doc! { "departmentId": department.as_str(), "departmentAncestors": { "$exists": true } },
+        };
+        let rooms = self.collection(ROOMS);
+        let finding = Step { action: "find", collection: ROOMS };
+        let find = rooms.find(wrong.clone()).projection(doc! { "_id": 1 }).batch_size(ROOMS_A_WRITE as u32);
+        let mut cursor = within(finding, find).await?;
+        let mut changed = 0;
+        let mut ids = Vec::with_capacity(ROOMS_A_WRITE);
+        loop {
+            let is_room = within(finding, cursor.advance()).await?;
+            if is_room {
+                let room: BsonDocument = within(finding, async { cursor.deserialize_current() }).await?;
+                ids.extend(room.get("_id").cloned());
+            }
+            if ids.len() == ROOMS_A_WRITE || (!is_room && !ids.is_empty()) {
+                changed += self.write_some_rooms(&wrong, std::mem::take(&mut ids), place).await?;
+            }
+            if !is_room {
+                return Ok(changed);
+            }
+        }
+    }
+
+    async fn write_some_rooms(
+        &self,
+        wrong: &BsonDocument,
+        ids: Vec<Bson>,
+        place: Option<&UnitId>,
+    ) -> Result<u64, Failure> {
+        let mut filter = doc! { "_id": { "$in": ids } };
+        filter.extend(wrong.clone());
+        let now = DateTime::now();
+        let update = match place {
+            Some(unit) => {
+                doc! { "$set": { "departmentAncestors": [unit.as_str()], "_updatedAt": now } }
+            }
+            None => doc! { "$unset": { "departmentAncestors": 1 }, "$set": { "_updatedAt": now } },
+        };
+        let step = Step { action: "update", collection: ROOMS };
+        Ok(within(step, self.collection(ROOMS).update_many(filter, update)).await?.modified_count)
+    }
+}

@@ -1,0 +1,45 @@
+//! Transactions that read one snapshot.
+
+use std::time::Duration;
+
+use mongodb::ClientSession;
+use mongodb::options::{ReadConcern, ReadPreference, SelectionCriteria, WriteConcern};
+
+use super::MongoDb;
+use super::failure::{Cause, Failure, within_connect};
+
+/// How often a transaction is tried that meets other writes.
+pub const ATTEMPTS: u32 = 6;
+
+/// How often a commit is sent whose reply did not come.
+const COMMITS: u32 = 3;
+
+impl MongoDb {
+    /// Starts a transaction in a session of its own. It is aborted when the session is dropped.
+    pub(super) async fn begin(&self) -> Result<ClientSession, Failure> {
+        let mut session = within_connect(self.client.start_session()).await?;
+        let start = session
+            .start_transaction()
+            .read_concern(ReadConcern::snapshot())
+            .write_concern(WriteConcern::majority())
+            .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+        within_connect(start).await?;
+        Ok(session)
+    }
+}
+
+/// Commits a transaction. After one that only read, this makes sure that the majority has what was read.
+pub async fn commit(session: &mut ClientSession) -> Result<(), Failure> {
+    let mut attempt = 1;
+    loop {
+        match within_connect(session.commit_transaction()).await {
+            Err(failure) if failure.cause == Cause::UnknownCommit && attempt < COMMITS => attempt += 1,
+            result => return result,
+        }
+    }
+}
+
+/// Waits before a transaction is tried again: some milliseconds at random, more after each attempt.
+pub async fn pause(attempt: u32) {
+    tokio::time::sleep(Duration::from_millis(fastrand::u64(2..10 << attempt.min(6)))).await;
+}

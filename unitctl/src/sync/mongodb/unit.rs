@@ -1,0 +1,194 @@
+//! A unit with its monitors' rows and its departments, read in one snapshot. A snapshot matters because Rocket.Chat saves a
+//! unit in many writes, and a mixture of two states would be taken for changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::TryStreamExt;
+use livechat_units::id::{DepartmentId, UnitId, UserId};
+use livechat_units::request::Visibility;
+use mongodb::ClientSession;
+use mongodb::bson::{Bson, Document as BsonDocument, doc};
+
+use super::failure::{Cause, Failure, Step, within};
+use super::ids::{extended_json, id_text, with_id, with_ids};
+use super::transaction::{ATTEMPTS, commit, pause};
+use super::{DEPARTMENTS, MongoDb, UNIT_MONITORS};
+use crate::import::records::{Department, Unit, UnitMonitor, UnitOrDepartment, long_ago};
+use crate::sync::model::{PlaceView, UnitFacts, UnitView};
+
+/// A unit and departments at one moment.
+#[derive(Clone, Debug)]
+pub struct UnitSnapshot {
+    /// The unit, or why its document can't be used. `None` if there is no such unit.
+    pub unit: Option<Result<MongoUnit, String>>,
+    /// The departments whose `parentId` is the unit, and those that were asked for and exist. An error says why the
+    /// document can't be used.
+    pub departments: BTreeMap<DepartmentId, Result<MongoDepartment, String>>,
+}
+
+/// A unit in MongoDB.
+#[derive(Clone, Debug)]
+pub struct MongoUnit {
+    /// Its facts. A visibility that is neither public nor private counts as private, as for the import.
+    pub view: UnitView,
+    /// The document as the import reads it.
+    pub record: Unit,
+    /// The rows of its monitors. A user may have several.
+    pub rows: Vec<MonitorRow>,
+    /// The `_id` as it is stored.
+    pub(super) id: Bson,
+}
+
+/// A row that says that a user monitors a unit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MonitorRow {
+    /// The row as the import reads it.
+    pub record: UnitMonitor,
+    /// The `_id` as it is stored.
+    pub(super) id: Bson,
+}
+
+/// A department in MongoDB.
+#[derive(Clone, Debug)]
+pub struct MongoDepartment {
+    /// The unit that it is in.
+    pub view: PlaceView,
+    /// The document as the import reads it.
+    pub record: Department,
+    /// The `_id` as it is stored.
+    pub(super) id: Bson,
+}
+
+impl UnitSnapshot {
+    /// The departments that are in a unit.
+    pub fn members<'a>(&'a self, unit: &'a UnitId) -> impl Iterator<Item = &'a DepartmentId> {
+        self.departments.iter().filter_map(move |(id, department)| {
+            let is_member = department.as_ref().is_ok_and(|found| found.view.place.as_ref() == Some(unit));
+            is_member.then_some(id)
+        })
+    }
+}
+
+impl MongoDb {
+    /// Reads a unit, its monitors' rows, its departments, and the departments in `also`, in one snapshot.
+    ///
+    /// # Errors
+    /// MongoDB can't be read.
+    pub async fn unit(&self, id: &UnitId, also: &BTreeSet<DepartmentId>) -> Result<UnitSnapshot, Failure> {
+        let mut attempt = 1;
+        loop {
+            match self.unit_once(id, also).await {
+                Err(failure) if failure.cause == Cause::Conflict && attempt < ATTEMPTS => {
+                    pause(attempt).await;
+                    attempt += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn unit_once(&self, id: &UnitId, also: &BTreeSet<DepartmentId>) -> Result<UnitSnapshot, Failure> {
+        let mut session = self.begin().await?;
+        let snapshot = self.unit_in(&mut session, id, also.iter()).await?;
+        commit(&mut session).await?;
+        Ok(snapshot)
+    }
+
+    /// Reads a unit within a transaction.
+    pub(super) async fn unit_in(
+        &self,
+        session: &mut ClientSession,
+        id: &UnitId,
+        also: impl Iterator<Item = &DepartmentId>,
+    ) -> Result<UnitSnapshot, Failure> {
+        let document = self.unit_document_in(session, id).await?;
+
+        let step = Step { action: "find", collection: UNIT_MONITORS };
+        let collection = self.collection(UNIT_MONITORS);
+        let find = collection.find(doc! { "unitId": id.as_str() });
+        let rows: Vec<BsonDocument> =
+            within(step, async { find.session(&mut *session).await?.stream(session).try_collect().await })
+                .await?;
+
+        let step = Step { action: "find", collection: DEPARTMENTS };
+        let mut either = vec![Bson::Document(doc! { "parentId": id.as_str() })];
+        let mut also = also.map(DepartmentId::as_str).peekable();
+        if also.peek().is_some() {
+            either.push(Bson::Document(with_ids(also)));
+        }
+        let filter = doc! { "type": { "$ne": "u" }, "$or": either };
+        let collection = self.collection(DEPARTMENTS);
+        let find = collection.find(filter);
+        let departments: Vec<BsonDocument> =
+            within(step, async { find.session(&mut *session).await?.stream(session).try_collect().await })
+                .await?;
+
+        let rows: Vec<MonitorRow> = rows.into_iter().filter_map(MonitorRow::parse).collect();
+        for row in &rows {
+            if let Some(text) = id_text(&row.id) {
+                self.known.note_row(text, row.record.unit.clone());
+            }
+        }
+        if document.is_some() {
+            self.known.note_kind(id.as_str().to_owned(), true);
+        }
+        let departments = departments.into_iter().filter_map(|document| {
+            let id = DepartmentId::parse(id_text(document.get("_id")?)?)?;
+            self.known.note_kind(id.as_str().to_owned(), false);
+            Some((id, MongoDepartment::parse(document)))
+        });
+        Ok(UnitSnapshot {
+            departments: departments.collect(),
+            unit: document.map(|document| MongoUnit::parse(document, rows)),
+        })
+    }
+
+    /// Reads a unit's document within a transaction.
+    pub(super) async fn unit_document_in(
+        &self,
+        session: &mut ClientSession,
+        id: &UnitId,
+    ) -> Result<Option<BsonDocument>, Failure> {
+        let mut filter = with_id(id.as_str());
+        filter.insert("type", "u");
+        let step = Step { action: "find", collection: DEPARTMENTS };
+        within(step, self.collection(DEPARTMENTS).find_one(filter).session(session)).await
+    }
+}
+
+impl MonitorRow {
+    /// `None` for a row that names no unit or no user: it says nothing.
+    fn parse(document: BsonDocument) -> Option<Self> {
+        let id = document.get("_id")?.clone();
+        let record = UnitMonitor::parse(extended_json(document)).ok()?;
+        Some(Self { record, id })
+    }
+}
+
+impl MongoUnit {
+    fn parse(document: BsonDocument, rows: Vec<MonitorRow>) -> Result<Self, String> {
+        let id = document.get("_id").cloned().ok_or("no _id")?;
+        let UnitOrDepartment::Unit(record) = UnitOrDepartment::parse(extended_json(document))? else {
+            return Err("it is a department".into());
+        };
+        let monitors: BTreeSet<UserId> = rows.iter().map(|row| row.record.monitor.clone()).collect();
+        let visibility =
+            if record.visibility == Ok("public") { Visibility::Public } else { Visibility::Private };
+        let facts = UnitFacts { name: record.name.clone(), visibility, monitors };
+        let updated_at = record.updated_at.clone().unwrap_or_else(long_ago);
+        Ok(Self { view: UnitView { facts, updated_at }, record: *record, rows, id })
+    }
+}
+
+impl MongoDepartment {
+    fn parse(document: BsonDocument) -> Result<Self, String> {
+        let id = document.get("_id").cloned().ok_or("no _id")?;
+        let UnitOrDepartment::Department(record) = UnitOrDepartment::parse(extended_json(document))? else {
+            return Err("it is a unit".into());
+        };
+        // A `parentId` that can be no unit's id names no unit.
+        let place = record.place.parent_id.clone().and_then(UnitId::parse);
+        let updated_at = record.updated_at.clone().unwrap_or_else(long_ago);
+        Ok(Self { view: PlaceView { place, updated_at }, record, id })
+    }
+}
