@@ -1,0 +1,331 @@
+//! A look at a unit: reads both sides, merges them, and writes one side. It repeats that until nothing is left to do.
+//!
+//! DynamoDB is read before MongoDB. Every write is conditional on what was read, and a refused one leads back to reading
+//! both sides. The same target is never planned again, because that would undo what the function did meanwhile.
+
+mod existence;
+mod read;
+mod settle;
+mod to_dynamodb;
+mod to_mongodb;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use livechat_units::id::{DepartmentId, UnitId, UserId};
+
+use self::read::{Also, Stored, view};
+use super::merge::{NoBase, PlaceMerge, UnitInput, UnitMerge, merge_place, merge_unit};
+use super::model::{PlaceView, Side, Subject};
+use super::mongodb::{MongoUnit, UnitSnapshot};
+use super::sides::{Looked, Removal, Sides};
+use crate::import::workspace::StoredUnit;
+
+/// The number of refused writes in a row after which a look gives up for a while.
+const MAX_REFUSALS: u32 = 20;
+
+/// The longest pause after a refused write.
+const MAX_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a step of a look did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Nothing is left to do.
+    Done,
+    /// Something was written. What is left follows from reading both sides again.
+    Again,
+    /// A write was refused, because something has changed since it was read.
+    Refused,
+}
+
+/// A unit that both sides have, and what follows from it.
+struct Both<'a> {
+    id: &'a UnitId,
+    stored: &'a Stored,
+    unit: &'a StoredUnit,
+    snapshot: &'a UnitSnapshot,
+    mongodb: &'a MongoUnit,
+    merge: UnitMerge,
+    /// The places of the departments that one of the sides has in this unit, and that both sides have.
+    places: BTreeMap<DepartmentId, PlaceMerge>,
+}
+
+/// Makes a unit the same on both sides, with its monitors and its departments' places.
+///
+/// # Errors
+/// A side can't be read or written, or the unit's item is corrupt.
+pub async fn look(sides: &Sides, id: &UnitId, removal: Removal) -> Result<Looked> {
+    let mut looked = Looked::default();
+    let mut also = Also::default();
+    let mut brought = BTreeSet::new();
+    let mut refusals = 0;
+    loop {
+        let stored = Stored::read(sides, id, &also).await?;
+        let departments = stored.read.departments.clone();
+        let snapshot = sides.mongodb.unit(id, &departments).await?;
+        // What MongoDB names must have been read in DynamoDB before MongoDB is read. A department or user that is not
+        // there yet is brought before the unit.
+        if bring(sides, &stored, &snapshot, &mut also, &mut brought).await? {
+            continue;
+        }
+        match step(sides, id, &stored, &snapshot, removal, &mut looked).await? {
+            Step::Done => return Ok(looked),
+            Step::Again => refusals = 0,
+            Step::Refused if refusals == MAX_REFUSALS => bail!("both sides change too often"),
+            Step::Refused => {
+                refusals += 1;
+                sides.reporter.counters.refusals.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                tokio::time::sleep(MAX_PAUSE.mul_f64(fastrand::f64())).await;
+            }
+        }
+    }
+}
+
+/// Finds what MongoDB's unit names and DynamoDB was not read for, or does not have. Returns whether both sides have to be
+/// read again.
+async fn bring(
+    sides: &Sides,
+    stored: &Stored,
+    snapshot: &UnitSnapshot,
+    also: &mut Also,
+    brought: &mut BTreeSet<Subject>,
+) -> Result<bool> {
+    let Some(Ok(unit)) = &snapshot.unit else { return Ok(false) };
+    let departments: BTreeSet<DepartmentId> = snapshot.departments.keys().cloned().collect();
+    let monitors = &unit.view.facts.monitors;
+    if !departments.is_subset(&stored.read.departments) || !monitors.is_subset(&stored.read.users) {
+        also.departments.extend(departments);
+        also.users.extend(monitors.iter().cloned());
+        return Ok(true);
+    }
+    let lacking = departments.iter().filter(|id| !stored.departments.contains_key(*id));
+    let unfit = monitors.iter().filter(|user| !stored.can_monitor(user));
+    let mut is_changed = false;
+    let subjects = lacking.cloned().map(Subject::Department).chain(unfit.cloned().map(Subject::User));
+    for subject in subjects {
+        if brought.insert(subject.clone()) && !sides.mode.is_dry_run {
+            is_changed |= super::look::entity(sides, &subject, Removal::No).await?;
+        }
+    }
+    Ok(is_changed)
+}
+
+async fn step(
+    sides: &Sides,
+    id: &UnitId,
+    stored: &Stored,
+    snapshot: &UnitSnapshot,
+    removal: Removal,
+    looked: &mut Looked,
+) -> Result<Step> {
+    let subject = Subject::Unit(id.clone());
+    let mongodb = match &snapshot.unit {
+        None => return existence::missing_in_mongodb(sides, id, stored, snapshot, removal).await,
+        Some(Err(reason)) => {
+            sides.reporter.open(&subject, BTreeSet::from([format!("MongoDB's document can't be used: {reason}")]));
+            return Ok(Step::Done);
+        }
+        Some(Ok(mongodb)) => mongodb,
+    };
+    sides.reporter.held_back(&subject, false);
+    let Some(unit) = &stored.unit else {
+        return existence::create(sides, id, mongodb, stored).await;
+    };
+    if !sides.mode.is_dry_run {
+        existence::mark(sides, id, unit).await?;
+        if settle::fence(sides, id, stored, snapshot, mongodb).await? {
+            return Ok(Step::Again);
+        }
+    }
+    let mut both = merge(sides, id, stored, unit, snapshot, mongodb);
+    if removal == Removal::Held && !both.merge.to_dynamodb.leave.is_empty() {
+        sides.reporter.held_back(&subject, true);
+        both.merge.to_dynamodb.leave.clear();
+    }
+    both.tell(sides, looked);
+    if sides.mode.is_dry_run {
+        both.say_what_would_be_done(sides);
+        return Ok(Step::Done);
+    }
+    if both.changes_dynamodb() {
+        return to_dynamodb::write(sides, &both).await;
+    }
+    if both.changes_mongodb() && !sides.mode.is_from_mongodb {
+        return to_mongodb::write(sides, &both, looked).await;
+    }
+    settle::store_bases(sides, &both).await
+}
+
+/// Merges what was read.
+fn merge<'a>(
+    sides: &Sides,
+    id: &'a UnitId,
+    stored: &'a Stored,
+    unit: &'a StoredUnit,
+    snapshot: &'a UnitSnapshot,
+    mongodb: &'a MongoUnit,
+) -> Both<'a> {
+    let dynamodb = view(unit);
+    let users = dynamodb.facts.monitors.union(&mongodb.view.facts.monitors);
+    let cannot_monitor: BTreeSet<UserId> = users.filter(|user| !stored.can_monitor(user)).cloned().collect();
+    let no_base = if unit.was_updated() { sides.no_base() } else { NoBase::AsImported };
+    let input = UnitInput {
+        base: stored.base.as_ref(),
+        mongodb: &mongodb.view,
+        dynamodb: &dynamodb,
+        no_base,
+        cannot_monitor: &cannot_monitor,
+    };
+    let merge = merge_unit(id, &input);
+    let mut places = BTreeMap::new();
+    for (department, found) in &snapshot.departments {
+        let (Ok(found), Some(item)) = (found, stored.departments.get(department)) else { continue };
+        let is_here = |view: &PlaceView| view.place.as_ref() == Some(id);
+        if !is_here(&found.view) && !is_here(&item.view) {
+            continue;
+        }
+        let no_base = no_base_of_place(sides, id, stored, unit, &[&found.view, &item.view]);
+        let base = stored.department_bases.get(department);
+        places.insert(department.clone(), merge_place(department, base, &found.view, &item.view, no_base));
+    }
+    Both { id, stored, unit, snapshot, mongodb, merge, places }
+}
+
+/// How a missing base of a department is decided: if its units on both sides are as they were imported, DynamoDB's place
+/// is the base.
+fn no_base_of_place(
+    sides: &Sides,
+    id: &UnitId,
+    stored: &Stored,
+    unit: &StoredUnit,
+    views: &[&PlaceView],
+) -> NoBase {
+    let is_as_imported = |place: &UnitId| {
+        let unit = if place == id { Some(unit) } else { stored.other_units.get(place) };
+        unit.is_none_or(|unit| !unit.was_updated())
+    };
+    let as_imported = views.iter().filter_map(|view| view.place.as_ref()).all(is_as_imported);
+    if as_imported { NoBase::AsImported } else { sides.no_base() }
+}
+
+impl Both<'_> {
+    fn subject(&self) -> Subject {
+        Subject::Unit(self.id.clone())
+    }
+
+    /// The departments whose places this look writes to a side: those that come into this unit, and those that leave it
+    /// for no other one. A department that goes to another unit is written by the look at that unit.
+    fn moves(&self, side: Side) -> impl Iterator<Item = (&DepartmentId, &PlaceMerge)> {
+        self.places.iter().filter(move |(id, place)| {
+            let is_here = |view: &PlaceView| view.place.as_ref() == Some(self.id);
+            let now_here = match side {
+                Side::DynamoDb => self.stored.departments.get(*id).is_some_and(|found| is_here(&found.view)),
+                Side::MongoDb => {
+                    let found = self.snapshot.departments.get(*id).and_then(|found| found.as_ref().ok());
+                    found.is_some_and(|found| is_here(&found.view))
+                }
+            };
+            let is_ours = match &place.target {
+                Some(target) => target == self.id,
+                None => now_here,
+            };
+            place.write_to == Some(side) && is_ours
+        })
+    }
+
+    fn changes_dynamodb(&self) -> bool {
+        !self.merge.to_dynamodb.is_empty() || self.moves(Side::DynamoDb).next().is_some()
+    }
+
+    fn changes_mongodb(&self) -> bool {
+        !self.merge.to_mongodb.is_empty() || self.moves(Side::MongoDb).next().is_some()
+    }
+
+    /// Says what is overwritten, before anything is written, and what stays open. Notes the units that write the places
+    /// that this look does not write.
+    fn tell(&self, sides: &Sides, looked: &mut Looked) {
+        let subject = self.subject();
+        for lost in &self.merge.lost {
+            sides.reporter.overwritten(&subject, lost);
+        }
+        let mut open: BTreeSet<String> = self.merge.open.iter().map(ToString::to_string).collect();
+        for (id, found) in &self.snapshot.departments {
+            match found {
+                Err(reason) => {
+                    open.insert(format!("MongoDB's document of department {id} can't be used: {reason}"));
+                }
+                Ok(_) if !self.stored.departments.contains_key(id) => {
+                    open.insert(format!("department {id} is not in DynamoDB, so the unit lacks it there"));
+                }
+                Ok(_) => {}
+            }
+        }
+        if sides.mode.is_from_mongodb {
+            open.extend(self.to_mongodb_in_words().map(|words| format!("not written to MongoDB: {words}")));
+        }
+        sides.reporter.open(&subject, open);
+        let ours: BTreeSet<&DepartmentId> =
+            self.moves(Side::DynamoDb).chain(self.moves(Side::MongoDb)).map(|(id, _)| id).collect();
+        for (id, place) in &self.places {
+            if ours.contains(id) {
+                if let Some(lost) = &place.lost {
+                    sides.reporter.overwritten(&Subject::Department(id.clone()), lost);
+                }
+            } else if let (Some(_), Some(target)) = (place.write_to, &place.target)
+                && target != self.id
+            {
+                looked.follow_ups.insert(Subject::Unit(target.clone()));
+            } else if place.write_to.is_some() {
+                // It leaves another unit, and goes to none.
+                let views = [
+                    self.stored.departments.get(id).map(|found| &found.view),
+                    self.snapshot.departments.get(id).and_then(|found| found.as_ref().ok()).map(|found| &found.view),
+                ];
+                let others = views.into_iter().flatten().filter_map(|view| view.place.clone());
+                looked.follow_ups.extend(others.filter(|other| other != self.id).map(Subject::Unit));
+            }
+        }
+    }
+
+    fn say_what_would_be_done(&self, sides: &Sides) {
+        let subject = self.subject();
+        for words in self.to_dynamodb_in_words() {
+            sides.reporter.change(&subject, Side::DynamoDb, words);
+        }
+        if !sides.mode.is_from_mongodb {
+            for words in self.to_mongodb_in_words() {
+                sides.reporter.change(&subject, Side::MongoDb, words);
+            }
+        }
+    }
+
+    fn to_dynamodb_in_words(&self) -> impl Iterator<Item = String> {
+        changes_in_words(&self.merge.to_dynamodb)
+            .into_iter()
+            .chain(self.moves(Side::DynamoDb).map(|(id, place)| move_in_words(id, place)))
+    }
+
+    fn to_mongodb_in_words(&self) -> impl Iterator<Item = String> {
+        changes_in_words(&self.merge.to_mongodb)
+            .into_iter()
+            .chain(self.moves(Side::MongoDb).map(|(id, place)| move_in_words(id, place)))
+    }
+}
+
+/// The changes of a unit's own facts, one text each.
+fn changes_in_words(delta: &super::base::UnitDelta) -> Vec<String> {
+    let mut words = Vec::new();
+    words.extend(delta.name.as_ref().map(|name| format!("the name is now {name:?}")));
+    words.extend(delta.visibility.map(|visibility| format!("the visibility is now {}", visibility.as_str())));
+    words.extend(delta.leave.iter().map(|user| format!("user {user} is no monitor any more")));
+    words.extend(delta.join.iter().map(|user| format!("user {user} is a monitor now")));
+    words
+}
+
+fn move_in_words(id: &DepartmentId, place: &PlaceMerge) -> String {
+    match &place.target {
+        Some(unit) => format!("department {id} is now in unit {unit}"),
+        None => format!("department {id} is now in no unit"),
+    }
+}

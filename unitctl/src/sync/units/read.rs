@@ -1,0 +1,197 @@
+//! Reads all of DynamoDB that a look at a unit needs: the unit, its monitors, departments, users, and their bases.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use anyhow::Result;
+use livechat_units::id::{DepartmentId, UnitId, UserId};
+use livechat_units::item::{self, Item, Key, MONITOR_ROLE};
+use livechat_units::request::Visibility;
+
+use crate::import::records::long_ago;
+use crate::import::workspace::StoredUnit;
+use crate::origin::{department_base_key, unit_base_key};
+use crate::sync::base::{DepartmentBase, UnitBase};
+use crate::sync::model::{PlaceView, UnitFacts, UnitView};
+use crate::sync::sides::Sides;
+
+/// What has to be read besides what the unit itself names, because MongoDB's unit names it.
+#[derive(Clone, Debug, Default)]
+pub struct Also {
+    /// Departments.
+    pub departments: BTreeSet<DepartmentId>,
+    /// Users.
+    pub users: BTreeSet<UserId>,
+}
+
+/// DynamoDB's side of a unit.
+#[derive(Debug, Default)]
+pub struct Stored {
+    /// The unit, with its monitors' items.
+    pub unit: Option<StoredUnit>,
+    /// The unit's base.
+    pub base: Option<UnitBase>,
+    /// The departments that exist, of those that were read.
+    pub departments: BTreeMap<DepartmentId, StoredDepartment>,
+    /// The departments' bases.
+    pub department_bases: BTreeMap<DepartmentId, DepartmentBase>,
+    /// The users that exist, of those that were read.
+    pub users: HashMap<UserId, Result<item::User, item::Corrupt>>,
+    /// The other units that the departments are in.
+    pub other_units: HashMap<UnitId, StoredUnit>,
+    /// All that was read.
+    pub read: Also,
+}
+
+/// A department as it is stored.
+#[derive(Clone, Debug)]
+pub struct StoredDepartment {
+    /// The whole item.
+    pub item: Item,
+    /// Its place.
+    pub view: PlaceView,
+}
+
+impl Stored {
+    /// Reads it, strongly consistent.
+    ///
+    /// # Errors
+    /// DynamoDB refuses a request, or the unit's item is corrupt.
+    pub async fn read(sides: &Sides, id: &UnitId, also: &Also) -> Result<Self> {
+        let mut stored = Self { read: also.clone(), ..Self::default() };
+        let mut monitors = BTreeMap::new();
+        for item in sides.database.unit_partition(id).await? {
+            match text(&item, "sk").and_then(|sort| sort.strip_prefix("MONITOR#")).map(UserId::parse) {
+                Some(Some(monitor)) => {
+                    monitors.insert(monitor, item);
+                }
+                Some(None) => {}
+                None => stored.unit = Some(StoredUnit::parse(id, item)?),
+            }
+        }
+        if let Some(unit) = &mut stored.unit {
+            let listed = unit.departments.iter().filter_map(DepartmentId::parse);
+            stored.read.departments.extend(listed);
+            stored.read.users.extend(monitors.keys().cloned());
+            stored.read.users.extend(monitor_ids(&unit.item));
+            unit.monitors = monitors;
+        }
+        stored.read_named(sides, id).await?;
+        stored.read_other_units(sides, id).await?;
+        Ok(stored)
+    }
+
+    /// Reads the departments and users, and all bases.
+    async fn read_named(&mut self, sides: &Sides, id: &UnitId) -> Result<()> {
+        let mut departments: HashMap<String, DepartmentId> = HashMap::new();
+        let mut bases: HashMap<String, DepartmentId> = HashMap::new();
+        let mut users: HashMap<String, UserId> = HashMap::new();
+        let mut keys = vec![unit_base_key(id)];
+        for department in &self.read.departments {
+            let key = Key::Department(department.clone());
+            departments.insert(key.partition(), department.clone());
+            keys.push(key.attributes());
+            let base = department_base_key(department);
+            bases.insert(partition(&base).to_owned(), department.clone());
+            keys.push(base);
+        }
+        for user in &self.read.users {
+            let key = Key::User(user.clone());
+            users.insert(key.partition(), user.clone());
+            keys.push(key.attributes());
+        }
+        for item in sides.database.get_all(keys).await? {
+            let partition = partition(&item).to_owned();
+            if let Some(department) = departments.get(&partition) {
+                self.departments.insert(department.clone(), StoredDepartment::new(item));
+            } else if let Some(user) = users.get(&partition) {
+                self.users.insert(user.clone(), item::User::parse(&Key::User(user.clone()), item));
+            } else if let Some(department) = bases.get(&partition) {
+                match DepartmentBase::parse(department.clone(), item) {
+                    Ok(base) => {
+                        self.department_bases.insert(department.clone(), base);
+                    }
+                    Err(error) => broken_base(sides, department_base_key(department), &error).await?,
+                }
+            } else {
+                match UnitBase::parse(id.clone(), item) {
+                    Ok(base) => self.base = Some(base),
+                    Err(error) => broken_base(sides, unit_base_key(id), &error).await?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the other units that the departments are in: they lose a department that moves.
+    async fn read_other_units(&mut self, sides: &Sides, id: &UnitId) -> Result<()> {
+        let places = self.departments.values().filter_map(|department| department.view.place.clone());
+        let others: BTreeSet<UnitId> = places.filter(|place| place != id).collect();
+        let keys = others.iter().map(|other| Key::Unit(other.clone()).attributes()).collect();
+        for item in sides.database.get_all(keys).await? {
+            let other = partition(&item).strip_prefix("UNIT#").and_then(UnitId::parse);
+            if let Some(other) = other {
+                let unit = StoredUnit::parse(&other, item)?;
+                self.other_units.insert(other, unit);
+            }
+        }
+        Ok(())
+    }
+
+    /// Why a user can't be a monitor in DynamoDB now, if they can't: they do not exist, or lack the role or a username.
+    pub fn can_monitor(&self, user: &UserId) -> bool {
+        let user = self.users.get(user).and_then(|user| user.as_ref().ok());
+        user.is_some_and(|user| user.has_role(MONITOR_ROLE) && user.username.is_some())
+    }
+}
+
+impl StoredDepartment {
+    fn new(item: Item) -> Self {
+        let place = text(&item, "parentId").and_then(UnitId::parse);
+        let view = PlaceView { place, updated_at: updated_at(&item) };
+        Self { item, view }
+    }
+}
+
+/// A stored unit's facts. What the function would replace (a name that is no string, another visibility) counts as the
+/// value that shows the unit to fewer people.
+pub fn view(unit: &StoredUnit) -> UnitView {
+    let facts = UnitFacts {
+        name: text(&unit.item, "name").unwrap_or_default().to_owned(),
+        visibility: match text(&unit.item, "visibility") {
+            Some("public") => Visibility::Public,
+            _ => Visibility::Private,
+        },
+        monitors: monitor_ids(&unit.item).collect(),
+    };
+    UnitView { facts, updated_at: updated_at(&unit.item) }
+}
+
+/// The users in a unit's map of monitors.
+fn monitor_ids(unit: &Item) -> impl Iterator<Item = UserId> {
+    let monitors = unit.get("monitors").and_then(|monitors| monitors.as_m().ok());
+    monitors.into_iter().flat_map(|monitors| monitors.keys()).filter_map(UserId::parse)
+}
+
+fn updated_at(item: &Item) -> String {
+    text(item, "_updatedAt").map_or_else(long_ago, str::to_owned)
+}
+
+pub(super) fn text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
+    item.get(name)?.as_s().ok().map(String::as_str)
+}
+
+fn partition(item: &Item) -> &str {
+    text(item, "pk").unwrap_or_default()
+}
+
+/// A base that can't be read counts as absent. It is deleted, so that a new one can be stored.
+async fn broken_base(sides: &Sides, key: Item, error: &anyhow::Error) -> Result<()> {
+    let name = partition(&key).to_owned();
+    sides.reporter.warn(format!("the item {name} can't be read ({error:#}); it counts as absent"));
+    if !sides.mode.is_dry_run {
+        let table = &sides.database.tables.livechat;
+        let delete = sides.database.client.delete_item().table_name(table).set_key(Some(key));
+        delete.send().await.map_err(|error| crate::database::Database::describe_error(table, error))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! What is left when a unit is the same on both sides: its bases, fences of writes that may still arrive, and rooms.
+
+use anyhow::Result;
+use livechat_units::id::UnitId;
+use livechat_units::limits::MAX_TRANSACTION_ACTIONS;
+
+use super::read::Stored;
+use super::{Both, Step};
+use crate::requests::transact;
+use crate::sync::base::{DepartmentBase, UnitBase};
+use crate::sync::mongodb::{MongoUnit, UnitSnapshot};
+use crate::sync::sides::Sides;
+
+/// Makes sure that writes to MongoDB that were intended earlier can't be committed any more, if they have not been.
+/// Returns whether both sides have to be read again.
+pub(super) async fn fence(
+    sides: &Sides,
+    id: &UnitId,
+    stored: &Stored,
+    snapshot: &UnitSnapshot,
+    mongodb: &MongoUnit,
+) -> Result<bool> {
+    let mut is_fenced = false;
+    if let Some(stamp) = stored.base.as_ref().and_then(|base| base.fence(&mongodb.view)) {
+        sides.mongodb.set_updated_at(id.as_str(), &mongodb.view.updated_at, &stamp).await?;
+        is_fenced = true;
+    }
+    for (department, base) in &stored.department_bases {
+        let Some(Ok(found)) = snapshot.departments.get(department) else { continue };
+        if let Some(stamp) = base.fence(&found.view) {
+            sides.mongodb.set_updated_at(department.as_str(), &found.view.updated_at, &stamp).await?;
+            is_fenced = true;
+        }
+    }
+    Ok(is_fenced)
+}
+
+/// Stores the bases that differ from what both sides have, and finishes the rooms.
+pub(super) async fn store_bases(sides: &Sides, both: &Both<'_>) -> Result<Step> {
+    let table = &sides.database.tables.livechat;
+    let mut puts = Vec::new();
+    // With `--from-mongodb`, changes of the function stay changes against the base.
+    let facts = &both.merge.before;
+    let stored = both.stored.base.as_ref();
+    if stored.is_none_or(|base| base.facts != *facts || base.intent.is_some()) {
+        let rev = stored.map_or(0, |base| base.rev);
+        puts.push(UnitBase { id: both.id.clone(), rev, facts: facts.clone(), intent: None }.put(table)?);
+    }
+    let mut rooms = Vec::new();
+    for (id, place) in &both.places {
+        let stored = both.stored.department_bases.get(id);
+        let is_settled = stored.is_some_and(|base| base.place == place.before && base.intent.is_none());
+        if place.write_to.is_some() && !is_settled {
+            // The look at another unit writes it, with its base.
+            continue;
+        }
+        let (rev, has_rooms) = stored.map_or((0, false), |base| (base.rev, base.rooms));
+        let base = DepartmentBase { id: id.clone(), rev, place: place.before.clone(), intent: None, rooms: has_rooms };
+        if !is_settled {
+            puts.push(base.put(table)?);
+        } else if has_rooms && place.write_to.is_none() {
+            rooms.push(base);
+        }
+    }
+    if !puts.is_empty() {
+        for puts in puts.chunks(MAX_TRANSACTION_ACTIONS) {
+            sides.check_lease()?;
+            if !transact(&sides.database, puts.to_vec()).await? {
+                return Ok(Step::Refused);
+            }
+        }
+        return Ok(Step::Again);
+    }
+    if sides.mode.is_from_mongodb {
+        return Ok(Step::Done);
+    }
+    for base in rooms {
+        sides.check_lease()?;
+        sides.mongodb.write_rooms(&base.id, base.place.as_ref()).await?;
+        let done = DepartmentBase { rooms: false, ..base };
+        if !transact(&sides.database, vec![done.put(table)?]).await? {
+            return Ok(Step::Refused);
+        }
+    }
+    Ok(Step::Done)
+}

@@ -1,0 +1,146 @@
+//! Writes what the function has changed of a unit to MongoDB. The intent is stored before, and the base after it.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use livechat_units::id::{DepartmentId, UserId};
+
+use super::read::text;
+use super::{Both, Step, changes_in_words, move_in_words};
+use crate::requests::transact;
+use crate::sync::base::{DepartmentBase, PlaceIntent, UnitBase, UnitDelta, UnitIntent};
+use crate::sync::merge::PlaceMerge;
+use crate::sync::model::{Side, Subject};
+use crate::sync::mongodb::{MongoWritten, UnitWrite};
+use crate::sync::sides::{Looked, Sides};
+
+/// The maximum number of monitors that one transaction changes. With the departments, their units' counters and the unit
+/// it is under 500 documents.
+const MAX_MONITORS: usize = 300;
+
+/// The maximum number of departments that one transaction moves: so many bases fit into one transaction of DynamoDB.
+const MAX_PLACES: usize = 80;
+
+/// Writes the first transaction of what is to be changed.
+pub(super) async fn write(sides: &Sides, both: &Both<'_>, looked: &mut Looked) -> Result<Step> {
+    let mut delta = both.merge.to_mongodb.first(MAX_MONITORS);
+    let places: BTreeMap<&DepartmentId, &PlaceMerge> = both.moves(Side::MongoDb).take(MAX_PLACES).collect();
+    // The documents of one transaction get one time. It is later than that of each of them.
+    let times = places.values().map(|place| &place.updated_at);
+    let own = (!delta.is_empty()).then_some(&delta.updated_at);
+    let updated_at = times.chain(own).max().cloned().unwrap_or_default();
+    delta.updated_at.clone_from(&updated_at);
+
+    let Some(intended) = store_intents(sides, both, &delta, &places, &updated_at).await? else {
+        return Ok(Step::Refused);
+    };
+    sides.check_lease()?;
+    let write = UnitWrite {
+        id: both.id.clone(),
+        seen: both.snapshot.clone(),
+        name: delta.name.clone(),
+        visibility: delta.visibility,
+        join: delta.join.clone(),
+        leave: delta.leave.clone(),
+        usernames: usernames(both),
+        places: places.iter().map(|(id, place)| ((*id).clone(), place.target.clone())).collect(),
+        updated_at,
+    };
+    // After an error it is unknown whether MongoDB has committed it. The intent stays, and the next look finds out.
+    let is_committed = sides.mongodb.write_unit(&write).await? == MongoWritten::Committed;
+    let Intended { unit, departments } = intended;
+    let mut puts = Vec::new();
+    let table = &sides.database.tables.livechat;
+    if let Some(mut base) = unit {
+        base.intent = None;
+        if is_committed {
+            base.facts = base.facts.with(&delta);
+        }
+        puts.push(base.put(table)?);
+    }
+    for mut base in departments {
+        if let Some(intent) = base.intent.take()
+            && is_committed
+        {
+            base.place = intent.place;
+        }
+        puts.push(base.put(table)?);
+    }
+    if is_committed {
+        say(sides, both, &delta, &places);
+        looked.written_units.insert(both.id.clone());
+        let before = places.keys().filter_map(|id| both.snapshot.departments.get(*id)?.as_ref().ok());
+        looked.written_units.extend(before.filter_map(|found| found.view.place.clone()));
+    }
+    let is_stored = transact(&sides.database, puts).await?;
+    Ok(if is_committed && is_stored { Step::Again } else { Step::Refused })
+}
+
+/// The bases as they are stored while MongoDB is written.
+struct Intended {
+    unit: Option<UnitBase>,
+    departments: Vec<DepartmentBase>,
+}
+
+/// Stores the intents. `None` if another process has stored a base meanwhile.
+async fn store_intents(
+    sides: &Sides,
+    both: &Both<'_>,
+    delta: &UnitDelta,
+    places: &BTreeMap<&DepartmentId, &PlaceMerge>,
+    updated_at: &str,
+) -> Result<Option<Intended>> {
+    let table = &sides.database.tables.livechat;
+    let mut puts = Vec::new();
+    let mut unit = None;
+    if !delta.is_empty() {
+        let base = UnitBase {
+            id: both.id.clone(),
+            rev: both.stored.base.as_ref().map_or(0, |base| base.rev),
+            facts: both.merge.before.clone(),
+            intent: Some(UnitIntent::new(delta, &both.mongodb.view)),
+        };
+        puts.push(base.put(table)?);
+        unit = Some(UnitBase { rev: base.rev + 1, ..base });
+    }
+    let mut departments = Vec::new();
+    for (id, place) in places {
+        let Some(Ok(found)) = both.snapshot.departments.get(*id) else { continue };
+        let base = DepartmentBase {
+            id: (*id).clone(),
+            rev: both.stored.department_bases.get(*id).map_or(0, |base| base.rev),
+            place: place.before.clone(),
+            intent: Some(PlaceIntent {
+                place: place.target.clone(),
+                seen: found.view.updated_at.clone(),
+                updated_at: updated_at.to_owned(),
+            }),
+            rooms: true,
+        };
+        puts.push(base.put(table)?);
+        departments.push(DepartmentBase { rev: base.rev + 1, ..base });
+    }
+    let is_stored = transact(&sides.database, puts).await?;
+    Ok(is_stored.then_some(Intended { unit, departments }))
+}
+
+/// The usernames of the unit's monitors, as DynamoDB has them.
+fn usernames(both: &Both<'_>) -> BTreeMap<UserId, String> {
+    let items = both.unit.monitors.iter();
+    items.filter_map(|(id, item)| Some((id.clone(), text(item, "username")?.to_owned()))).collect()
+}
+
+fn say(
+    sides: &Sides,
+    both: &Both<'_>,
+    delta: &UnitDelta,
+    places: &BTreeMap<&DepartmentId, &PlaceMerge>,
+) {
+    for words in changes_in_words(delta) {
+        sides.reporter.change(&both.subject(), Side::MongoDb, words);
+    }
+    for (id, place) in places {
+        let subject = Subject::Department((*id).clone());
+        sides.reporter.change(&subject, Side::MongoDb, move_in_words(id, place));
+    }
+}
