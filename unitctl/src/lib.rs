@@ -5,10 +5,12 @@
 
 mod arguments;
 pub mod check;
+mod condition;
 pub mod database;
 pub mod department;
 pub mod engine;
 pub mod import;
+mod lease;
 pub mod local;
 pub mod local_gateway;
 mod origin;

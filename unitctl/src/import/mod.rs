@@ -20,7 +20,7 @@ mod shell;
 mod stored;
 pub(crate) mod user;
 pub(crate) mod workspace;
-mod write;
+pub(crate) mod write;
 mod write_users;
 
 use std::path::PathBuf;

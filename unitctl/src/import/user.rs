@@ -150,6 +150,24 @@ fn login_tokens(document: &mut Document) -> Result<Vec<Value>, String> {
     }
 }
 
+/// The hashes that the login tokens of a document have, usable or not. `None` if there is something else where the tokens
+/// should be, which Rocket.Chat may understand.
+#[cfg(feature = "sync")]
+pub(crate) fn visible_hashes(document: &Document) -> Option<BTreeSet<String>> {
+    let mut fields = document;
+    for name in ["services", "resume"] {
+        fields = match fields.get(name).filter(|value| !is_null(value)) {
+            None => return Some(BTreeSet::new()),
+            Some(value) => value.as_object()?,
+        };
+    }
+    let Some(tokens) = fields.get("loginTokens").filter(|value| !is_null(value)) else {
+        return Some(BTreeSet::new());
+    };
+    let hashes = tokens.as_array()?.iter().filter_map(|token| token.get("hashedToken")?.as_str());
+    Some(hashes.map(str::to_owned).collect())
+}
+
 impl LoginToken {
     /// The token and its hash.
     fn parse(

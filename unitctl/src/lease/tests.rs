@@ -1,0 +1,1 @@
+//! The lease against a real engine, with short times.
