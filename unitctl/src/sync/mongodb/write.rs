@@ -252,6 +252,24 @@ impl MongoDb {
         }
     }
 
+    /// Sets `_updatedAt` of a unit or department, if it still is what was seen. A transaction that was decided on what was
+    /// seen, and may still arrive, is refused then.
+    ///
+    /// # Errors
+    /// MongoDB can't be written.
+    pub async fn set_updated_at(&self, id: &str, seen: &str, updated_at: &str) -> Result<(), Failure> {
+        let time = |text: &str| {
+            DateTime::parse_rfc3339_str(text)
+                .map_err(|_| Failure::new(Cause::Other, format!("{text} of {id} is no time")))
+        };
+        let mut filter = with_id(id);
+        filter.insert("_updatedAt", time(seen)?);
+        let update = doc! { "$set": { "_updatedAt": time(updated_at)? } };
+        let departments = self.collection(DEPARTMENTS);
+        within(UPDATE_DEPARTMENTS, departments.update_one(filter, update)).await?;
+        Ok(())
+    }
+
     async fn recount_once(&self, id: &UnitId) -> Result<bool, Failure> {
         let mut session = self.begin().await?;
         let Some(Ok(unit)) = self.unit_in(&mut session, id, std::iter::empty()).await?.unit else {

@@ -176,7 +176,7 @@ async fn empty(
     let loaded = loaded(id, stored, &unit.item, &update);
     let mut sequence = match plan(&caller()?, &loaded) {
         Ok(sequence) => sequence,
-        Err(error) => bail!("planning the unit's deletion: {error}"),
+        Err(error) => bail!("the unit can't be planned: {}", error.outcome()),
     };
     let table = &sides.database.tables.livechat;
     loop {

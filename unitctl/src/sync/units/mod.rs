@@ -18,7 +18,7 @@ use livechat_units::id::{DepartmentId, UnitId, UserId};
 use self::read::{Also, Stored, view};
 use super::merge::{NoBase, PlaceMerge, UnitInput, UnitMerge, merge_place, merge_unit};
 use super::model::{PlaceView, Side, Subject};
-use super::mongodb::{MongoUnit, UnitSnapshot};
+use super::mongodb::{Kind, MongoUnit, UnitSnapshot};
 use super::sides::{Looked, Removal, Sides};
 use crate::import::workspace::StoredUnit;
 
@@ -69,7 +69,8 @@ pub async fn look(sides: &Sides, id: &UnitId, removal: Removal) -> Result<Looked
         if bring(sides, &stored, &snapshot, &mut also, &mut brought).await? {
             continue;
         }
-        match step(sides, id, &stored, &snapshot, removal, &mut looked).await? {
+        let dangling = dangling(sides, id, &snapshot).await?;
+        match step(sides, id, &stored, &snapshot, &dangling, removal, &mut looked).await? {
             Step::Done => return Ok(looked),
             Step::Again => refusals = 0,
             Step::Refused if refusals == MAX_REFUSALS => bail!("both sides change too often"),
@@ -80,6 +81,19 @@ pub async fn look(sides: &Sides, id: &UnitId, removal: Removal) -> Result<Looked
             }
         }
     }
+}
+
+/// The units that MongoDB's departments name and that do not exist. Such a department is in no unit, as for the import.
+async fn dangling(sides: &Sides, id: &UnitId, snapshot: &UnitSnapshot) -> Result<BTreeSet<UnitId>> {
+    let found = snapshot.departments.values().filter_map(|found| found.as_ref().ok());
+    let others: BTreeSet<&UnitId> =
+        found.filter_map(|found| found.view.place.as_ref()).filter(|place| *place != id).collect();
+    if others.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let ids: Vec<String> = others.iter().map(ToString::to_string).collect();
+    let existing = sides.mongodb.existing(Kind::Units, &ids).await?;
+    Ok(others.into_iter().filter(|other| !existing.contains(other.as_str())).cloned().collect())
 }
 
 /// Finds what MongoDB's unit names and DynamoDB was not read for, or does not have. Returns whether both sides have to be
@@ -116,6 +130,7 @@ async fn step(
     id: &UnitId,
     stored: &Stored,
     snapshot: &UnitSnapshot,
+    dangling: &BTreeSet<UnitId>,
     removal: Removal,
     looked: &mut Looked,
 ) -> Result<Step> {
@@ -138,7 +153,7 @@ async fn step(
             return Ok(Step::Again);
         }
     }
-    let mut both = merge(sides, id, stored, unit, snapshot, mongodb);
+    let mut both = merge(sides, id, stored, unit, snapshot, dangling, mongodb);
     if removal == Removal::Held && !both.merge.to_dynamodb.leave.is_empty() {
         sides.reporter.held_back(&subject, true);
         both.merge.to_dynamodb.leave.clear();
@@ -164,6 +179,7 @@ fn merge<'a>(
     stored: &'a Stored,
     unit: &'a StoredUnit,
     snapshot: &'a UnitSnapshot,
+    dangling: &BTreeSet<UnitId>,
     mongodb: &'a MongoUnit,
 ) -> Both<'a> {
     let dynamodb = view(unit);
@@ -185,9 +201,11 @@ fn merge<'a>(
         if !is_here(&found.view) && !is_here(&item.view) {
             continue;
         }
-        let no_base = no_base_of_place(sides, id, stored, unit, &[&found.view, &item.view]);
+        let mut mongodb = found.view.clone();
+        mongodb.place = mongodb.place.filter(|place| !dangling.contains(place));
+        let no_base = no_base_of_place(sides, id, stored, unit, &[&mongodb, &item.view]);
         let base = stored.department_bases.get(department);
-        places.insert(department.clone(), merge_place(department, base, &found.view, &item.view, no_base));
+        places.insert(department.clone(), merge_place(department, base, &mongodb, &item.view, no_base));
     }
     Both { id, stored, unit, snapshot, mongodb, merge, places }
 }

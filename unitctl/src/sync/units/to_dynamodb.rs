@@ -35,7 +35,7 @@ pub(super) async fn write(sides: &Sides, both: &Both<'_>) -> Result<Step> {
             sides.reporter.open(&both.subject(), BTreeSet::from([fact.to_owned()]));
             return Ok(Step::Done);
         }
-        Err(error) => bail!("planning the unit's update: {error}"),
+        Err(error) => bail!("the unit can't be planned: {}", error.outcome()),
     };
     let table = &sides.database.tables.livechat;
     loop {

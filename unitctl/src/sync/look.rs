@@ -1,0 +1,240 @@
+//! A look at one subject: reads it on both sides, decides, and writes. What was noticed in whatever order, twice or too
+//! late does no harm, because only what both sides have now counts.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use livechat_units::id::{DepartmentId, UnitId, UserId};
+use time::OffsetDateTime;
+
+use super::base::DepartmentBase;
+use super::dynamodb::users::{Found, Options};
+use super::dynamodb::{Decision, Written, departments, permissions, users};
+use super::merge::merge_place;
+use super::model::{PlaceView, Side, Subject};
+use super::mongodb::Kind;
+use super::sides::{Looked, Removal, Sides};
+use super::units;
+use crate::import::records::{UnitOrDepartment, long_ago};
+use crate::origin::department_base_key;
+use crate::requests::transact;
+
+/// The number of refused writes in a row after which a look gives up for a while.
+const MAX_REFUSALS: u32 = 20;
+
+/// The longest pause after a refused write.
+const MAX_PAUSE: Duration = Duration::from_millis(50);
+
+/// Makes a subject the same on both sides.
+///
+/// # Errors
+/// A side can't be read or written.
+pub async fn look(sides: &Sides, subject: &Subject, removal: Removal) -> Result<Looked> {
+    sides.reporter.counters.looks.fetch_add(1, Ordering::Relaxed);
+    if let Subject::Unit(id) = subject {
+        return units::look(sides, id, removal).await;
+    }
+    let is_changed = entity(sides, subject, removal).await?;
+    let mut looked = Looked::default();
+    match subject {
+        Subject::Department(id) => place(sides, id, &mut looked).await?,
+        // A user who can be a monitor now may be missing in units.
+        Subject::User(_) if is_changed => {
+            let units = sides.reporter.open_subjects().into_iter();
+            looked.follow_ups.extend(units.filter(|open| matches!(open, Subject::Unit(_))));
+        }
+        _ => {}
+    }
+    Ok(looked)
+}
+
+/// Brings a user, a permission or a department (without its place) to DynamoDB, or removes it there. Returns whether
+/// something was written.
+///
+/// # Errors
+/// A side can't be read or written.
+pub async fn entity(sides: &Sides, subject: &Subject, removal: Removal) -> Result<bool> {
+    let mut is_changed = false;
+    for _ in 0..=MAX_REFUSALS {
+        let written = match subject {
+            Subject::User(id) => user(sides, subject, id, removal).await?,
+            Subject::Permission(id) => permission(sides, subject, id, removal).await?,
+            Subject::Department(id) => department(sides, subject, id, removal).await?,
+            Subject::Unit(_) => None,
+        };
+        match written {
+            None => return Ok(is_changed),
+            // A write of many tokens takes several transactions. The next look sees whether all is done.
+            Some(Written::Committed) if sides.mode.is_dry_run => return Ok(true),
+            Some(Written::Committed) => is_changed = true,
+            Some(Written::Refused) => {
+                sides.reporter.counters.refusals.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(MAX_PAUSE.mul_f64(fastrand::f64())).await;
+            }
+        }
+    }
+    bail!("both sides change too often")
+}
+
+/// `None`: nothing was left to write.
+async fn user(sides: &Sides, subject: &Subject, id: &UserId, removal: Removal) -> Result<Option<Written>> {
+    let mut stored = users::read(&sides.database, std::slice::from_ref(id)).await?;
+    let Some(stored) = stored.get_mut(id) else { bail!("the user was not read") };
+    let document = sides.mongodb.user(id).await?;
+    let lifetime = sides.lifetime();
+    let found = Found::parse(document, removal == Removal::Deleted, lifetime);
+    users::read_named(&sides.database, &mut [(&mut *stored, &found)]).await?;
+    let options = Options { lifetime, now: OffsetDateTime::now_utc(), may_remove: removal.is_allowed() };
+    let Some(write) = tell(sides, subject, users::decide(stored, found, &options)) else { return Ok(None) };
+    for orphan in write.orphans() {
+        sides.reporter.warn(format!("{orphan} is removed: neither MongoDB nor the user's list has it"));
+    }
+    if sides.mode.is_dry_run {
+        sides.reporter.change(subject, Side::DynamoDb, &write);
+        return Ok(Some(Written::Committed));
+    }
+    sides.check_lease()?;
+    let written = users::write(&sides.database, &write).await?;
+    if written == Written::Committed {
+        sides.reporter.change(subject, Side::DynamoDb, &write);
+    }
+    Ok(Some(written))
+}
+
+async fn permission(
+    sides: &Sides,
+    subject: &Subject,
+    id: &str,
+    removal: Removal,
+) -> Result<Option<Written>> {
+    let stored = permissions::read(&sides.database, &[id.to_owned()]).await?;
+    let document = sides.mongodb.permission(id).await?;
+    let stored = stored.get(id).and_then(Option::as_ref);
+    let now = OffsetDateTime::now_utc();
+    let decision = permissions::decide(id, stored, document, removal.is_allowed(), now);
+    let Some(write) = tell(sides, subject, decision) else { return Ok(None) };
+    let written = if sides.mode.is_dry_run {
+        Written::Committed
+    } else {
+        sides.check_lease()?;
+        permissions::write(&sides.database, &write).await?
+    };
+    if written == Written::Committed {
+        sides.reporter.change(subject, Side::DynamoDb, &write);
+    }
+    Ok(Some(written))
+}
+
+async fn department(
+    sides: &Sides,
+    subject: &Subject,
+    id: &DepartmentId,
+    removal: Removal,
+) -> Result<Option<Written>> {
+    let stored = departments::read(&sides.database, std::slice::from_ref(id)).await?;
+    let base = base(sides, id).await?;
+    let document = sides.mongodb.department(id).await?;
+    let stored = stored.get(id).and_then(Option::as_ref);
+    let now = OffsetDateTime::now_utc();
+    let decision = departments::decide(id, stored, document, removal.is_allowed(), now);
+    let Some(write) = tell(sides, subject, decision) else { return Ok(None) };
+    let written = if sides.mode.is_dry_run {
+        Written::Committed
+    } else {
+        // A new department is in no unit. MongoDB's place is a change against that.
+        let base = write.creates().then(|| {
+            let rev = base.map_or(0, |base| base.rev);
+            DepartmentBase { rev, ..DepartmentBase::new(id.clone(), None) }.put(&sides.database.tables.livechat)
+        });
+        sides.check_lease()?;
+        departments::write(&sides.database, &write, base.transpose()?).await?
+    };
+    if written == Written::Committed {
+        sides.reporter.change(subject, Side::DynamoDb, &write);
+    }
+    Ok(Some(written))
+}
+
+/// Says what can't be used or was not removed. Returns what to write.
+fn tell<W>(sides: &Sides, subject: &Subject, decision: Decision<W>) -> Option<W> {
+    let problems = decision.problems.into_iter().map(|problem| format!("MongoDB's document can't be used: {problem}"));
+    sides.reporter.open(subject, problems.collect());
+    sides.reporter.held_back(subject, decision.is_held_back);
+    decision.write
+}
+
+/// A department's base. One that can't be read counts as absent; the look at the unit deletes it.
+async fn base(sides: &Sides, id: &DepartmentId) -> Result<Option<DepartmentBase>> {
+    let items = sides.database.get_all(vec![department_base_key(id)]).await?;
+    Ok(items.into_iter().next().and_then(|item| DepartmentBase::parse(id.clone(), item).ok()))
+}
+
+/// Finds whether a department's place differs. The looks at its units make it the same. If it is in no unit on both
+/// sides, this look stores that as the base.
+async fn place(sides: &Sides, id: &DepartmentId, looked: &mut Looked) -> Result<()> {
+    let stored = departments::read(&sides.database, std::slice::from_ref(id)).await?;
+    let base = base(sides, id).await?;
+    let Some(document) = sides.mongodb.department(id).await? else { return Ok(()) };
+    let Some(item) = stored.get(id).and_then(Option::as_ref) else { return Ok(()) };
+    let Ok(UnitOrDepartment::Department(found)) = UnitOrDepartment::parse(document) else { return Ok(()) };
+    let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).cloned();
+    let dynamodb = PlaceView {
+        place: text("parentId").and_then(UnitId::parse),
+        updated_at: text("_updatedAt").unwrap_or_else(long_ago),
+    };
+    let mut mongodb = PlaceView {
+        place: found.place.parent_id.and_then(UnitId::parse),
+        updated_at: found.updated_at.unwrap_or_else(long_ago),
+    };
+    if let Some(unit) = &mongodb.place {
+        // A department of a unit that does not exist is in none, as for the import.
+        let existing = sides.mongodb.existing(Kind::Units, &[unit.to_string()]).await?;
+        if existing.is_empty() {
+            mongodb.place = None;
+        }
+    }
+    let is_settled = base.as_ref().is_some_and(|base| {
+        base.place == mongodb.place && mongodb.place == dynamodb.place && base.intent.is_none() && !base.rooms
+    });
+    if is_settled {
+        return Ok(());
+    }
+    let units: BTreeSet<UnitId> = [mongodb.place.clone(), dynamodb.place.clone()].into_iter().flatten().collect();
+    if !units.is_empty() {
+        looked.follow_ups.extend(units.into_iter().map(Subject::Unit));
+        return Ok(());
+    }
+    if sides.mode.is_dry_run {
+        return Ok(());
+    }
+    in_no_unit(sides, id, base.as_ref(), &mongodb, &dynamodb).await
+}
+
+/// Stores the base of a department that is in no unit on both sides, and finishes what an intent left to do.
+async fn in_no_unit(
+    sides: &Sides,
+    id: &DepartmentId,
+    base: Option<&DepartmentBase>,
+    mongodb: &PlaceView,
+    dynamodb: &PlaceView,
+) -> Result<()> {
+    if let Some(stamp) = base.and_then(|base| base.fence(mongodb)) {
+        sides.mongodb.set_updated_at(id.as_str(), &mongodb.updated_at, &stamp).await?;
+    }
+    let merge = merge_place(id, base, mongodb, dynamodb, sides.no_base());
+    sides.check_lease()?;
+    let has_rooms = base.is_some_and(|base| base.rooms);
+    if has_rooms && !sides.mode.is_from_mongodb {
+        sides.mongodb.write_rooms(id, None).await?;
+    }
+    let new = DepartmentBase {
+        rev: base.map_or(0, |base| base.rev),
+        rooms: has_rooms && sides.mode.is_from_mongodb,
+        ..DepartmentBase::new(id.clone(), merge.target)
+    };
+    // If another process has stored a base meanwhile, that one counts.
+    transact(&sides.database, vec![new.put(&sides.database.tables.livechat)?]).await?;
+    Ok(())
+}

@@ -1,0 +1,339 @@
+//! A full pass: compares everything on both sides, and looks at what differs. It finds what no event told.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Result, bail};
+use futures_util::{StreamExt, stream};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use livechat_units::id::{DepartmentId, UnitId, UserId};
+use livechat_units::item::{Item, Key};
+use time::OffsetDateTime;
+
+use super::base::DepartmentBase;
+use super::dynamodb::users::{self, Found, Options};
+use super::dynamodb::{departments, permissions};
+use super::guard::{self, Suspicion};
+use super::look::look;
+use super::model::Subject;
+use super::mongodb::Kind;
+use super::scan;
+use super::sides::{Removal, Sides};
+use crate::database::Database;
+use crate::import::documents::Document;
+use crate::import::records::UnitOrDepartment;
+use crate::import::write::partition;
+use crate::origin::{SOURCE, department_base_key};
+use crate::requests::{Pause, is_temporary};
+
+/// The maximum number of looks at the same time.
+const MAX_AT_ONCE: usize = 16;
+
+/// How often a look that failed is repeated before the pass fails.
+const TRIES: u32 = 3;
+
+/// What a pass found.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Why nothing was removed.
+    pub suspicion: Option<Suspicion>,
+    /// The number of documents that were compared.
+    pub documents: u64,
+    /// The units of MongoDB that were written.
+    pub written_units: BTreeSet<UnitId>,
+}
+
+struct Pass<'a> {
+    sides: &'a Sides,
+    /// For what both sides have.
+    removal: Removal,
+    outcome: Outcome,
+    bar: ProgressBar,
+}
+
+/// Compares everything.
+///
+/// # Errors
+/// A side can't be read or written.
+pub async fn run(sides: &Sides, allow_removals: bool) -> Result<Outcome> {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    let style = "{spinner} full pass: {pos} documents, {per_sec} {msg}";
+    bar.set_style(ProgressStyle::with_template(style).expect("the template is valid"));
+    sides.set_lifetime(sides.mongodb.login_expiration().await?);
+    let scanned = scan::scan(sides).await?;
+    let suspicion = if allow_removals { None } else { guard::judge(&scanned.counts) };
+    let (of_missing, removal) = match &suspicion {
+        Some(suspicion) => {
+            sides.reporter.warn(suspicion);
+            (Removal::Held, Removal::Held)
+        }
+        None => (Removal::Missing, Removal::No),
+    };
+    let mut pass = Pass { sides, removal, outcome: Outcome { suspicion, ..Outcome::default() }, bar };
+    // Removals first: a user who was deleted is the most urgent.
+    pass.looks(scanned.missing, of_missing).await?;
+    pass.users().await?;
+    pass.tokens().await?;
+    pass.permissions().await?;
+    pass.departments().await?;
+    pass.units().await?;
+    pass.bar.finish_and_clear();
+    sides.reporter.counters.passes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    Ok(pass.outcome)
+}
+
+impl Pass<'_> {
+    /// Looks at these, several at a time.
+    async fn looks(&mut self, subjects: Vec<Subject>, removal: Removal) -> Result<()> {
+        let sides = self.sides;
+        let looks = subjects.into_iter().map(|subject| async move {
+            let mut tries = 0;
+            loop {
+                tries += 1;
+                match look(sides, &subject, removal).await {
+                    Ok(looked) => return Ok(looked),
+                    Err(error) if tries == TRIES => return Err(error.context(subject.to_string())),
+                    Err(_) => tokio::time::sleep(std::time::Duration::from_millis(200 * u64::from(tries))).await,
+                }
+            }
+        });
+        let mut looks = stream::iter(looks).buffer_unordered(MAX_AT_ONCE);
+        let mut follow_ups = BTreeSet::new();
+        while let Some(looked) = looks.next().await {
+            let looked = looked?;
+            self.outcome.written_units.extend(looked.written_units);
+            follow_ups.extend(looked.follow_ups);
+        }
+        drop(looks);
+        // Units come last in a pass anyway. Those that a unit's look names are done now.
+        if !follow_ups.is_empty() {
+            Box::pin(self.last_looks(follow_ups, removal)).await?;
+        }
+        Ok(())
+    }
+
+    async fn last_looks(&mut self, mut subjects: BTreeSet<Subject>, removal: Removal) -> Result<()> {
+        // A department may go from one unit to the next. More rounds than this mean that others write all the time, and
+        // events tell of that.
+        for _ in 0..4 {
+            let mut next = BTreeSet::new();
+            for subject in std::mem::take(&mut subjects) {
+                let looked = look(self.sides, &subject, removal).await?;
+                self.outcome.written_units.extend(looked.written_units);
+                next.extend(looked.follow_ups);
+            }
+            if next.is_empty() {
+                return Ok(());
+            }
+            subjects = next;
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, documents: usize) {
+        self.outcome.documents += documents as u64;
+        self.bar.inc(documents as u64);
+    }
+
+    async fn users(&mut self) -> Result<()> {
+        let sides = self.sides;
+        let lifetime = sides.lifetime();
+        let mut batches = sides.mongodb.documents(Kind::Users);
+        while let Some(batch) = batches.next().await? {
+            self.count(batch.len());
+            let found: BTreeMap<UserId, Found> = batch
+                .into_iter()
+                .filter_map(|document| {
+                    let id = id_of(&document).and_then(UserId::parse)?;
+                    Some((id, Found::parse(Some(document), false, lifetime)))
+                })
+                .collect();
+            let ids: Vec<UserId> = found.keys().cloned().collect();
+            let mut stored = users::read(&sides.database, &ids).await?;
+            let mut named: Vec<_> = stored.iter_mut().filter_map(|(id, stored)| Some((stored, found.get(id)?))).collect();
+            users::read_named(&sides.database, &mut named).await?;
+            let options = Options { lifetime, now: OffsetDateTime::now_utc(), may_remove: false };
+            let mut differing = Vec::new();
+            for (id, found) in found {
+                let Some(stored) = stored.get(&id) else { continue };
+                let decision = users::decide(stored, found, &options);
+                if decision.write.is_some() || !decision.problems.is_empty() {
+                    differing.push(Subject::User(id));
+                }
+            }
+            self.looks(differing, self.removal).await?;
+        }
+        Ok(())
+    }
+
+    /// Finds tokens that came from Rocket.Chat and are in no user's list: of tables that were filled before there were
+    /// such lists.
+    async fn tokens(&mut self) -> Result<()> {
+        let sides = self.sides;
+        let mut start = None;
+        loop {
+            let (items, next) = tokens_page(&sides.database, start).await?;
+            let mut by_user: BTreeMap<UserId, Vec<Item>> = BTreeMap::new();
+            for item in items.into_iter().filter(|item| !item.contains_key(SOURCE)) {
+                let user = item.get("userId").and_then(|user| user.as_s().ok()).and_then(UserId::parse);
+                if let Some(user) = user {
+                    by_user.entry(user).or_default().push(item);
+                }
+            }
+            let ids: Vec<UserId> = by_user.keys().cloned().collect();
+            let stored = users::read(&sides.database, &ids).await?;
+            for (id, tokens) in by_user {
+                let Some(stored) = stored.get(&id) else { continue };
+                let unlisted: Vec<Item> = tokens.into_iter().filter(|token| !stored.lists(partition(token))).collect();
+                if !unlisted.is_empty() {
+                    self.unlisted(stored.clone(), unlisted).await?;
+                }
+            }
+            start = next;
+            if start.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn unlisted(&mut self, mut stored: users::StoredUser, tokens: Vec<Item>) -> Result<()> {
+        let sides = self.sides;
+        let id = stored.id.clone();
+        let subject = Subject::User(id.clone());
+        stored.add_tokens(tokens);
+        let lifetime = sides.lifetime();
+        let document = sides.mongodb.user(&id).await?;
+        let found = Found::parse(document, false, lifetime);
+        users::read_named(&sides.database, &mut [(&mut stored, &found)]).await?;
+        let may_remove = self.removal != Removal::Held;
+        let options = Options { lifetime, now: OffsetDateTime::now_utc(), may_remove };
+        let decision = users::decide(&stored, found, &options);
+        sides.reporter.held_back(&subject, decision.is_held_back);
+        let Some(write) = decision.write else { return Ok(()) };
+        for orphan in write.orphans() {
+            sides.reporter.warn(format!("{orphan} is removed: neither MongoDB nor the user's list has it"));
+        }
+        if !sides.mode.is_dry_run {
+            sides.check_lease()?;
+            // If something has changed meanwhile, its event leads to a look, and the next pass finds the rest.
+            users::write(&sides.database, &write).await?;
+        }
+        sides.reporter.change(&subject, super::model::Side::DynamoDb, &write);
+        Ok(())
+    }
+
+    async fn permissions(&mut self) -> Result<()> {
+        let mut batches = self.sides.mongodb.documents(Kind::Permissions);
+        while let Some(batch) = batches.next().await? {
+            self.count(batch.len());
+            let by_id: BTreeMap<String, Document> =
+                batch.into_iter().filter_map(|document| Some((id_of(&document)?, document))).collect();
+            let ids: Vec<String> = by_id.keys().cloned().collect();
+            let stored = permissions::read(&self.sides.database, &ids).await?;
+            let mut differing = Vec::new();
+            let now = OffsetDateTime::now_utc();
+            for (id, document) in by_id {
+                let stored = stored.get(&id).and_then(Option::as_ref);
+                let decision = permissions::decide(&id, stored, Some(document), false, now);
+                if decision.write.is_some() || !decision.problems.is_empty() {
+                    differing.push(Subject::Permission(id));
+                }
+            }
+            self.looks(differing, self.removal).await?;
+        }
+        Ok(())
+    }
+
+    async fn departments(&mut self) -> Result<()> {
+        let mut batches = self.sides.mongodb.documents(Kind::Departments);
+        while let Some(batch) = batches.next().await? {
+            self.count(batch.len());
+            let by_id: BTreeMap<DepartmentId, Document> = batch
+                .into_iter()
+                .filter_map(|document| Some((DepartmentId::parse(id_of(&document)?)?, document)))
+                .collect();
+            let keys = by_id.keys().flat_map(|id| [Key::Department(id.clone()).attributes(), department_base_key(id)]);
+            let items = self.sides.database.get_all(keys.collect()).await?;
+            let items: BTreeMap<String, Item> =
+                items.into_iter().map(|item| (partition(&item).to_owned(), item)).collect();
+            let now = OffsetDateTime::now_utc();
+            let mut differing = Vec::new();
+            for (id, document) in by_id {
+                let stored = items.get(&Key::Department(id.clone()).partition());
+                let base = items.get(&format!("SYNC#DEPARTMENT#{id}"));
+                if !is_equal(&id, stored, base, document, now) {
+                    differing.push(Subject::Department(id));
+                }
+            }
+            self.looks(differing, self.removal).await?;
+        }
+        Ok(())
+    }
+
+    async fn units(&mut self) -> Result<()> {
+        let mut batches = self.sides.mongodb.documents(Kind::Units);
+        while let Some(batch) = batches.next().await? {
+            self.count(batch.len());
+            let ids = batch.iter().filter_map(|document| UnitId::parse(id_of(document)?));
+            self.looks(ids.map(Subject::Unit).collect(), self.removal).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a department is the same on both sides, and its base says so.
+fn is_equal(
+    id: &DepartmentId,
+    stored: Option<&Item>,
+    base: Option<&Item>,
+    document: Document,
+    now: OffsetDateTime,
+) -> bool {
+    let decision = departments::decide(id, stored, Some(document.clone()), false, now);
+    if decision.write.is_some() || !decision.problems.is_empty() {
+        return false;
+    }
+    let Ok(UnitOrDepartment::Department(found)) = UnitOrDepartment::parse(document) else { return true };
+    let Some(base) = base.and_then(|base| DepartmentBase::parse(id.clone(), base.clone()).ok()) else { return false };
+    let in_dynamodb = stored.and_then(|item| item.get("parentId")?.as_s().ok()).map(String::as_str);
+    let in_mongodb = found.place.parent_id.as_deref();
+    base.intent.is_none()
+        && !base.rooms
+        && in_dynamodb == in_mongodb
+        && base.place.as_ref().map(UnitId::as_str) == in_mongodb
+}
+
+/// A document's `_id` as text, if it is a string or an ObjectId.
+fn id_of(document: &Document) -> Option<String> {
+    crate::import::extended_json::text(document.get("_id")?).map(str::to_owned)
+}
+
+/// One page of the tokens table.
+async fn tokens_page(database: &Database, start: Option<Item>) -> Result<(Vec<Item>, Option<Item>)> {
+    let table = &database.tables.tokens;
+    let scan = database.client.scan().table_name(table).consistent_read(true).set_exclusive_start_key(start);
+    let mut pause = Pause::default();
+    loop {
+        match scan.clone().send().await {
+            Ok(output) => return Ok((output.items.unwrap_or_default(), output.last_evaluated_key)),
+            Err(error) if is_temporary(&error) => pause.before_next_try(false).await,
+            Err(error) => return Err(Database::describe_error(table, error)),
+        }
+    }
+}
+
+/// Sets the counters of these units right in MongoDB, if they are wrong.
+///
+/// # Errors
+/// MongoDB can't be read or written.
+pub async fn recount(sides: &Sides, units: &BTreeSet<UnitId>) -> Result<()> {
+    for unit in units {
+        if sides.check_lease().is_err() {
+            bail!("the lease was lost");
+        }
+        if sides.mongodb.recount(unit).await? {
+            let subject = Subject::Unit(unit.clone());
+            sides.reporter.change(&subject, super::model::Side::MongoDb, "the counters are right now");
+        }
+    }
+    Ok(())
+}
