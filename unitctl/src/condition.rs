@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use anyhow::Result;
-use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Delete, Put, TransactWriteItem};
+#[cfg(feature = "sync")]
+use aws_sdk_dynamodb::types::ConditionCheck;
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem};
 use livechat_units::item::Item;
 
 /// A condition that is being built. Every attribute has a placeholder, because many names are reserved words ("Reserved
@@ -51,6 +53,7 @@ impl Condition {
     }
 
     /// The set or the list does not have this member, or there is none.
+    #[cfg(feature = "sync")]
     pub fn lacks(mut self, attribute: &str, member: &str) -> Self {
         let (name, value) = (self.name(attribute), self.value(AttributeValue::S(member.to_owned())));
         self.parts.push(format!("NOT contains({name}, {value})"));
@@ -58,6 +61,7 @@ impl Condition {
     }
 
     /// There is no item, or it fulfils this condition.
+    #[cfg(feature = "sync")]
     pub fn or_absent(mut self, key: &str) -> Self {
         let name = self.name(key);
         self.parts = vec![format!("attribute_not_exists({name}) OR ({})", self.parts.join(" AND "))];
@@ -91,6 +95,7 @@ impl Condition {
     ///
     /// # Errors
     /// Never: the action is complete.
+    #[cfg(feature = "sync")]
     pub fn check(self, table: &str, key: Item) -> Result<TransactWriteItem> {
         let (text, names, values) = self.finish();
         let check = ConditionCheck::builder().table_name(table).set_key(Some(key)).condition_expression(text);
@@ -120,6 +125,7 @@ impl Condition {
 ///
 /// # Errors
 /// Never: the action is complete.
+#[cfg(feature = "sync")]
 pub fn put(table: &str, item: Item) -> Result<TransactWriteItem> {
     let put = Put::builder().table_name(table).set_item(Some(item)).build()?;
     Ok(TransactWriteItem::builder().put(put).build())

@@ -54,16 +54,19 @@ pub fn sdk_config(endpoint: &str) -> SdkConfig {
         .build()
 }
 
-/// Creates both tables as the template declares them. Returns `false` if the livechat table exists already.
+/// Creates both tables as the template declares them. Returns `false` if the livechat table exists already. If that one has
+/// no stream, because an older version made it, it gets one.
 ///
 /// # Errors
 /// The template does not declare the tables, or DynamoDB refuses to create them.
 pub async fn create_tables(client: &Client, tables: &Tables) -> Result<bool> {
     let existing = client.list_tables().send().await.context("listing tables")?;
+    let livechat = Table::of_variable("LIVECHAT_TABLE")?;
     if existing.table_names().contains(&tables.livechat) {
+        livechat.ensure_stream(client, &tables.livechat).await?;
         return Ok(false);
     }
     Table::of_variable("TOKENS_TABLE")?.create(client, &tables.tokens).await?;
-    Table::of_variable("LIVECHAT_TABLE")?.create(client, &tables.livechat).await?;
+    livechat.create(client, &tables.livechat).await?;
     Ok(true)
 }

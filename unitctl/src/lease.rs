@@ -132,18 +132,25 @@ impl Candidate {
         }
     }
 
-    /// Gets the lease unless a process that is alive has it. If one had it, this takes some seconds.
+    /// Gets the lease unless a process that is alive has it. If one had it last, this takes some seconds, and `on_wait` is
+    /// called first.
     ///
     /// # Errors
     /// Another process has it; the error says which. Or DynamoDB refuses a request.
-    pub async fn acquire_or_refuse(&mut self) -> Result<Lease> {
+    pub async fn acquire_or_refuse(&mut self, on_wait: impl FnOnce(&Other)) -> Result<Lease> {
+        let mut on_wait = Some(on_wait);
         loop {
             match self.try_once().await? {
                 Attempt::Held(lease) => return Ok(lease),
                 Attempt::HeldBy(other) => {
                     bail!("{other} is writing to these tables; end it first, or wait until it has ended")
                 }
-                Attempt::Unknown(_) => sleep(self.timing.look).await,
+                Attempt::Unknown(other) => {
+                    if let Some(on_wait) = on_wait.take() {
+                        on_wait(&other);
+                    }
+                    sleep(self.timing.look).await;
+                }
             }
         }
     }

@@ -10,7 +10,7 @@ pub mod database;
 pub mod department;
 pub mod engine;
 pub mod import;
-mod lease;
+pub mod lease;
 pub mod local;
 pub mod local_gateway;
 mod origin;

@@ -66,6 +66,17 @@ impl Target {
         Ok(Database { client: Client::from_conf(config.build()), tables })
     }
 
+    /// A client of DynamoDB Streams, for the streams of the tables. It gives up sooner than that of the tables, because
+    /// whoever follows a stream tries again.
+    #[cfg(feature = "sync")]
+    pub async fn streams(&self) -> aws_sdk_dynamodbstreams::Client {
+        let mut config = aws_sdk_dynamodbstreams::config::Builder::from(&self.sdk_config().await);
+        if let Some(endpoint) = &self.endpoint {
+            config = config.endpoint_url(endpoint);
+        }
+        aws_sdk_dynamodbstreams::Client::from_conf(config.build())
+    }
+
     /// The SDK's configuration, as the AWS CLI would find it.
     ///
     /// A local engine requires a region and credentials, but checks neither. So for a plain HTTP endpoint, this function

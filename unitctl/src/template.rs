@@ -4,7 +4,7 @@ use anyhow::{Context, Result, anyhow};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, Projection,
-    TimeToLiveSpecification,
+    StreamSpecification, TimeToLiveSpecification,
 };
 use serde::Deserialize;
 use yaml_serde::Value;
@@ -21,6 +21,7 @@ pub struct Table {
     #[serde(default)]
     global_secondary_indexes: Vec<Index>,
     time_to_live_specification: Option<TimeToLive>,
+    stream_specification: Option<Stream>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -55,6 +56,12 @@ struct IndexProjection {
 #[serde(rename_all = "PascalCase")]
 struct TimeToLive {
     attribute_name: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Stream {
+    stream_view_type: String,
 }
 
 impl Table {
@@ -121,6 +128,7 @@ impl Table {
                     .build()?,
             );
         }
+        request = request.set_stream_specification(self.stream()?);
         request.send().await.with_context(|| format!("creating table {name}"))?;
         if let Some(time_to_live) = &self.time_to_live_specification {
             let specification = TimeToLiveSpecification::builder()
@@ -135,6 +143,31 @@ impl Table {
                 .with_context(|| format!("setting the time to live of table {name}"))?;
         }
         Ok(())
+    }
+
+    /// Switches on the stream of a table that exists already under this name, if the template declares a stream and the
+    /// table has none.
+    ///
+    /// # Errors
+    /// DynamoDB refuses, for instance because there is no such table.
+    pub async fn ensure_stream(&self, client: &Client, name: &str) -> Result<()> {
+        let Some(stream) = self.stream()? else { return Ok(()) };
+        let described = client.describe_table().table_name(name).send().await;
+        let described = described.with_context(|| format!("describing table {name}"))?;
+        let existing = described.table.and_then(|table| table.stream_specification);
+        if existing.is_some_and(|existing| existing.stream_enabled) {
+            return Ok(());
+        }
+        let request = client.update_table().table_name(name).stream_specification(stream);
+        request.send().await.with_context(|| format!("switching on the stream of table {name}"))?;
+        Ok(())
+    }
+
+    fn stream(&self) -> Result<Option<StreamSpecification>> {
+        let Some(stream) = &self.stream_specification else { return Ok(None) };
+        let specification = StreamSpecification::builder().stream_enabled(true);
+        let view = stream.stream_view_type.as_str().into();
+        Ok(Some(specification.stream_view_type(view).build()?))
     }
 }
 

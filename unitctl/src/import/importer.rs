@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::Future;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use futures_util::stream::{self, FuturesUnordered};
 use futures_util::{StreamExt, TryStreamExt};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -28,6 +28,8 @@ use super::workspace::{Exported, ExportedDepartment, PlannedUnit, Stored};
 use super::write::{self, ItemToWrite, Kind, MAX_BATCH, Written, WrittenBatch};
 use super::write_users::{self, UserOptions};
 use crate::database::Database;
+use crate::lease::{Candidate, Lease, Other};
+use crate::output::{note, warn};
 
 /// The maximum number of batches, or of units, that are written at the same time.
 const MAX_IN_FLIGHT: usize = 8;
@@ -38,12 +40,15 @@ pub struct Importer<'a> {
     database: &'a Database,
     export: Export,
     inspections: HashMap<Collection, Inspection>,
+    /// Keeps a sync from working at the same time. A dry run, which writes nothing, and the sample, for which the tables
+    /// are new, have none.
+    lease: Option<Lease>,
 }
 
 impl<'a> Importer<'a> {
     /// An import that has not begun.
     pub fn new(options: &'a Import, database: &'a Database, export: Export) -> Self {
-        Self { options, database, export, inspections: HashMap::new() }
+        Self { options, database, export, inspections: HashMap::new(), lease: None }
     }
 
     /// Imports everything.
@@ -57,6 +62,22 @@ impl<'a> Importer<'a> {
         let mut exported = Exported::default();
         self.read_unit_monitors(&mut exported, report).await?;
         self.read_departments(&mut exported, report).await?;
+        if !self.options.dry_run && matches!(self.export, Export::Folder(_)) {
+            let mut candidate = Candidate::new(self.database, "unitctl import");
+            let on_wait = |other: &Other| note(format!("Waiting to see whether {other} is still running."));
+            self.lease = Some(candidate.acquire_or_refuse(on_wait).await.context("nothing was written")?);
+        }
+        let result = self.write(exported, report).await;
+        if let Some(lease) = self.lease.take()
+            && let Err(error) = lease.release().await
+        {
+            warn(format!("others wait for some seconds, because the lease was not given back: {error:#}"));
+        }
+        result
+    }
+
+    /// Writes everything. The units and departments are planned when all users are known.
+    async fn write(&self, mut exported: Exported, report: &mut Report) -> Result<()> {
         self.write_permissions(report).await?;
         self.write_users(&mut exported, report).await?;
 
@@ -70,6 +91,7 @@ impl<'a> Importer<'a> {
         for unit in &planned.kept {
             report.keep(unit)?;
             if !self.options.dry_run {
+                self.check_lease()?;
                 write::mark_unit(self.database, unit, stored.units.get(unit)).await?;
             }
         }
@@ -79,6 +101,12 @@ impl<'a> Importer<'a> {
         // Departments first: a unit lists only departments that exist.
         self.write_departments(&planned.departments, report).await?;
         self.write_units(planned.units, &stored, report).await
+    }
+
+    /// # Errors
+    /// Another process may write to these tables by now.
+    fn check_lease(&self) -> Result<()> {
+        self.lease.as_ref().map_or(Ok(()), Lease::check).context("the import stops")
     }
 
     /// Looks at all files. What is wrong with any of them is reported together.
@@ -152,6 +180,7 @@ impl<'a> Importer<'a> {
                 self.send_full(&mut batch, &mut in_flight, report).await?;
             }
         }
+        self.check_lease()?;
         in_flight.start(write::batch(self.database.clone(), batch, self.options.dry_run));
         in_flight.finish(report).await
     }
@@ -194,10 +223,12 @@ impl<'a> Importer<'a> {
             batch.push(user);
             if batch.len() == MAX_BATCH {
                 in_flight.make_room(report).await?;
+                self.check_lease()?;
                 let batch = std::mem::take(&mut batch);
                 in_flight.start(write_users::users(self.database.clone(), batch, options));
             }
         }
+        self.check_lease()?;
         in_flight.start(write_users::users(self.database.clone(), batch, options));
         in_flight.finish(report).await?;
         drop(bar);
@@ -251,6 +282,7 @@ impl<'a> Importer<'a> {
             batch.push(ItemToWrite { kind: Kind::Department, item, keeps_place: place.is_none() });
             self.send_full(&mut batch, &mut in_flight, report).await?;
         }
+        self.check_lease()?;
         in_flight.start(write::batch(self.database.clone(), batch, self.options.dry_run));
         in_flight.finish(report).await
     }
@@ -258,6 +290,7 @@ impl<'a> Importer<'a> {
     async fn write_units(&self, units: Vec<PlannedUnit>, stored: &Stored, report: &mut Report) -> Result<()> {
         let is_dry_run = self.options.dry_run;
         let writes = units.into_iter().map(|unit| async move {
+            self.check_lease()?;
             let stored = stored.units.get(&unit.id);
             let outcome = write::unit(self.database, &unit, stored, is_dry_run).await?;
             Ok::<_, anyhow::Error>(Written {
@@ -282,6 +315,7 @@ impl<'a> Importer<'a> {
     ) -> Result<()> {
         if batch.len() == MAX_BATCH {
             in_flight.make_room(report).await?;
+            self.check_lease()?;
             in_flight.start(write::batch(self.database.clone(), std::mem::take(batch), self.options.dry_run));
         }
         Ok(())

@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use anyhow::Result;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, PutRequest, TransactWriteItem, WriteRequest};
-use livechat_units::id::UnitId;
+use livechat_units::id::{DepartmentId, UnitId};
 use livechat_units::item::{Item, Key};
 
 use super::equality::{equal, equal_except};
 use super::workspace::{PlannedUnit, StoredUnit, number};
+use crate::condition;
 use crate::database::Database;
-use crate::origin::REV;
+use crate::origin::{REV, department_base_key, unit_base_key};
 use crate::requests::{self, MAX_ACTIONS, Pause, is_temporary, transact};
 
 /// The maximum number of items in one BatchWriteItem.
@@ -79,6 +80,13 @@ pub enum Outcome {
 }
 
 impl ItemToWrite {
+    /// The key of the item in which a sync keeps the last place of a department that MongoDB and DynamoDB had in common. After
+    /// a write of the import it is not true any more.
+    fn base_key(&self) -> Option<Item> {
+        let id = partition(&self.item).strip_prefix("DEPARTMENT#").and_then(DepartmentId::parse);
+        id.map(|id| department_base_key(&id))
+    }
+
     fn key(&self) -> Item {
         let is_key = |name: &String| ["pk", "sk"].contains(&name.as_str());
         let attributes = self.item.iter().filter(|(name, _)| is_key(name));
@@ -92,13 +100,16 @@ impl ItemToWrite {
 /// # Errors
 /// DynamoDB refuses the request for a reason that is not temporary.
 pub async fn batch(database: Database, items: Vec<ItemToWrite>, is_dry_run: bool) -> Result<WrittenBatch> {
-    let keys = items.iter().map(ItemToWrite::key).collect();
+    let bases = items.iter().filter_map(ItemToWrite::base_key);
+    let keys = items.iter().map(ItemToWrite::key).chain(bases).collect();
     let stored = database.get_all(keys).await?;
     let stored: HashMap<&str, &Item> = stored.iter().map(|item| (partition(item), item)).collect();
 
     let mut written = Vec::with_capacity(items.len());
     let mut puts = Vec::new();
-    for ItemToWrite { kind, mut item, keeps_place } in items {
+    for item_to_write in items {
+        let base = item_to_write.base_key().filter(|key| stored.contains_key(partition(key)));
+        let ItemToWrite { kind, mut item, keeps_place } = item_to_write;
         let old = stored.get(partition(&item)).copied();
         if keeps_place {
             for name in ["parentId", "ancestors"] {
@@ -109,6 +120,13 @@ pub async fn batch(database: Database, items: Vec<ItemToWrite>, is_dry_run: bool
         let is_stored = old.is_some_and(|old| old.contains_key(REV) && equal_except(&[REV], old, &item));
         let rev = old.map_or(0, |old| number(old, REV)) + u64::from(!is_stored);
         item.insert(REV.into(), AttributeValue::N(rev.to_string()));
+        if let Some(base) = base
+            && !is_stored
+            && !is_dry_run
+        {
+            let delete = condition::delete(&database.tables.livechat, base)?;
+            transact(&database, vec![delete]).await?;
+        }
         let outcome = match old {
             _ if is_stored => Outcome::Unchanged,
             _ if is_dry_run => Outcome::Written,
@@ -207,7 +225,9 @@ pub async fn unit(
     };
     let item = TransactWriteItem::builder().put(put.build()?).build();
 
-    let mut together = vec![item];
+    // What a sync knows as the last state that MongoDB and DynamoDB had in common is not true any more.
+    let base = condition::delete(table, unit_base_key(&unit.id))?;
+    let mut together = vec![item, base];
     let room = |used: usize| MAX_ACTIONS.saturating_sub(used);
     let fit = before.len().min(room(together.len()));
     together.extend(before.drain(..fit));
