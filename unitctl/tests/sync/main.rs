@@ -1,0 +1,9 @@
+//! Tests of `unitctl sync` on a real MongoDB protocol server and a real DynamoDB engine. They need the variable
+//! TEST_MONGODB_URI, which `.ci/mongodb` sets. Without it they say that they are left out. Each test has a database and
+//! tables of its own.
+
+mod connect;
+mod rocket_chat;
+mod units;
+mod watches;
+mod world;
