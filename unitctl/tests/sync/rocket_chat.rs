@@ -169,10 +169,10 @@ impl RocketChat {
         }
     }
 
-    /// `Accounts.destroyToken` of Meteor
+    /// `Users.unsetOneLoginToken`. Meteor's `Accounts.destroyToken` has the same result, but pulls by an `$or`, which
+    /// SecantusDB does not know.
     pub async fn log_out(&self, id: &str, hash: &str) {
-        let token = doc! { "$or": [{ "hashedToken": hash }, { "token": hash }] };
-        let pull = doc! { "$pull": { "services.resume.loginTokens": token } };
+        let pull = doc! { "$pull": { "services.resume.loginTokens": { "hashedToken": hash } } };
         self.update_raw(&self.users(), doc! { "_id": id }, pull).await;
     }
 

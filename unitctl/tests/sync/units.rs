@@ -1,1 +1,375 @@
-//! x
+//! A unit is read in one snapshot and written in one transaction, as Rocket.Chat would have saved it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use livechat_units::id::{DepartmentId, UnitId, UserId};
+use livechat_units::request::Visibility;
+use mongodb::bson::{Bson, DateTime, Document, doc};
+use unitctl::sync::mongodb::{Kind, MongoDb, MongoWritten, UnitSnapshot, UnitWrite};
+
+use crate::rocket_chat::Leaving;
+use crate::world::{Mongo, mongo};
+
+/// A time that is later than all that Rocket.Chat writes in these tests.
+const LATER: &str = "2121-12-06T14:40:59.478Z";
+
+fn unit(id: &str) -> UnitId {
+    UnitId::parse(id).expect("an id")
+}
+
+fn department(id: &str) -> DepartmentId {
+    DepartmentId::parse(id).expect("an id")
+}
+
+fn user(id: &str) -> UserId {
+    UserId::parse(id).expect("an id")
+}
+
+async fn read(client: &MongoDb, id: &str, also: &[&str]) -> UnitSnapshot {
+    client.unit(&unit(id), &also.iter().map(|id| department(id)).collect()).await.expect("it is read")
+}
+
+/// A write that changes nothing.
+fn nothing(id: &str, seen: UnitSnapshot) -> UnitWrite {
+    UnitWrite {
+        id: unit(id),
+        seen,
+        name: None,
+        visibility: None,
+        join: BTreeSet::new(),
+        leave: BTreeSet::new(),
+        usernames: BTreeMap::new(),
+        places: BTreeMap::new(),
+        updated_at: LATER.into(),
+    }
+}
+
+fn later() -> DateTime {
+    DateTime::parse_rfc3339_str(LATER).expect("a time")
+}
+
+async fn department_of(mongo: &Mongo, id: &str) -> Document {
+    mongo.rocket_chat.department(id).await.expect("it is there")
+}
+
+#[tokio::test]
+async fn a_unit_is_read_with_its_rows_and_departments() {
+    let Some(mongo) = mongo().await else { return };
+    let (client, rocket_chat) = (mongo.connect().await, &mongo.rocket_chat);
+    let (a, b, c) = (
+        rocket_chat.create_department("a").await,
+        rocket_chat.create_department("b").await,
+        rocket_chat.create_department("c").await,
+    );
+    let id = rocket_chat.save_unit(None, "Sales", "private", &[("m", "mm"), ("n", "nn")], &[&a]).await;
+    // A user with two rows counts once. A row of nobody does not count.
+    let rows =
+        [doc! { "unitId": &id, "monitorId": "m", "username": "mm" }, doc! { "unitId": &id, "username": "x" }];
+    rocket_chat.unit_monitors().insert_many(rows).await.expect("they are inserted");
+
+    let snapshot = read(&client, &id, &[&b, "absent"]).await;
+    let found = snapshot.unit.as_ref().expect("it is there").as_ref().expect("it is whole");
+    assert_eq!((found.view.facts.name.as_str(), found.view.facts.visibility), ("Sales", Visibility::Private));
+    assert_eq!(found.view.facts.monitors, [user("m"), user("n")].into());
+    assert_eq!(found.rows.len(), 3);
+    assert_eq!(snapshot.departments.keys().collect::<Vec<_>>(), [&department(&a), &department(&b)]);
+    assert_eq!(snapshot.members(&unit(&id)).collect::<Vec<_>>(), [&department(&a)]);
+
+    // A unit is no department, and a department no unit.
+    assert!(read(&client, &a, &[]).await.unit.is_none());
+    assert!(read(&client, "absent", &[&id, &c]).await.departments.keys().eq([&department(&c)]));
+
+    for leaving in [Leaving::Null, Leaving::Unset] {
+        let rocket_chat = crate::rocket_chat::RocketChat { leaving, ..rocket_chat.clone() };
+        rocket_chat.save_unit(Some(&id), "Sales", "odd", &[], &[&b]).await;
+        let snapshot = read(&client, &id, &[&a]).await;
+        assert_eq!(snapshot.members(&unit(&id)).collect::<Vec<_>>(), [&department(&b)]);
+        let left = snapshot.departments[&department(&a)].as_ref().expect("it is whole");
+        assert_eq!(left.view.place, None, "{leaving:?}");
+        // Nobody may see more than before because a value is unknown.
+        let found = snapshot.unit.expect("it is there").expect("it is whole");
+        assert_eq!(found.view.facts.visibility, Visibility::Private);
+        rocket_chat.save_unit(Some(&id), "Sales", "private", &[], &[&a]).await;
+    }
+
+    rocket_chat
+        .departments()
+        .update_one(doc! { "_id": &id }, doc! { "$unset": { "name": 1 } })
+        .await
+        .expect("ok");
+    let broken = read(&client, &id, &[]).await.unit.expect("it is there").expect_err("it has no name");
+    assert_eq!(broken, "no name");
+}
+
+/// Each of Rocket.Chat's saves moves a department and a monitor together. No read may show one without the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_shows_a_transaction_whole_or_not_at_all() {
+    let Some(mongo) = mongo().await else { return };
+    let (client, rocket_chat) = (mongo.connect().await, &mongo.rocket_chat);
+    let a = rocket_chat.create_department("a").await;
+    let id = rocket_chat.save_unit(None, "Sales", "public", &[], &[]).await;
+    let is_done = Arc::new(AtomicBool::new(false));
+    let writer = tokio::spawn({
+        let (client, id, a, is_done) = (mongo.connect().await, id.clone(), a.clone(), is_done.clone());
+        async move {
+            for number in 0..20 {
+                let seen = read(&client, &id, &[&a]).await;
+                let joins = number % 2 == 0;
+                let mut write = nothing(&id, seen);
+                let monitors = if joins { &mut write.join } else { &mut write.leave };
+                monitors.insert(user("m"));
+                write.usernames.insert(user("m"), "mm".into());
+                write.places.insert(department(&a), joins.then(|| unit(&id)));
+                write.name = Some(if joins { "in" } else { "out" }.into());
+                assert_eq!(client.write_unit(&write).await.expect("it is written"), MongoWritten::Committed);
+            }
+            is_done.store(true, Ordering::Release);
+        }
+    });
+    let mut states = BTreeSet::new();
+    while !is_done.load(Ordering::Acquire) {
+        let snapshot = read(&client, &id, &[&a]).await;
+        let count = snapshot.members(&unit(&id)).count();
+        let found = snapshot.unit.expect("it is there").expect("it is whole");
+        let numbers = (found.record.num_monitors, found.record.num_departments);
+        states.insert((found.view.facts.name, found.view.facts.monitors.len(), count, numbers));
+    }
+    writer.await.expect("it writes");
+    let whole =
+        |name: &str, count: usize| (name.to_owned(), count, count, (Some(count as i64), Some(count as i64)));
+    let allowed = BTreeSet::from([whole("Sales", 0), whole("in", 1), whole("out", 0)]);
+    assert!(states.is_subset(&allowed) && states.len() > 1, "{states:?}");
+}
+
+#[tokio::test]
+async fn a_unit_is_written_as_rocket_chat_saves_it() {
+    let Some(mongo) = mongo().await else { return };
+    let (client, rocket_chat) = (mongo.connect().await, &mongo.rocket_chat);
+    let mut departments = Vec::new();
+    for name in ["a", "b", "c", "d"] {
+        departments.push(rocket_chat.create_department(name).await);
+    }
+    let [a, b, c, d] = [0, 1, 2, 3].map(|place| departments[place].as_str());
+    let losing = rocket_chat.save_unit(None, "Losing", "public", &[], &[c, d]).await;
+    let id = rocket_chat.save_unit(None, "Sales", "private", &[("m", "mm"), ("n", "old")], &[a]).await;
+    // What an older version left: a double row with an object id, wrong counters, wrong ancestors.
+    let double = doc! { "unitId": &id, "monitorId": "m", "username": "mm" };
+    rocket_chat.unit_monitors().insert_one(double).await.expect("it is inserted");
+    let wrong = doc! { "$set": { "numMonitors": 9, "numDepartments": 9, "extra": "stays" } };
+    rocket_chat.departments().update_one(doc! { "_id": &id }, wrong).await.expect("it is updated");
+
+    let seen = read(&client, &id, &[b, c]).await;
+    let mut write = nothing(&id, seen);
+    write.name = Some("Support".into());
+    write.visibility = Some(Visibility::Public);
+    write.join = [user("o")].into();
+    write.leave = [user("x")].into();
+    write.usernames = [(user("o"), "oo".into()), (user("n"), "nn".into())].into();
+    write.places =
+        [(department(a), None), (department(b), Some(unit(&id))), (department(c), Some(unit(&id)))].into();
+    assert_eq!(client.write_unit(&write).await.expect("it is written"), MongoWritten::Committed);
+
+    assert_eq!(
+        rocket_chat.unit(&id).await,
+        Some(doc! {
+            "_id": &id,
+            "name": "Support",
+            "visibility": "public",
+            "type": "u",
+            "numMonitors": 3_i32,
+            "numDepartments": 2_i32,
+            "_updatedAt": later(),
+            "extra": "stays",
+        })
+    );
+    let pair = |id: &str, name: &str| (id.to_owned(), name.to_owned());
+    assert_eq!(rocket_chat.monitors(&id).await, [pair("m", "mm"), pair("n", "nn"), pair("o", "oo")]);
+    let row =
+        rocket_chat.unit_monitors().find_one(doc! { "unitId": &id, "monitorId": "o" }).await.expect("ok");
+    let mut row = row.expect("it is there");
+    assert_eq!(row.remove("_id").and_then(|id| Some(id.as_str()?.len())), Some(24), "as BaseRaw makes ids");
+    assert_eq!(row, doc! { "monitorId": "o", "unitId": &id, "username": "oo", "_updatedAt": later() });
+
+    let left = department_of(&mongo, a).await;
+    assert!(left.get("parentId").or(left.get("ancestors")).is_none(), "{left}");
+    for joined in [b, c] {
+        let joined = department_of(&mongo, joined).await;
+        assert_eq!(joined.get_str("parentId").expect("it is there"), id);
+        assert_eq!(joined.get_array("ancestors").expect("it is there"), &[Bson::from(id.as_str())]);
+        assert_eq!(joined.get("_updatedAt"), Some(&Bson::from(later())));
+        assert_eq!(joined.get("enabled"), Some(&Bson::from(true)), "other fields stay");
+    }
+    let losing = rocket_chat.unit(&losing).await.expect("it is there");
+    assert_eq!(losing.get("numDepartments"), Some(&Bson::Int32(1)));
+    assert_eq!(losing.get("_updatedAt"), Some(&Bson::from(later())));
+
+    // Rocket.Chat itself changes the same unit afterwards.
+    rocket_chat.save_unit(Some(&id), "Sales", "private", &[("m", "mm")], &[a]).await;
+    assert_eq!(rocket_chat.monitors(&id).await, [pair("m", "mm")]);
+    // A time that is not the latest does not go back.
+    let mut write = nothing(&id, read(&client, &id, &[]).await);
+    write.name = Some("Support".into());
+    write.updated_at = "2001-01-01T00:00:00.000Z".into();
+    assert_eq!(client.write_unit(&write).await.expect("it is written"), MongoWritten::Committed);
+    let unit = rocket_chat.unit(&id).await.expect("it is there");
+    assert!(
+        unit.get_datetime("_updatedAt").expect("a time")
+            > &DateTime::parse_rfc3339_str("2020-01-01T00:00:00Z").expect("ok")
+    );
+}
+
+#[tokio::test]
+async fn a_write_is_refused_if_anything_changed_that_the_decision_was_based_on() {
+    let Some(mongo) = mongo().await else { return };
+    let (client, rocket_chat) = (mongo.connect().await, &mongo.rocket_chat);
+    let (a, b) = (rocket_chat.create_department("a").await, rocket_chat.create_department("b").await);
+    let other = rocket_chat.save_unit(None, "Other", "public", &[], &[]).await;
+    for change in
+        ["name", "monitor", "department joins", "place", "time", "deleted", "place's unit is deleted"]
+    {
+        let id = rocket_chat.save_unit(None, "Sales", "private", &[("m", "mm")], &[&a]).await;
+        rocket_chat.set_department_unit(&b, None).await;
+        let mut write = nothing(&id, read(&client, &id, &[&b]).await);
+        write.name = Some("Support".into());
+        write.places.insert(department(&a), None);
+        match change {
+            "name" => {
+                drop(rocket_chat.save_unit(Some(&id), "Another", "private", &[("m", "mm")], &[&a]).await)
+            }
+            "monitor" => rocket_chat.save_monitor(&id, "n", "nn").await,
+            "department joins" => rocket_chat.set_department_unit(&b, Some(&id)).await,
+            "place" => rocket_chat.set_department_unit(&a, Some(&other)).await,
+            "time" => rocket_chat.change_department(&a, "changed").await,
+            "deleted" => rocket_chat.delete_unit_rows_first(&id).await,
+            _ => drop(write.places.insert(department(&b), Some(unit("absent")))),
+        }
+        let before = state(&mongo).await;
+        assert_eq!(client.write_unit(&write).await.expect("it answers"), MongoWritten::Refused, "{change}");
+        assert_eq!(state(&mongo).await, before, "{change}");
+    }
+}
+
+/// All units, departments and rows.
+async fn state(mongo: &Mongo) -> Vec<Document> {
+    use futures_util::TryStreamExt;
+    let mut all = Vec::new();
+    for collection in [mongo.rocket_chat.departments(), mongo.rocket_chat.unit_monitors()] {
+        let documents: Vec<Document> = collection
+            .find(doc! {})
+            .await
+            .expect("they are found")
+            .try_collect()
+            .await
+            .expect("they are read");
+        all.extend(documents);
+    }
+    all
+}
+
+/// Two writers and Rocket.Chat's own saves at the same time: every write counts or is refused, and a recount is right.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_writers_lose_nothing() {
+    let Some(mongo) = mongo().await else { return };
+    let rocket_chat = &mongo.rocket_chat;
+    let id = rocket_chat.save_unit(None, "Sales", "private", &[], &[]).await;
+    let mut departments = Vec::new();
+    for number in 0..12 {
+        departments.push(rocket_chat.create_department(&number.to_string()).await);
+    }
+    let writers = (0..3).map(|writer| {
+        let (uri, id, own) =
+            (mongo.uri.clone(), id.clone(), departments[writer * 4..writer * 4 + 4].to_vec());
+        let rocket_chat = rocket_chat.clone();
+        tokio::spawn(async move {
+            let client = MongoDb::connect(&uri).await.expect("it connects");
+            for number in own {
+                if writer == 2 {
+                    rocket_chat.set_department_unit(&number, Some(&id)).await;
+                    continue;
+                }
+                loop {
+                    let mut write = nothing(&id, read(&client, &id, &[&number]).await);
+                    write.join.insert(user(&number));
+                    write.usernames.insert(user(&number), "x".into());
+                    write.places.insert(department(&number), Some(unit(&id)));
+                    if client.write_unit(&write).await.expect("it answers") == MongoWritten::Committed {
+                        break;
+                    }
+                }
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.expect("it writes");
+    }
+    let client = mongo.connect().await;
+    client.recount(&unit(&id)).await.expect("it is counted");
+    assert!(!client.recount(&unit(&id)).await.expect("it is counted"), "it is right now");
+    let found = rocket_chat.unit(&id).await.expect("it is there");
+    assert_eq!((found.get_i32("numMonitors"), found.get_i32("numDepartments")).0.expect("a count"), 8);
+    assert_eq!(found.get_i32("numDepartments").expect("a count"), 12);
+    assert_eq!(read(&client, &id, &[]).await.members(&unit(&id)).count(), 12);
+    assert_eq!(client.count(Kind::UnitMonitors).await.expect("it is counted"), 8);
+}
+
+#[tokio::test]
+async fn rooms_follow_their_department_as_in_rocket_chat() {
+    let Some(mongo) = mongo().await else { return };
+    let (client, rocket_chat) = (mongo.connect().await, &mongo.rocket_chat);
+    let (a, b) = (rocket_chat.create_department("a").await, rocket_chat.create_department("b").await);
+    let id = rocket_chat.save_unit(None, "Sales", "private", &[("m", "mm")], &[&a]).await;
+    let open = rocket_chat.create_room(&a, true).await;
+    let (closed, elsewhere) =
+        (rocket_chat.create_room(&b, false).await, rocket_chat.create_room(&b, true).await);
+    assert!(rocket_chat.may_see("m", &open).await && !rocket_chat.may_see("m", &closed).await);
+
+    // The department b joins the unit, and a leaves it.
+    let mut write = nothing(&id, read(&client, &id, &[&b]).await);
+    write.places = [(department(&a), None), (department(&b), Some(unit(&id)))].into();
+    assert_eq!(client.write_unit(&write).await.expect("it is written"), MongoWritten::Committed);
+    assert_eq!(client.write_rooms(&department(&b), Some(&unit(&id))).await.expect("they are written"), 2);
+    assert_eq!(client.write_rooms(&department(&a), None).await.expect("they are written"), 1);
+    for (room, may_see) in [(&open, false), (&closed, true), (&elsewhere, true)] {
+        assert_eq!(rocket_chat.may_see("m", room).await, may_see, "{room}");
+    }
+    // A second time there is nothing to do.
+    assert_eq!(client.write_rooms(&department(&b), Some(&unit(&id))).await.expect("they are written"), 0);
+    assert_eq!(client.write_rooms(&department(&a), None).await.expect("they are written"), 0);
+}
+
+/// Rooms are written in batches, while messages change the open ones.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_go_on_while_many_rooms_are_written() {
+    let Some(mongo) = mongo().await else { return };
+    let (client, rocket_chat) = (mongo.connect().await, &mongo.rocket_chat);
+    let a = rocket_chat.create_department("a").await;
+    let count = 3_000;
+    let rooms = (0..count).map(|number| {
+        let id = if number % 2 == 0 { Bson::from(format!("r{number}")) } else { Bson::Int32(number) };
+        doc! { "_id": id, "t": "l", "departmentId": &a, "open": number < 50, "msgs": 0 }
+    });
+    rocket_chat.rooms().insert_many(rooms).await.expect("they are inserted");
+    let is_done = Arc::new(AtomicBool::new(false));
+    let messages = tokio::spawn({
+        let (rocket_chat, is_done) = (rocket_chat.clone(), is_done.clone());
+        async move {
+            let mut sent = 0;
+            while !is_done.load(Ordering::Acquire) {
+                rocket_chat.send_message(&format!("r{}", sent % 25 * 2)).await;
+                sent += 1;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            sent
+        }
+    });
+    let written = client.write_rooms(&department(&a), Some(&unit("u"))).await.expect("they are written");
+    is_done.store(true, Ordering::Release);
+    let sent: i32 = messages.await.expect("they are sent");
+    assert_eq!(written, count as u64);
+    assert!(sent > 0);
+    let right = doc! { "departmentAncestors": ["u"] };
+    assert_eq!(rocket_chat.rooms().count_documents(right).await.expect("ok"), count as u64);
+}
