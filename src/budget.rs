@@ -88,6 +88,11 @@ impl Budget {
         if self.is_large_update.load(Ordering::Relaxed) { self.end_of_large_update } else { self.end }
     }
 
+    /// True if the request must be answered now, so that no call of DynamoDB may begin any more.
+    pub(crate) fn is_over(&self) -> bool {
+        Instant::now() >= self.end()
+    }
+
     /// What was used so far.
     pub fn usage(&self) -> Usage {
         *self.usage.lock().unwrap_or_else(PoisonError::into_inner)
@@ -115,7 +120,7 @@ impl<'a> Retry<'a> {
     /// Makes one try, which is cancelled when the time budget ends.
     pub(crate) async fn run<T>(&mut self, call: impl Future<Output = T>) -> Result<T, Error> {
         // After the end no try is started, because `timeout_at` polls the call once and so would send the request.
-        if Instant::now() < self.budget.end() {
+        if !self.budget.is_over() {
             if let Ok(output) = tokio::time::timeout_at(self.budget.end(), call).await {
                 return Ok(output);
             }

@@ -218,7 +218,7 @@ impl Unanswered<'_> {
         self.send(call, on_new_connection);
         match tokio::time::timeout(self.store.hedging.wait(), self.next()).await {
             Ok(answer) => return answer,
-            Err(_) if self.store.hedging.take_token() => {
+            Err(_) if !self.budget.is_over() && self.store.hedging.take_token() => {
                 self.budget.record(|usage| usage.hedged += 1);
                 self.send(call, true);
             }

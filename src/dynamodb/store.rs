@@ -185,7 +185,7 @@ impl Store {
         copies.push(send(on_new_connection));
         match tokio::time::timeout(self.hedging.wait(), copies.next()).await {
             Ok(reply) => return reply,
-            Err(_) if self.hedging.take_token() => {
+            Err(_) if !budget.is_over() && self.hedging.take_token() => {
                 budget.record(|usage| usage.hedged += 1);
                 copies.push(send(true));
             }

@@ -1,17 +1,17 @@
 //! One update that meets faults, and everything that must hold whatever the faults are.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
+use futures_util::future::{FutureExt, join_all};
 use livechat_units::{Function, Response};
-use tokio::time::sleep;
+use tokio::sync::OnceCell;
 
-use crate::support::fault_proxy::{ConnectionFault, LATE};
-use crate::support::faulty_client::{Fault, FaultyClient, SentRequest};
+use crate::support::faulty_client::{Fault, FaultyClient, OtherWrite, SentRequest};
+use crate::support::lag::with_lag;
 use crate::support::update_case::{Progress, UpdateCase, put_users};
 use crate::support::{TestApp, event, invoke, text, updated_at, with_app};
 
@@ -66,7 +66,7 @@ impl Position {
             Self::Unit => !sent.is_write && !is_of_caller,
             Self::CallerAndUnit => !sent.is_write,
             Self::Transaction => sent.is_write,
-            Self::SecondTransaction => sent.is_write && sent.number > 0,
+            Self::SecondTransaction => sent.is_write && transaction >= 1,
             Self::SecondOfThree => sent.is_write && transaction >= 1,
             Self::ThirdOfThree => sent.is_write && transaction >= 2,
         }
@@ -145,7 +145,7 @@ async fn update_through(app: &TestApp, case: &UpdateCase, drill: &Drill) -> Opti
     let Drill { position, faults, is_lasting, remaining, .. } = drill.clone();
     let faults_met = Arc::new(AtomicUsize::new(0));
     let counter = faults_met.clone();
-    let other_update = case.other_update(app);
+    let other_update = once(case.other_update(app));
     let armed = Arc::new(AtomicBool::new(false));
     let is_armed = armed.clone();
     let transaction_numbers = TransactionNumbers::default();
@@ -153,14 +153,14 @@ async fn update_through(app: &TestApp, case: &UpdateCase, drill: &Drill) -> Opti
         if !is_armed.load(Ordering::Relaxed) {
             return None;
         }
-        if position == Position::SecondTransaction && sent.is_write && sent.number == 0 {
+        let transaction = if sent.is_write { transaction_numbers.number(sent) } else { 0 };
+        if position == Position::SecondTransaction && sent.is_write && transaction == 0 {
             return Some(Fault::After(other_update.clone()));
         }
         let next_fault = || {
             let number = counter.fetch_add(1, Ordering::Relaxed);
             faults.get(number).or(faults.last().filter(|_| is_lasting)).cloned()
         };
-        let transaction = if sent.is_write { transaction_numbers.number(sent) } else { 0 };
         position.is_at(sent, transaction).then(next_fault)?
     });
     let sdk = faulty.sdk()(app.sdk.clone());
@@ -172,12 +172,8 @@ async fn update_through(app: &TestApp, case: &UpdateCase, drill: &Drill) -> Opti
     armed.store(true, Ordering::Relaxed);
 
     let started = Instant::now();
-    let lag = Cell::new(Duration::ZERO);
-    let response = tokio::select! {
-        response = invoke(&function, &case.event, Some(remaining)) => response,
-        never = watch_lag(&lag) => never,
-    };
-    let took = started.elapsed().saturating_sub(lag.get());
+    let (response, lag) = with_lag(invoke(&function, &case.event, Some(remaining))).await;
+    let took = started.elapsed().saturating_sub(lag.sum);
     armed.store(false, Ordering::Relaxed);
 
     // The answer comes in time, and no request begins after the time budget. The lag of this machine does not count.
@@ -186,7 +182,7 @@ async fn update_through(app: &TestApp, case: &UpdateCase, drill: &Drill) -> Opti
     let budget = remaining.saturating_sub(Duration::from_secs(1)).min(most);
     let mut bodies: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for sent in faulty.sent() {
-        let end = started + budget + lag.get() + Duration::from_millis(200);
+        let end = started + budget + lag.sum + Duration::from_millis(200);
         assert!(sent.at < end, "a request began after the time budget");
         if sent.is_write {
             let token = sent.json()["ClientRequestToken"].as_str().expect("every write has one").to_owned();
@@ -201,14 +197,8 @@ async fn update_through(app: &TestApp, case: &UpdateCase, drill: &Drill) -> Opti
     if position == Position::SecondTransaction && faulty.writes() > 0 {
         case.increment_version(&mut before);
     }
-    // On a busy machine, DynamoDB may still be carrying out a request whose reply the function no longer waited for.
-    if response.status_code == 503 {
-        sleep(Duration::from_secs(1)).await;
-    }
-    // Wait until every delayed request has reached DynamoDB.
-    if drill.faults.iter().any(|fault| matches!(fault, Fault::Connection(ConnectionFault::Late))) {
-        sleep(LATE + Duration::from_millis(500)).await;
-    }
+    // DynamoDB may still be executing a request whose reply the function no longer waited for.
+    faulty.all_executed().await;
     let after = app.stored_items().await;
     let progress = case.progress(&before, &after);
     if response.status_code == 200 {
@@ -237,12 +227,11 @@ impl TransactionNumbers {
     }
 }
 
-/// Measures by how much this thread is late at worst.
-async fn watch_lag(worst: &Cell<Duration>) -> ! {
-    const TICK: Duration = Duration::from_millis(20);
-    loop {
-        let started = Instant::now();
-        sleep(TICK).await;
-        worst.set(worst.get().max(started.elapsed().saturating_sub(TICK)));
-    }
+/// A write that happens once, however often it is asked for.
+fn once(write: OtherWrite) -> OtherWrite {
+    let done = Arc::new(OnceCell::new());
+    Arc::new(move || {
+        let (write, done) = (write.clone(), done.clone());
+        async move { *done.get_or_init(|| write()).await }.boxed()
+    })
 }

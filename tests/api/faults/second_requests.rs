@@ -15,10 +15,11 @@ use super::matrix::assert_documented;
 use crate::support::fault_proxy::ConnectionFault;
 use crate::support::faulty_client::{Fault, FaultyClient, OtherWrite, SentRequest, cancelled, exception};
 use crate::support::interceptor::plain_http_client;
+use crate::support::lag::with_lag;
 use crate::support::responses::{BUSY, UNAVAILABLE};
 use crate::support::silent_proxy::SilentProxy;
 use crate::support::update_case::UpdateCase;
-use crate::support::{TestApp, body, department, event, invoke, with_app};
+use crate::support::{TestApp, assert_refused, body, department, event, invoke, with_app};
 
 const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -176,63 +177,93 @@ fn delete_and_restore(app: &TestApp, case: &UpdateCase) -> (OtherWrite, OtherWri
     (delete, put)
 }
 
+/// The answer to a scenario's update.
+struct Answer {
+    response: Response,
+    /// By how much the unit's version has grown in the end.
+    version: u64,
+    /// The time from the first transaction to the answer.
+    took: Duration,
+}
+
+impl Answer {
+    fn is_expected(&self, scenario: &Scenario) -> bool {
+        (describe(&self.response), self.version) == scenario.expected && self.took < ms(scenario.soon)
+    }
+}
+
+/// Sends a scenario's update.
+async fn send(app: &TestApp, scenario: &Scenario, case: &UpdateCase) -> Answer {
+    let (delete, restore) = delete_and_restore(app, case);
+    let restore_again = restore.clone();
+    let began = Arc::new(OnceLock::<Instant>::new());
+    let (fault, returns) = (scenario.fault, scenario.department_returns);
+    let first_at = began.clone();
+    let faulty = FaultyClient::new(move |sent: &SentRequest| {
+        if !sent.is_write {
+            return None;
+        }
+        let at = first_at.get_or_init(Instant::now).elapsed();
+        if sent.number == 1
+            && let Some(returns) = returns
+        {
+            let (delete, restore) = (delete.clone(), restore.clone());
+            return Some(Fault::After(Arc::new(move || {
+                let (delete, restore) = (delete(), restore.clone());
+                async move {
+                    delete.await;
+                    if returns < NEVER {
+                        tokio::spawn(async move {
+                            sleep(ms(returns).saturating_sub(at)).await;
+                            restore().await;
+                        });
+                    }
+                }
+                .boxed()
+            })));
+        }
+        fault(sent.number, u64::try_from(at.as_millis()).unwrap_or(u64::MAX))
+    });
+    let function = Function::new(&faulty.sdk()(app.sdk.clone()), app.tables.clone());
+    let response = invoke(&function, &case.event, Some(Duration::from_secs(30))).await;
+    let took = began.get().expect("the transaction was sent").elapsed();
+    // Late copies arrive.
+    faulty.all_executed().await;
+    let version = app.stored_unit(&case.unit).await["version"].as_u64().expect("a count") - 7;
+    if version == 0 {
+        // The test ends with sound data.
+        restore_again().await;
+    }
+    Answer { response, version, took }
+}
+
 #[tokio::test]
 async fn every_order_of_two_answers_to_a_transaction() {
     with_app(async |app| {
         app.put_monitors(&["m", "n"]).await;
         let answers = SCENARIOS.iter().enumerate().map(async |(number, scenario)| {
-            let case = UpdateCase::new(app, false, number).await;
-            let (delete, restore) = delete_and_restore(app, &case);
-            let began = Arc::new(OnceLock::<Instant>::new());
-            let (fault, returns) = (scenario.fault, scenario.department_returns);
-            let first_at = began.clone();
-            let faulty = FaultyClient::new(move |sent: &SentRequest| {
-                if !sent.is_write {
-                    return None;
+            let mut attempt = 0;
+            loop {
+                // Every attempt has items of its own.
+                let case = UpdateCase::new(app, false, 100 * attempt + number).await;
+                let (answer, lag) = with_lag(send(app, scenario, &case)).await;
+                attempt += 1;
+                // If this machine is late, things may happen in another order than the scenario's.
+                if answer.is_expected(scenario) || lag.worst < ms(80) || attempt == 10 {
+                    break answer;
                 }
-                let at = first_at.get_or_init(Instant::now).elapsed();
-                if sent.number == 1
-                    && let Some(returns) = returns
-                {
-                    let (delete, restore) = (delete.clone(), restore.clone());
-                    return Some(Fault::After(Arc::new(move || {
-                        let (delete, restore) = (delete(), restore.clone());
-                        async move {
-                            delete.await;
-                            if returns < NEVER {
-                                tokio::spawn(async move {
-                                    sleep(ms(returns).saturating_sub(at)).await;
-                                    restore().await;
-                                });
-                            }
-                        }
-                        .boxed()
-                    })));
-                }
-                fault(sent.number, u64::try_from(at.as_millis()).unwrap_or(u64::MAX))
-            });
-            let function = Function::new(&faulty.sdk()(app.sdk.clone()), app.tables.clone());
-            let response = invoke(&function, &case.event, Some(Duration::from_secs(30))).await;
-            let took = began.get().expect("the transaction was sent").elapsed();
-            (scenario, case, response, took)
+            }
         });
         let answers = join_all(answers).await;
-        // Late copies arrive.
-        sleep(ms(2500)).await;
         let mut printed =
             String::from("| the first copy has no reply yet, and | answer | stored |\n|---|---|---|\n");
-        for (scenario, case, response, took) in answers {
-            let version = app.stored_unit(&case.unit).await["version"].as_u64().expect("a count") - 7;
+        for (scenario, Answer { response, version, took }) in SCENARIOS.iter().zip(answers) {
             let answer = describe(&response);
             let name = scenario.name;
             assert_eq!((answer, version), scenario.expected, "{name}: {}", response.body);
             assert!(took < ms(scenario.soon), "{name}: answered after {took:?}");
             let stored = ["no", "once"][usize::try_from(version).expect("one at most")];
             writeln!(printed, "| {name} | {answer} | {stored} |").expect("a string takes it");
-            if scenario.department_returns == Some(NEVER) {
-                // The test ends with sound data.
-                delete_and_restore(app, &case).1().await;
-            }
         }
         assert_documented("second requests", "every_order", &printed);
     })
@@ -263,6 +294,27 @@ async fn a_read_whose_reply_does_not_come_is_sent_again() {
             let sent = faulty.sent();
             assert!(!sent[0].is_repeated && sent[1].is_repeated && sent[0].body == sent[1].body);
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_second_request_is_sent_after_the_time_budget() {
+    with_app(async |app| {
+        let faulty = FaultyClient::new(|_| Some(Fault::Connection(ConnectionFault::Hang)));
+        let function = Function::new(&faulty.sdk()(app.sdk.clone()), app.tables.clone());
+        let update = event("U", &body(&[], &[]));
+        // The thread stops while the update waits for the first reply. Meanwhile come the time for the second request
+        // and the end of the time budget, which is 300 ms.
+        let freeze = async {
+            while faulty.sent().is_empty() {
+                sleep(ms(1)).await;
+            }
+            std::thread::sleep(ms(400));
+        };
+        let (response, ()) = futures_util::join!(invoke(&function, &update, Some(ms(1300))), freeze);
+        assert_refused(&response, 503, UNAVAILABLE);
+        assert_eq!(faulty.sent().len(), 1);
     })
     .await;
 }
@@ -360,7 +412,9 @@ async fn no_answer_of_rows_1_to_12_for_an_update_that_is_stored() {
             (response, faulty)
         });
         let outcomes: Vec<(Response, FaultyClient)> = join_all(outcomes).await;
-        sleep(ms(3000)).await;
+        for (_, faulty) in &outcomes {
+            faulty.all_executed().await;
+        }
         let mut answers = BTreeMap::new();
         for (response, faulty) in &outcomes {
             let (answer, stored) = (describe(response), faulty.stored().len());

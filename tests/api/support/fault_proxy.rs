@@ -1,8 +1,10 @@
 //! A proxy in front of DynamoDB that breaks connections as networks do.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use testing::dynamodb;
@@ -10,9 +12,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::time::sleep;
-
-/// Longer than the function waits for the reply to one request.
-pub const LATE: Duration = Duration::from_millis(1500);
 
 /// What happens to a request and its reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,11 +34,27 @@ pub enum ConnectionFault {
     Drip,
     /// The reply comes 300 ms late, which is still in time.
     Slow,
-    /// The request reaches DynamoDB after [`LATE`], when the sender no longer waits for the reply.
-    Late,
 }
 
-/// The URL of a proxy that takes the name of the fault from the path of each request.
+/// The requests to [`by_path`] that DynamoDB has not executed yet, by the number in their path.
+static UNEXECUTED: Mutex<BTreeMap<u64, watch::Receiver<()>>> = Mutex::new(BTreeMap::new());
+
+/// Gives a number to a request that will go through [`by_path`]. `until_executed` is dropped when DynamoDB has executed
+/// the request.
+pub fn register(until_executed: watch::Receiver<()>) -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    UNEXECUTED.lock().expect("no test panics with it").insert(number, until_executed);
+    number
+}
+
+/// Notes that the request with this number is executed, or never will be.
+pub fn unregister(number: u64) {
+    UNEXECUTED.lock().expect("no test panics with it").remove(&number);
+}
+
+/// The URL of a proxy that takes the fault from the path of each request: its name, and the number from [`register`] if
+/// there is one.
 pub fn by_path() -> &'static str {
     static URL: OnceLock<String> = OnceLock::new();
     // The proxy has a thread of its own, because the runtime of a single test ends with the test.
@@ -50,8 +65,9 @@ pub fn by_path() -> &'static str {
             runtime.expect("a runtime starts").block_on(async {
                 let named = |path: &str| {
                     use ConnectionFault::*;
-                    let all = [Pass, ResetBefore, ResetAfter, Hang, HangAfter, Cut, Empty, Drip, Slow, Late];
-                    all.into_iter().find(|fault| path == format!("/{fault:?}")).expect("a fault's name")
+                    let all = [Pass, ResetBefore, ResetAfter, Hang, HangAfter, Cut, Empty, Drip, Slow];
+                    let name = path.split('/').nth(1).expect("a path has a name");
+                    all.into_iter().find(|fault| name == format!("{fault:?}")).expect("a fault's name")
                 };
                 sender.send(proxy(named).await.url).expect("a test waits");
                 std::future::pending::<()>().await;
@@ -124,7 +140,6 @@ async fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
             halted();
             return hang(client).await;
         }
-        ConnectionFault::Late => sleep(LATE).await,
         _ => {}
     }
 
@@ -135,6 +150,9 @@ async fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
     engine.write_all(&[head.as_bytes(), &body].concat()).await?;
     let mut reply = Vec::new();
     engine.read_to_end(&mut reply).await?;
+    if let Some(number) = path.rsplit('/').next().and_then(|number| number.parse().ok()) {
+        unregister(number);
+    }
     let end = end_of_head(&reply).expect("a reply has a head");
 
     match fault {

@@ -1,7 +1,9 @@
 //! An HTTP client for the SDK that makes chosen requests to DynamoDB fail.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::future::pending;
+use std::panic;
+use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, Instant};
 
 use aws_config::SdkConfig;
@@ -14,6 +16,7 @@ use aws_smithy_types::byte_stream::ByteStream;
 use futures_util::future::BoxFuture;
 use livechat_units::dynamodb::connections::OnNewConnection;
 use serde_json::{Value, json};
+use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
 
 use super::fault_proxy::{self, ConnectionFault};
@@ -28,6 +31,8 @@ pub enum Fault {
     Unreachable,
     /// The connection breaks.
     Connection(ConnectionFault),
+    /// The request reaches DynamoDB when the function no longer waits for the reply.
+    Late,
     /// This reply, and DynamoDB never sees the request.
     Reply(u16, Value),
     /// A gateway's HTML page with this status, and DynamoDB never sees the request.
@@ -36,7 +41,7 @@ pub enum Fault {
     SomeUnprocessed,
     /// DynamoDB returns all keys as unprocessed.
     AllUnprocessed,
-    /// The HTTP client panics.
+    /// The HTTP client panics. Nothing is printed.
     Panic,
     /// No fault, but another write happens before the request.
     After(OtherWrite),
@@ -49,7 +54,7 @@ impl Fault {
     /// Whether DynamoDB executes the request and the reply is lost.
     pub fn loses_reply(&self) -> bool {
         use ConnectionFault::*;
-        matches!(self, Self::Connection(ResetAfter | HangAfter | Cut | Empty | Drip | Late))
+        matches!(self, Self::Late | Self::Connection(ResetAfter | HangAfter | Cut | Empty | Drip))
     }
 }
 
@@ -89,12 +94,36 @@ pub struct FaultyClient {
     choose_fault: ChooseFault,
     sent: Arc<Mutex<Vec<SentRequest>>>,
     stored: Arc<Mutex<BTreeSet<String>>>,
+    /// Has a receiver for each write that DynamoDB may still execute.
+    unexecuted: Arc<watch::Sender<()>>,
+}
+
+/// What an injected panic says.
+const INJECTED: &str = "injected";
+
+/// Makes injected panics print nothing, so that the output of a failed test shows the panic that failed it.
+fn silence_injected_panics() {
+    static DONE: Once = Once::new();
+    DONE.call_once(|| {
+        let print = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            if panic.payload().downcast_ref() != Some(&INJECTED) {
+                print(panic);
+            }
+        }));
+    });
 }
 
 impl FaultyClient {
     /// `choose_fault` is called with each request; `None` lets the request pass.
     pub fn new(choose_fault: impl Fn(&SentRequest) -> Option<Fault> + Send + Sync + 'static) -> Self {
-        Self { choose_fault: Arc::new(choose_fault), sent: Arc::default(), stored: Arc::default() }
+        silence_injected_panics();
+        Self {
+            choose_fault: Arc::new(choose_fault),
+            sent: Arc::default(),
+            stored: Arc::default(),
+            unexecuted: Arc::default(),
+        }
     }
 
     /// Puts this client into an SDK configuration.
@@ -126,6 +155,27 @@ impl FaultyClient {
         self.stored.lock().expect("no test panics with it").clone()
     }
 
+    /// Waits until DynamoDB has executed every write that was sent, although the function may have stopped waiting for
+    /// the reply.
+    pub async fn all_executed(&self) {
+        let executed = tokio::time::timeout(Duration::from_secs(60), self.unexecuted.closed());
+        executed.await.expect("DynamoDB executes all requests");
+    }
+
+    /// A write that goes on if the function stops waiting for the reply, as a request on the network does.
+    fn write(
+        &self,
+        call: impl Future<Output = Result<HttpResponse, ConnectorError>> + Send + 'static,
+    ) -> HttpConnectorFuture {
+        let until_executed = self.unexecuted.subscribe();
+        let call = tokio::spawn(async move {
+            let reply = call.await;
+            drop(until_executed);
+            reply
+        });
+        HttpConnectorFuture::new(async move { call.await.expect("it does not panic") })
+    }
+
     fn call(&self, mut request: HttpRequest, dynamodb: &SharedHttpConnector) -> HttpConnectorFuture {
         let is_write = match request.headers().get("x-amz-target").unwrap_or_default() {
             "DynamoDB_20120810.BatchGetItem" => false,
@@ -141,6 +191,7 @@ impl FaultyClient {
             log[log.len() - 1].clone()
         };
         match (self.choose_fault)(&sent) {
+            None if is_write => self.write(dynamodb.call(request)),
             None => dynamodb.call(request),
             Some(Fault::Refused) => {
                 // No server listens on port 1 of this machine.
@@ -153,9 +204,35 @@ impl FaultyClient {
                     .expect("it is a URI");
                 dynamodb.call(request)
             }
-            Some(Fault::Connection(fault)) => {
+            Some(Fault::Connection(fault @ (ConnectionFault::ResetBefore | ConnectionFault::Hang))) => {
                 request.set_uri(format!("{}/{fault:?}", fault_proxy::by_path())).expect("it is a URI");
                 dynamodb.call(request)
+            }
+            Some(Fault::Connection(fault)) => {
+                let number = fault_proxy::register(self.unexecuted.subscribe());
+                request
+                    .set_uri(format!("{}/{fault:?}/{number}", fault_proxy::by_path()))
+                    .expect("it is a URI");
+                let call = dynamodb.call(request);
+                let call = tokio::spawn(async move {
+                    let reply = call.await;
+                    fault_proxy::unregister(number);
+                    reply
+                });
+                HttpConnectorFuture::new(async move { call.await.expect("it does not panic") })
+            }
+            Some(Fault::Late) => {
+                let (waiting, given_up) = oneshot::channel::<()>();
+                let (dynamodb, until_executed) = (dynamodb.clone(), self.unexecuted.subscribe());
+                tokio::spawn(async move {
+                    drop(given_up.await);
+                    drop(dynamodb.call(request).await);
+                    drop(until_executed);
+                });
+                HttpConnectorFuture::new(async move {
+                    let _waiting = waiting;
+                    pending().await
+                })
             }
             Some(Fault::Reply(status, body)) => reply(status, "application/x-amz-json-1.0", body.to_string()),
             Some(Fault::Html(status)) => {
@@ -166,9 +243,10 @@ impl FaultyClient {
                 let reply_body = json!({ "Responses": {}, "UnprocessedKeys": sent.json()["RequestItems"] });
                 reply(200, "application/x-amz-json-1.0", reply_body.to_string())
             }
-            Some(Fault::Panic) => panic!("injected"),
+            Some(Fault::Panic) => panic::panic_any(INJECTED),
             Some(Fault::Delayed(request_delay, reply_delay)) => {
                 let (dynamodb, stored) = (dynamodb.clone(), self.stored.clone());
+                let until_executed = self.unexecuted.subscribe();
                 let call = tokio::spawn(async move {
                     sleep(request_delay).await;
                     let reply = dynamodb.call(request).await?;
@@ -177,6 +255,7 @@ impl FaultyClient {
                             sent.json()["ClientRequestToken"].as_str().expect("it has one").to_owned();
                         stored.lock().expect("no test panics with it").insert(token);
                     }
+                    drop(until_executed);
                     sleep(reply_delay).await;
                     Ok(reply)
                 });
@@ -184,7 +263,7 @@ impl FaultyClient {
             }
             Some(Fault::After(meanwhile)) => {
                 let dynamodb = dynamodb.clone();
-                HttpConnectorFuture::new(async move {
+                self.write(async move {
                     meanwhile().await;
                     dynamodb.call(request).await
                 })

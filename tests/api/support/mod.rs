@@ -7,6 +7,7 @@ pub mod faulty_client;
 pub mod interceptor;
 pub mod invariants;
 pub mod items;
+pub mod lag;
 pub mod logs;
 pub mod observer;
 pub mod openapi;
