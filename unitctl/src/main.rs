@@ -13,6 +13,8 @@ use unitctl::import::Import;
 use unitctl::local::Local;
 use unitctl::output::{self, Output};
 use unitctl::role::{Grant, Revoke};
+#[cfg(feature = "sync")]
+use unitctl::sync::Sync;
 use unitctl::target::Target;
 use unitctl::token::Token;
 use unitctl::unit::Unit;
@@ -57,6 +59,8 @@ struct Cli {
 enum Command {
     Local(Local),
     Import(Import),
+    #[cfg(feature = "sync")]
+    Sync(Sync),
     Check(Check),
     Token(Token),
     User(User),
@@ -97,6 +101,8 @@ async fn run(cli: Cli) -> Result<bool> {
     match command {
         Command::Local(local) => local.run().await?,
         Command::Import(import) => return import.run(&target.database().await?, output).await,
+        #[cfg(feature = "sync")]
+        Command::Sync(sync) => return sync.run(target.database().await?, target.streams().await).await,
         Command::Check(check) => return check.run(&target.database().await?, output).await,
         Command::Token(token) => token.run(&target.database().await?, output).await?,
         Command::User(user) => user.run(&target.database().await?, output).await?,

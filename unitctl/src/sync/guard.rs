@@ -68,7 +68,10 @@ mod tests {
     #[test]
     fn many_removals_are() {
         for (in_dynamodb, missing) in [(3, 2), (399, 20), (1000, 51), (2, 2)] {
-            assert!(judge(&[count(10, 0), count(in_dynamodb, missing)]).is_some(), "{missing} of {in_dynamodb}");
+            assert!(
+                judge(&[count(10, 0), count(in_dynamodb, missing)]).is_some(),
+                "{missing} of {in_dynamodb}"
+            );
         }
     }
 

@@ -103,12 +103,7 @@ async fn user(sides: &Sides, subject: &Subject, id: &UserId, removal: Removal) -
     Ok(Some(written))
 }
 
-async fn permission(
-    sides: &Sides,
-    subject: &Subject,
-    id: &str,
-    removal: Removal,
-) -> Result<Option<Written>> {
+async fn permission(sides: &Sides, subject: &Subject, id: &str, removal: Removal) -> Result<Option<Written>> {
     let stored = permissions::read(&sides.database, &[id.to_owned()]).await?;
     let document = sides.mongodb.permission(id).await?;
     let stored = stored.get(id).and_then(Option::as_ref);
@@ -146,7 +141,8 @@ async fn department(
         // A new department is in no unit. MongoDB's place is a change against that.
         let base = write.creates().then(|| {
             let rev = base.map_or(0, |base| base.rev);
-            DepartmentBase { rev, ..DepartmentBase::new(id.clone(), None) }.put(&sides.database.tables.livechat)
+            DepartmentBase { rev, ..DepartmentBase::new(id.clone(), None) }
+                .put(&sides.database.tables.livechat)
         });
         sides.check_lease()?;
         departments::write(&sides.database, &write, base.transpose()?).await?
@@ -159,7 +155,8 @@ async fn department(
 
 /// Says what can't be used or was not removed. Returns what to write.
 fn tell<W>(sides: &Sides, subject: &Subject, decision: Decision<W>) -> Option<W> {
-    let problems = decision.problems.into_iter().map(|problem| format!("MongoDB's document can't be used: {problem}"));
+    let problems =
+        decision.problems.into_iter().map(|problem| format!("MongoDB's document can't be used: {problem}"));
     sides.reporter.open(subject, problems.collect());
     sides.reporter.held_back(subject, decision.is_held_back);
     decision.write
@@ -201,7 +198,8 @@ async fn place(sides: &Sides, id: &DepartmentId, looked: &mut Looked) -> Result<
     if is_settled {
         return Ok(());
     }
-    let units: BTreeSet<UnitId> = [mongodb.place.clone(), dynamodb.place.clone()].into_iter().flatten().collect();
+    let units: BTreeSet<UnitId> =
+        [mongodb.place.clone(), dynamodb.place.clone()].into_iter().flatten().collect();
     if !units.is_empty() {
         looked.follow_ups.extend(units.into_iter().map(Subject::Unit));
         return Ok(());

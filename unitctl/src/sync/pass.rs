@@ -92,7 +92,9 @@ impl Pass<'_> {
                 match look(sides, &subject, removal).await {
                     Ok(looked) => return Ok(looked),
                     Err(error) if tries == TRIES => return Err(error.context(subject.to_string())),
-                    Err(_) => tokio::time::sleep(std::time::Duration::from_millis(200 * u64::from(tries))).await,
+                    Err(_) => {
+                        tokio::time::sleep(std::time::Duration::from_millis(200 * u64::from(tries))).await
+                    }
                 }
             }
         });
@@ -149,7 +151,8 @@ impl Pass<'_> {
                 .collect();
             let ids: Vec<UserId> = found.keys().cloned().collect();
             let mut stored = users::read(&sides.database, &ids).await?;
-            let mut named: Vec<_> = stored.iter_mut().filter_map(|(id, stored)| Some((stored, found.get(id)?))).collect();
+            let mut named: Vec<_> =
+                stored.iter_mut().filter_map(|(id, stored)| Some((stored, found.get(id)?))).collect();
             users::read_named(&sides.database, &mut named).await?;
             let options = Options { lifetime, now: OffsetDateTime::now_utc(), may_remove: false };
             let mut differing = Vec::new();
@@ -183,7 +186,8 @@ impl Pass<'_> {
             let stored = users::read(&sides.database, &ids).await?;
             for (id, tokens) in by_user {
                 let Some(stored) = stored.get(&id) else { continue };
-                let unlisted: Vec<Item> = tokens.into_iter().filter(|token| !stored.lists(partition(token))).collect();
+                let unlisted: Vec<Item> =
+                    tokens.into_iter().filter(|token| !stored.lists(partition(token))).collect();
                 if !unlisted.is_empty() {
                     self.unlisted(stored.clone(), unlisted).await?;
                 }
@@ -251,7 +255,9 @@ impl Pass<'_> {
                 .into_iter()
                 .filter_map(|document| Some((DepartmentId::parse(id_of(&document)?)?, document)))
                 .collect();
-            let keys = by_id.keys().flat_map(|id| [Key::Department(id.clone()).attributes(), department_base_key(id)]);
+            let keys = by_id
+                .keys()
+                .flat_map(|id| [Key::Department(id.clone()).attributes(), department_base_key(id)]);
             let items = self.sides.database.get_all(keys.collect()).await?;
             let items: BTreeMap<String, Item> =
                 items.into_iter().map(|item| (partition(&item).to_owned(), item)).collect();
@@ -293,7 +299,9 @@ fn is_equal(
         return false;
     }
     let Ok(UnitOrDepartment::Department(found)) = UnitOrDepartment::parse(document) else { return true };
-    let Some(base) = base.and_then(|base| DepartmentBase::parse(id.clone(), base.clone()).ok()) else { return false };
+    let Some(base) = base.and_then(|base| DepartmentBase::parse(id.clone(), base.clone()).ok()) else {
+        return false;
+    };
     let in_dynamodb = stored.and_then(|item| item.get("parentId")?.as_s().ok()).map(String::as_str);
     let in_mongodb = found.place.parent_id.as_deref();
     base.intent.is_none()
@@ -303,7 +311,7 @@ fn is_equal(
 }
 
 /// A document's `_id` as text, if it is a string or an ObjectId.
-fn id_of(document: &Document) -> Option<String> {
+pub(super) fn id_of(document: &Document) -> Option<String> {
     crate::import::extended_json::text(document.get("_id")?).map(str::to_owned)
 }
 

@@ -174,7 +174,8 @@ impl Queue {
 
     /// The position of each stream up to which everything has been dealt with.
     pub fn positions(&self) -> BTreeMap<Stream, String> {
-        let done = self.positions.iter().filter_map(|(stream, position)| Some((*stream, position.done.clone()?)));
+        let done =
+            self.positions.iter().filter_map(|(stream, position)| Some((*stream, position.done.clone()?)));
         done.collect()
     }
 

@@ -90,8 +90,15 @@ pub async fn scan(sides: &Sides) -> Result<Scanned> {
     }
     for (kind, name) in KINDS {
         let (in_dynamodb, missing) = totals.get(&kind).copied().unwrap_or_default();
-        let is_empty_in_mongodb = in_dynamodb > 0 && in_dynamodb == missing && sides.mongodb.count(kind).await? == 0;
-        scanned.counts.push(Count { kind: name, in_dynamodb, missing, is_empty_in_mongodb, is_lenient: false });
+        let is_empty_in_mongodb =
+            in_dynamodb > 0 && in_dynamodb == missing && sides.mongodb.count(kind).await? == 0;
+        scanned.counts.push(Count {
+            kind: name,
+            in_dynamodb,
+            missing,
+            is_empty_in_mongodb,
+            is_lenient: false,
+        });
     }
     scanned.counts.push(monitors.count(sides).await?);
     scanned.missing.sort();
@@ -129,7 +136,9 @@ fn found(item: &Item) -> Option<Found> {
     let (kind, id) = text(item, "pk")?.split_once('#')?;
     let is_rocket_chats = item.contains_key(REV);
     let subject = match (kind, text(item, "sk")?) {
-        ("USER", "TOKENS") if item.contains_key("deletedAt") => return Some(Found::Deleted(UserId::parse(id)?)),
+        ("USER", "TOKENS") if item.contains_key("deletedAt") => {
+            return Some(Found::Deleted(UserId::parse(id)?));
+        }
         ("USER", "TOKENS") => Subject::User(UserId::parse(id)?),
         ("PERMISSION", "PERMISSION") if is_rocket_chats => Subject::Permission(id.to_owned()),
         ("DEPARTMENT", "DEPARTMENT") if is_rocket_chats => Subject::Department(DepartmentId::parse(id)?),

@@ -1,7 +1,7 @@
 //! Both databases, and how the sync may use them.
 
 use std::collections::BTreeSet;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::Result;
 use time::Duration;
@@ -21,7 +21,7 @@ pub struct Sides {
     /// MongoDB.
     pub mongodb: MongoDb,
     /// What is said about it.
-    pub reporter: Reporter,
+    pub reporter: Arc<Reporter>,
     /// What may be written.
     pub mode: Mode,
     /// The lease. Without one, nothing is written: it is a dry run.
@@ -68,7 +68,7 @@ impl Sides {
     pub fn new(
         database: Database,
         mongodb: MongoDb,
-        reporter: Reporter,
+        reporter: Arc<Reporter>,
         mode: Mode,
         lease: Option<Lease>,
         lifetime: Duration,

@@ -141,7 +141,9 @@ async fn leave_unit(database: &Database, write: &DepartmentWrite) -> Result<Opti
     let (table, key) = (&database.tables.livechat, Key::Unit(unit).attributes());
     let stored = database.get_all(vec![key.clone()]).await?.pop();
     let is_listed = stored
-        .and_then(|unit| Some(unit.get("departmentIds")?.as_ss().ok()?.iter().any(|id| *id == write.id.as_str())))
+        .and_then(|unit| {
+            Some(unit.get("departmentIds")?.as_ss().ok()?.iter().any(|id| *id == write.id.as_str()))
+        })
         .unwrap_or_default();
     if !is_listed {
         // A unit that is gone or does not list it has nothing to lose.

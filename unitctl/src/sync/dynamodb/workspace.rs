@@ -8,23 +8,13 @@ use crate::condition::Condition;
 use crate::database::Database;
 use crate::origin::state_key;
 use crate::requests::transact;
+use crate::sync::mongodb::Identity;
 
 /// The sort key of the item.
 const WORKSPACE: &str = "WORKSPACE";
 
 /// The attributes of the item, except its key.
 const ATTRIBUTES: [&str; 3] = ["uniqueID", "replicaSet", "database"];
-
-/// What tells a workspace from another.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// The setting `uniqueID`, which Rocket.Chat makes up when it first starts.
-    pub unique_id: Option<String>,
-    /// The replica set.
-    pub replica_set: String,
-    /// The database.
-    pub database: String,
-}
 
 /// Refuses another workspace than the one that these tables were filled from. The first one is noted.
 ///
@@ -100,7 +90,9 @@ mod tests {
     async fn only_the_first_workspace_is_served() {
         let tables = database().await;
         let check = async |id: &str, name: &str, was_moved, is_dry_run| {
-            check(&tables, &identity(id, name), was_moved, is_dry_run).await.map_err(|error| error.to_string())
+            check(&tables, &identity(id, name), was_moved, is_dry_run)
+                .await
+                .map_err(|error| error.to_string())
         };
         // A dry run notes nothing.
         assert_eq!(check("a", "chat", false, true).await, Ok(()));

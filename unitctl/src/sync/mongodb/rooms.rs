@@ -1,5 +1,6 @@
 //! Writes the `departmentAncestors` of rooms, by which Rocket.Chat decides which monitors see a room.
 
+use futures_util::TryStreamExt;
 use livechat_units::id::{DepartmentId, UnitId};
 use mongodb::bson::{Bson, DateTime, Document as BsonDocument, doc};
 
@@ -37,11 +38,9 @@ impl MongoDb {
         let mut changed = 0;
         let mut ids = Vec::with_capacity(ROOMS_A_WRITE);
         loop {
-            let is_room = within(finding, cursor.advance()).await?;
-            if is_room {
-                let room: BsonDocument = within(finding, async { cursor.deserialize_current() }).await?;
-                ids.extend(room.get("_id").cloned());
-            }
+            let room: Option<BsonDocument> = within(finding, cursor.try_next()).await?;
+            let is_room = room.is_some();
+            ids.extend(room.and_then(|mut room| room.remove("_id")));
             if ids.len() == ROOMS_A_WRITE || (!is_room && !ids.is_empty()) {
                 changed += self.write_some_rooms(&wrong, std::mem::take(&mut ids), place).await?;
             }

@@ -14,9 +14,9 @@ use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use super::StreamEvent;
 use super::client::{self, Page};
 use super::shards::{Listed, Position, Shards, Start};
-use super::StreamEvent;
 use super::subject::About;
 
 /// The time between two requests for the records of a shard. DynamoDB allows five a second.
@@ -296,7 +296,13 @@ const TOO_MANY: &str = "DynamoDB Streams refuses requests, because there are too
 type Request = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// Reads the next records of a shard.
-async fn read(client: Client, stream: String, shard: String, start: Start, iterator: Option<String>) -> Answer {
+async fn read(
+    client: Client,
+    stream: String,
+    shard: String,
+    start: Start,
+    iterator: Option<String>,
+) -> Answer {
     let (sent, sent_at) = (Instant::now(), now());
     let iterator = match iterator {
         Some(iterator) => Ok(iterator),

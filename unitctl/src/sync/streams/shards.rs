@@ -173,9 +173,7 @@ impl Shards {
     pub fn lacks_children(&self) -> bool {
         let parents: BTreeSet<&str> =
             self.shards.values().filter_map(|shard| shard.parent.as_deref()).collect();
-        self.shards
-            .iter()
-            .any(|(id, shard)| shard.state == State::Finished && !parents.contains(id.as_str()))
+        self.shards.iter().any(|(id, shard)| shard.state == State::Finished && !parents.contains(id.as_str()))
     }
 
     /// A record of this shard has been read. `is_own` is true if it is of one of the sync's own items.

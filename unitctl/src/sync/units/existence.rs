@@ -13,9 +13,9 @@ use livechat_units::plan::plan;
 use livechat_units::request::Update;
 use time::OffsetDateTime;
 
+use super::Step;
 use super::read::{Stored, view};
 use super::to_dynamodb::{caller, loaded, with_rev};
-use super::Step;
 use crate::import::item_size::check_size;
 use crate::import::records::{string, texts};
 use crate::import::workspace::StoredUnit;
@@ -52,7 +52,10 @@ pub(super) async fn create(sides: &Sides, id: &UnitId, mongodb: &MongoUnit, stor
         return Ok(Step::Done);
     }
     let table = &sides.database.tables.livechat;
-    let put = Put::builder().table_name(table).set_item(Some(item)).condition_expression("attribute_not_exists(pk)");
+    let put = Put::builder()
+        .table_name(table)
+        .set_item(Some(item))
+        .condition_expression("attribute_not_exists(pk)");
     let base = UnitBase {
         id: id.clone(),
         rev: stored.base.as_ref().map_or(0, |base| base.rev),

@@ -138,7 +138,9 @@ async fn step(
     let mongodb = match &snapshot.unit {
         None => return existence::missing_in_mongodb(sides, id, stored, snapshot, removal).await,
         Some(Err(reason)) => {
-            sides.reporter.open(&subject, BTreeSet::from([format!("MongoDB's document can't be used: {reason}")]));
+            sides
+                .reporter
+                .open(&subject, BTreeSet::from([format!("MongoDB's document can't be used: {reason}")]));
             return Ok(Step::Done);
         }
         Some(Ok(mongodb)) => mongodb,
@@ -298,7 +300,11 @@ impl Both<'_> {
                 // It leaves another unit, and goes to none.
                 let views = [
                     self.stored.departments.get(id).map(|found| &found.view),
-                    self.snapshot.departments.get(id).and_then(|found| found.as_ref().ok()).map(|found| &found.view),
+                    self.snapshot
+                        .departments
+                        .get(id)
+                        .and_then(|found| found.as_ref().ok())
+                        .map(|found| &found.view),
                 ];
                 let others = views.into_iter().flatten().filter_map(|view| view.place.clone());
                 looked.follow_ups.extend(others.filter(|other| other != self.id).map(Subject::Unit));

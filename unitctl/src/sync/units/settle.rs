@@ -55,7 +55,13 @@ pub(super) async fn store_bases(sides: &Sides, both: &Both<'_>) -> Result<Step> 
             continue;
         }
         let (rev, has_rooms) = stored.map_or((0, false), |base| (base.rev, base.rooms));
-        let base = DepartmentBase { id: id.clone(), rev, place: place.before.clone(), intent: None, rooms: has_rooms };
+        let base = DepartmentBase {
+            id: id.clone(),
+            rev,
+            place: place.before.clone(),
+            intent: None,
+            rooms: has_rooms,
+        };
         if !is_settled {
             puts.push(base.put(table)?);
         } else if has_rooms && place.write_to.is_none() {

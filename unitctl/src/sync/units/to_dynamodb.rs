@@ -167,7 +167,11 @@ fn bases(both: &Both<'_>, transaction: &Transaction, table: &str) -> Result<Vec<
 /// The `_updatedAt` that an item gets: that of the change which counts, and never an earlier one than it has.
 fn updated_at(both: &Both<'_>, action: &Action) -> String {
     let own = view(both.unit).updated_at;
-    let of_unit = if both.merge.to_dynamodb.is_empty() { String::new() } else { both.merge.to_dynamodb.updated_at.clone() };
+    let of_unit = if both.merge.to_dynamodb.is_empty() {
+        String::new()
+    } else {
+        both.merge.to_dynamodb.updated_at.clone()
+    };
     let of_places = || both.moves(Side::DynamoDb).map(|(_, place)| place.updated_at.clone()).max();
     match action {
         Action::JoinDepartment { id, .. } | Action::LeaveDepartment { id, .. } => match both.places.get(id) {
@@ -175,7 +179,8 @@ fn updated_at(both: &Both<'_>, action: &Action) -> String {
             _ => own,
         },
         Action::ShrinkUnit { id, .. } => {
-            let stored = both.stored.other_units.get(id).map(|unit| view(unit).updated_at).unwrap_or_default();
+            let stored =
+                both.stored.other_units.get(id).map(|unit| view(unit).updated_at).unwrap_or_default();
             stored.max(of_places().unwrap_or_default())
         }
         _ if of_unit.is_empty() => own.max(of_places().unwrap_or_default()),
@@ -198,7 +203,11 @@ pub(super) fn with_rev(item: TransactWriteItem) -> Result<TransactWriteItem> {
     else {
         bail!("the unit's action is no update")
     };
-    let expression = update_expression.replacen("SET ", "SET #syncRev = if_not_exists(#syncRev, :syncZero) + :syncOne, ", 1);
+    let expression = update_expression.replacen(
+        "SET ",
+        "SET #syncRev = if_not_exists(#syncRev, :syncZero) + :syncOne, ",
+        1,
+    );
     let mut names = expression_attribute_names.unwrap_or_default();
     names.insert("#syncRev".into(), REV.into());
     let mut values = expression_attribute_values.unwrap_or_default();

@@ -130,12 +130,7 @@ fn usernames(both: &Both<'_>) -> BTreeMap<UserId, String> {
     items.filter_map(|(id, item)| Some((id.clone(), text(item, "username")?.to_owned()))).collect()
 }
 
-fn say(
-    sides: &Sides,
-    both: &Both<'_>,
-    delta: &UnitDelta,
-    places: &BTreeMap<&DepartmentId, &PlaceMerge>,
-) {
+fn say(sides: &Sides, both: &Both<'_>, delta: &UnitDelta, places: &BTreeMap<&DepartmentId, &PlaceMerge>) {
     for words in changes_in_words(delta) {
         sides.reporter.change(&both.subject(), Side::MongoDb, words);
     }

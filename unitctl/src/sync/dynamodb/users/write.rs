@@ -99,11 +99,9 @@ impl UserWrite {
                 bytes: item_bytes(item),
                 token: None,
             }),
-            UserChange::Delete => steps.push(Step {
-                action: condition::delete(&tables.livechat, user)?,
-                bytes: 0,
-                token: None,
-            }),
+            UserChange::Delete => {
+                steps.push(Step { action: condition::delete(&tables.livechat, user)?, bytes: 0, token: None })
+            }
         }
         let key = |hash: &String| Key::Token(hash.clone()).attributes();
         for (hash, bytes) in &self.tokens_to_delete {
@@ -174,7 +172,9 @@ impl UserWrite {
         let is_listed = |hash: &String| listed.contains(hash.as_str());
         let is_new = |hash: &String| to_do.contains(hash) && !is_listed(hash);
         let mut now: BTreeSet<String> = target.into_iter().filter(|hash| !is_new(hash)).collect();
-        now.extend(self.tokens_to_delete.keys().filter(|hash| to_do.contains(*hash) && is_listed(hash)).cloned());
+        now.extend(
+            self.tokens_to_delete.keys().filter(|hash| to_do.contains(*hash) && is_listed(hash)).cloned(),
+        );
         let mut item = tokens_key(&self.id);
         let rev = next_rev(old.map(|old| number(old, REV)), self.now);
         item.insert(REV.into(), AttributeValue::N(rev.to_string()));

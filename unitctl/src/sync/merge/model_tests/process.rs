@@ -229,10 +229,11 @@ impl Process {
         let is_as_read = self.mongodb.as_ref() == Some(&world.mongodb);
         let (unit_intent, place_intent) = (unit_base.intent.take(), department_base.intent.take());
         if !is_refused && is_as_read {
-            let place = place_intent
-                .map(|intent| PlaceView { place: intent.place, updated_at: intent.updated_at });
+            let place =
+                place_intent.map(|intent| PlaceView { place: intent.place, updated_at: intent.updated_at });
             world.write(Side::MongoDb, &self.delta, place.as_ref());
-            unit_base.facts = unit_base.facts.with(&unit_intent.map(|intent| intent.delta).unwrap_or_default());
+            unit_base.facts =
+                unit_base.facts.with(&unit_intent.map(|intent| intent.delta).unwrap_or_default());
             if let Some(place) = place {
                 department_base.place = place.place;
             }

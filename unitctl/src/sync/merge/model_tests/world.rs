@@ -127,11 +127,7 @@ impl World {
     fn time(&mut self, side: Side) -> String {
         self.now += 1000;
         let skew = if side == Side::DynamoDb { self.skew_ms + 500 } else { 0 };
-        rfc3339(
-            OffsetDateTime::UNIX_EPOCH
-                + Duration::days(20_000)
-                + Duration::milliseconds(self.now + skew),
-        )
+        rfc3339(OffsetDateTime::UNIX_EPOCH + Duration::days(20_000) + Duration::milliseconds(self.now + skew))
     }
 
     pub fn change(&mut self, change: Clients) {
@@ -139,7 +135,8 @@ impl World {
             Clients::Save(side, name, visibility, mut monitors) => {
                 let time = self.time(side);
                 // The function leaves out users who can't be monitors, also those of the stored unit.
-                let cannot = if side == Side::DynamoDb { self.cannot_monitor.clone() } else { BTreeSet::new() };
+                let cannot =
+                    if side == Side::DynamoDb { self.cannot_monitor.clone() } else { BTreeSet::new() };
                 let unit = &mut self.side(side).unit;
                 let monitors = monitors.get_or_insert_with(|| unit.facts.monitors.clone());
                 unit.facts.monitors = &*monitors - &cannot;
@@ -234,7 +231,10 @@ impl World {
         for (old, new) in changes {
             let is_change = old != self.common_value(&old);
             let is_named = self.lost.iter().any(|lost| lost.side == side && lost.overwritten == old);
-            assert!(!is_change || is_named, "{side} had {old}; this was overwritten with {new} without a word");
+            assert!(
+                !is_change || is_named,
+                "{side} had {old}; this was overwritten with {new} without a word"
+            );
             self.lost.retain(|lost| !is_same_fact(&lost.overwritten, &old));
             self.set_common(new);
         }
@@ -272,7 +272,8 @@ impl World {
     pub fn assert_equal(&self) {
         let (mongodb, dynamodb) = (&self.mongodb.unit.facts, &self.dynamodb.unit.facts);
         let can = |user: &&UserId| !self.cannot_monitor.contains(*user) || dynamodb.monitors.contains(*user);
-        let carried = UnitFacts { monitors: mongodb.monitors.iter().filter(can).cloned().collect(), ..mongodb.clone() };
+        let carried =
+            UnitFacts { monitors: mongodb.monitors.iter().filter(can).cloned().collect(), ..mongodb.clone() };
         assert_eq!(&carried, dynamodb);
         assert_eq!(self.mongodb.department.place, self.dynamodb.department.place);
         let unit = self.unit_base().expect("no base of the unit");

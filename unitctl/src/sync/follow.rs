@@ -1,0 +1,381 @@
+//! Follows the changes of both sides: takes events, looks at what they name, and stores the positions.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::Result;
+use livechat_units::id::UnitId;
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, interval, sleep, sleep_until};
+
+use super::dynamodb::positions;
+use super::health::{Phase, Status};
+use super::look::look;
+use super::model::Subject;
+use super::mongodb::{Kind, Watch, WatchEvent, Watched, watch};
+use super::pass::{self, recount};
+use super::queue::{Queue, Stream, Waiting};
+use super::sides::{Looked, Removal, Sides};
+use super::streams::{Follower, Position, StreamEvent};
+
+/// The maximum number of looks at the same time.
+const MAX_AT_ONCE: usize = 16;
+
+/// The time between two writes of the positions, if they have changed.
+const STORE_EVERY: Duration = Duration::from_secs(5);
+
+/// How long after a write to MongoDB a unit's counters are looked at once more. Rocket.Chat changes them after it has
+/// moved a department.
+const RECOUNT_AFTER: Duration = Duration::from_secs(2);
+
+/// The pause after a full pass that failed.
+const PAUSE_AFTER_FAILED_PASS: Duration = Duration::from_secs(5);
+
+/// How long looks may go on after the process was told to end.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The name of DynamoDB's stream among the positions.
+const DYNAMODB: Stream = "dynamodb";
+
+/// Why following ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The process was told to end.
+    Shutdown,
+    /// Another process has taken over the lease.
+    LeaseLost,
+}
+
+/// How a process follows.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Whether a full pass may remove however much.
+    pub allow_removals: bool,
+    /// The time between two full passes.
+    pub full_pass_every: Duration,
+}
+
+/// The result of a pass: the units of MongoDB that were written, and whether anything was held back.
+type PassResult = Result<(BTreeSet<UnitId>, bool)>;
+
+struct Following {
+    sides: Arc<Sides>,
+    status: Arc<Status>,
+    options: Options,
+    queue: Queue,
+    looks: JoinSet<(Subject, Result<Looked>)>,
+    /// The change streams that are not open.
+    closed: BTreeSet<&'static str>,
+    is_stream_failing: bool,
+    pass: Option<JoinHandle<PassResult>>,
+    next_pass: Option<Instant>,
+    /// True if the last pass removed nothing.
+    is_held: bool,
+    stored: BTreeMap<String, String>,
+    /// Units whose counters are to be looked at, and when.
+    recounts: BTreeMap<UnitId, Instant>,
+}
+
+/// Follows until `shutdown` is ready or the lease is lost.
+///
+/// # Errors
+/// The livechat table has no stream.
+pub async fn follow(
+    sides: Arc<Sides>,
+    streams: aws_sdk_dynamodbstreams::Client,
+    status: Arc<Status>,
+    options: Options,
+    shutdown: &mut Pin<Box<dyn Future<Output = ()> + Send>>,
+) -> Result<End> {
+    let stored =
+        if sides.mode.is_dry_run { BTreeMap::new() } else { positions::load(&sides.database).await? };
+    // Streams are opened before the first full pass begins, so that no change falls between.
+    let (to_loop, mut watches) = mpsc::channel(256);
+    let mut tasks = JoinSet::new();
+    let mut closed = BTreeSet::new();
+    for stream in Watched::ALL {
+        let start = stored.get(stream.collection()).cloned();
+        closed.insert(stream.collection());
+        tasks.spawn(watch(sides.mongodb.clone(), stream, start, to_loop.clone()));
+    }
+    let start = stored.get(DYNAMODB).and_then(|text| Position::parse(text));
+    let table = sides.database.tables.livechat.clone();
+    let (follower, _) = Follower::open(streams, sides.database.client.clone(), table, start.as_ref()).await?;
+    let (to_loop, mut stream_events) = mpsc::channel(256);
+    tasks.spawn(follower.run(to_loop));
+
+    status.set(Phase::FirstPass, "the first full pass has not ended yet");
+    let mut following = Following {
+        sides: Arc::clone(&sides),
+        status,
+        options,
+        queue: Queue::default(),
+        looks: JoinSet::new(),
+        closed,
+        is_stream_failing: false,
+        pass: None,
+        next_pass: Some(Instant::now()),
+        is_held: false,
+        stored,
+        recounts: BTreeMap::new(),
+    };
+    let mut store = interval(STORE_EVERY);
+    let end = loop {
+        following.start_what_is_due();
+        let wake = following.next_wake();
+        tokio::select! {
+            () = &mut *shutdown => break End::Shutdown,
+            () = lease_lost(&sides) => break End::LeaseLost,
+            Some(watch) = watches.recv() => following.watch(watch).await,
+            Some(event) = stream_events.recv() => following.stream(event),
+            Some(ended) = following.looks.join_next() => {
+                if let Ok((subject, result)) = ended {
+                    following.looked(subject, result);
+                }
+            }
+            result = pass_ended(&mut following.pass) => following.passed(result),
+            _ = store.tick() => following.store_positions().await,
+            () = sleep_until(wake) => {}
+        }
+        following.show();
+    };
+    if let Some(pass) = following.pass.take() {
+        pass.abort();
+    }
+    tasks.abort_all();
+    let finish = async { while following.looks.join_next().await.is_some() {} };
+    // What is cut off is found again at the next start.
+    let _ = tokio::time::timeout(GRACE, finish).await;
+    if end == End::Shutdown {
+        following.store_positions().await;
+    }
+    Ok(end)
+}
+
+async fn lease_lost(sides: &Sides) {
+    match &sides.lease {
+        Some(lease) => lease.lost().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn pass_ended(pass: &mut Option<JoinHandle<PassResult>>) -> PassResult {
+    let Some(running) = pass else { return std::future::pending().await };
+    let result = running.await;
+    *pass = None;
+    result?
+}
+
+impl Following {
+    fn start_what_is_due(&mut self) {
+        let now = Instant::now();
+        let is_open = self.closed.is_empty();
+        if is_open && self.pass.is_none() && self.next_pass.is_some_and(|next| next <= now) {
+            self.next_pass = None;
+            let (sides, allow_removals) = (Arc::clone(&self.sides), self.options.allow_removals);
+            self.pass = Some(tokio::spawn(async move {
+                let outcome = pass::run(&sides, allow_removals).await?;
+                Ok((outcome.written_units, outcome.suspicion.is_some()))
+            }));
+        }
+        let room = MAX_AT_ONCE.saturating_sub(self.looks.len());
+        for (subject, waiting) in self.queue.take_due(room, now) {
+            self.start_look(subject, &waiting);
+        }
+        let due: Vec<UnitId> =
+            self.recounts.iter().filter(|(_, at)| **at <= now).map(|(unit, _)| unit.clone()).collect();
+        for unit in &due {
+            self.recounts.remove(unit);
+        }
+        if !due.is_empty() {
+            let sides = Arc::clone(&self.sides);
+            tokio::spawn(async move {
+                if let Err(error) = recount(&sides, &due.into_iter().collect()).await {
+                    sides.reporter.failure(None, format!("looking at counters: {error:#}"));
+                }
+            });
+        }
+    }
+
+    fn start_look(&mut self, subject: Subject, waiting: &Waiting) {
+        let removal = match (self.is_held, waiting.is_deletion) {
+            (true, _) => Removal::Held,
+            (false, true) => Removal::Deleted,
+            (false, false) => Removal::No,
+        };
+        let sides = Arc::clone(&self.sides);
+        self.looks.spawn(async move {
+            let result = look(&sides, &subject, removal).await;
+            (subject, result)
+        });
+    }
+
+    fn next_wake(&self) -> Instant {
+        let far = Instant::now() + Duration::from_secs(3600);
+        let room = self.looks.len() < MAX_AT_ONCE;
+        let due = self.queue.next_due().filter(|_| room);
+        let pass = self.next_pass.filter(|_| self.pass.is_none() && self.closed.is_empty());
+        [due, pass, self.recounts.values().min().copied()].into_iter().flatten().min().unwrap_or(far)
+    }
+
+    async fn watch(&mut self, Watch { stream, event }: Watch) {
+        let name = stream.collection();
+        let now = Instant::now();
+        match event {
+            WatchEvent::Opened => {
+                self.closed.remove(name);
+            }
+            WatchEvent::Look { subjects, is_deletion, token } => {
+                // A row of a monitor that was deleted does not say that its unit was.
+                let is_deletion = is_deletion && stream != Watched::UnitMonitors;
+                self.queue.event(name, token, subjects, is_deletion, now);
+            }
+            WatchEvent::LookAtAllUnits { token } => match self.all_units().await {
+                Ok(units) => self.queue.event(name, token, units, false, now),
+                Err(error) => {
+                    self.sides.reporter.failure(None, format!("reading the units: {error:#}"));
+                    self.need_pass();
+                }
+            },
+            WatchEvent::SettingsChanged { token } => {
+                match self.sides.mongodb.login_expiration().await {
+                    Ok(lifetime) if self.sides.set_lifetime(lifetime) => {
+                        self.sides.reporter.note("Accounts_LoginExpiration has changed; a full pass follows");
+                        self.need_pass();
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        self.sides.reporter.failure(None, format!("reading the settings: {error}"));
+                        self.need_pass();
+                    }
+                }
+                self.queue.event(name, token, Vec::new(), false, now);
+            }
+            WatchEvent::Lost { reason } => {
+                self.closed.remove(name);
+                self.sides.reporter.warn(format!("{reason} A full pass follows."));
+                self.queue.forget_position(name);
+                self.need_pass();
+            }
+            WatchEvent::Idle { token } => self.queue.event(name, token, Vec::new(), false, now),
+            WatchEvent::Interrupted { reason } => {
+                self.closed.insert(name);
+                self.sides.reporter.failure(None, reason);
+            }
+        }
+    }
+
+    fn stream(&mut self, event: StreamEvent) {
+        let now = Instant::now();
+        if !matches!(event, StreamEvent::Failing(_)) {
+            self.is_stream_failing = false;
+        }
+        match event {
+            StreamEvent::Look { subjects, position, .. } => {
+                self.queue.event(DYNAMODB, position.to_text(), subjects.into_iter().collect(), false, now);
+            }
+            StreamEvent::Idle { position } => {
+                self.queue.event(DYNAMODB, position.to_text(), Vec::new(), false, now);
+            }
+            StreamEvent::Lost => {
+                self.sides.reporter.warn("DynamoDB's stream has lost changes; a full pass follows");
+                self.queue.forget_position(DYNAMODB);
+                self.need_pass();
+            }
+            StreamEvent::Failing(reason) => {
+                self.is_stream_failing = true;
+                self.sides.reporter.failure(None, format!("DynamoDB's stream can't be read: {reason}"));
+            }
+        }
+    }
+
+    async fn all_units(&self) -> Result<Vec<Subject>> {
+        let mut units = Vec::new();
+        let mut batches = self.sides.mongodb.documents(Kind::Units);
+        while let Some(batch) = batches.next().await? {
+            units.extend(batch.iter().filter_map(pass::id_of).filter_map(UnitId::parse).map(Subject::Unit));
+        }
+        Ok(units)
+    }
+
+    fn need_pass(&mut self) {
+        let now = Instant::now();
+        self.next_pass = Some(self.next_pass.map_or(now, |next| next.min(now)));
+    }
+
+    fn looked(&mut self, subject: Subject, result: Result<Looked>) {
+        let now = Instant::now();
+        match result {
+            Ok(looked) => {
+                let at = now + RECOUNT_AFTER;
+                self.recounts.extend(looked.written_units.into_iter().map(|unit| (unit, at)));
+                self.queue.finished(&subject, looked.follow_ups.into_iter().collect(), now);
+            }
+            Err(error) => {
+                self.sides.reporter.failure(Some(&subject), format!("{error:#}"));
+                self.queue.failed(subject, now);
+            }
+        }
+    }
+
+    fn passed(&mut self, result: PassResult) {
+        let now = Instant::now();
+        match result {
+            Ok((written_units, is_held)) => {
+                let at = now + RECOUNT_AFTER;
+                self.recounts.extend(written_units.into_iter().map(|unit| (unit, at)));
+                self.is_held = is_held;
+                self.status.is_held_back.store(is_held, Ordering::Relaxed);
+                self.status.set(Phase::Following, "");
+                self.sides.reporter.note("a full pass has ended");
+                let regular = now + self.options.full_pass_every;
+                self.next_pass = Some(self.next_pass.map_or(regular, |next| next.min(regular)));
+            }
+            Err(error) => {
+                self.sides.reporter.failure(None, format!("a full pass: {error:#}"));
+                self.next_pass = Some(now + PAUSE_AFTER_FAILED_PASS);
+            }
+        }
+    }
+
+    fn show(&self) {
+        self.status.pending.store(self.queue.len() as u64, Ordering::Relaxed);
+        self.status.set_oldest(self.queue.oldest());
+        let is_interrupted = self.is_stream_failing || !self.closed.is_empty();
+        self.status.is_interrupted.store(is_interrupted, Ordering::Relaxed);
+    }
+
+    /// Stores the positions, if they have moved. Nothing depends on them but what the next start has to look at.
+    async fn store_positions(&mut self) {
+        if self.sides.mode.is_dry_run || self.sides.check_lease().is_err() {
+            return;
+        }
+        let positions =
+            self.queue.positions().into_iter().map(|(stream, position)| (stream.to_owned(), position));
+        let positions: BTreeMap<String, String> = positions.collect();
+        if positions.is_empty() || positions == self.stored {
+            return;
+        }
+        match positions::store(&self.sides.database, &positions).await {
+            Ok(()) => self.stored = positions,
+            Err(error) => self.sides.reporter.failure(None, format!("storing the positions: {error:#}")),
+        }
+    }
+}
+
+/// Waits until looks of a pass that wrote to MongoDB are quiet, and sets the counters right.
+///
+/// # Errors
+/// MongoDB can't be read or written.
+pub async fn recount_when_quiet(sides: &Sides, units: &BTreeSet<UnitId>) -> Result<()> {
+    if units.is_empty() || sides.mode.is_dry_run {
+        return Ok(());
+    }
+    sleep(RECOUNT_AFTER).await;
+    recount(sides, units).await
+}
