@@ -4,6 +4,7 @@
 
 mod connect;
 mod rocket_chat;
+mod servers;
 mod units;
 mod watches;
 mod world;

@@ -225,6 +225,20 @@ async fn units_departments_and_rows_are_told_from_each_other() {
         ]
     );
 
+    // A user who is no monitor any more loses the rows of all units with one write.
+    let units = [
+        rocket_chat.save_unit(None, "one", "public", &[("q", "qq")], &[]).await,
+        rocket_chat.save_unit(None, "two", "public", &[("q", "qq")], &[]).await,
+    ];
+    rows.looks_until(&unit(&units[1])).await;
+    rocket_chat.create_user("q", "qq", &["livechat-monitor"]).await;
+    rocket_chat.remove_monitor("q").await;
+    for _ in &units {
+        let event = rows.next().await;
+        let WatchEvent::Look { subjects, is_deletion: true, .. } = &event else { panic!("{event:?}") };
+        assert!(units.iter().any(|id| *subjects == [unit(id)]), "{event:?}");
+    }
+
     // Another process reads the rows of a unit before one of them is deleted.
     let saved = rocket_chat.save_unit(None, "unit", "public", &[("p", "pp")], &[]).await;
     let client = mongo.connect().await;

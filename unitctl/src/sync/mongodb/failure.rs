@@ -79,10 +79,7 @@ impl Failure {
     pub fn of(error: &Error, step: Step) -> Self {
         let Step { action, collection } = step;
         match code(error) {
-            Some(13) => Self::new(
-                Cause::Other,
-                format!("The MongoDB user lacks the right `{action}` on the collection {collection}"),
-            ),
+            Some(13) => Self::lacks_right(step),
             _ => Self::general(error, &format!("`{action}` on the collection {collection}")),
         }
     }
