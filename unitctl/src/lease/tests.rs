@@ -1,1 +1,136 @@
-//! The lease against a real engine, with short times.
+//! The lease on a real engine, with short times.
+
+use aws_sdk_dynamodb::Client;
+use testing::dynamodb::{endpoint, new_tables};
+
+use super::*;
+use crate::engine;
+
+const SHORT: Timing = Timing {
+    look: Duration::from_millis(20),
+    renewal: Duration::from_millis(50),
+    trust: Duration::from_millis(600),
+    takeover: Duration::from_millis(900),
+};
+
+async fn database() -> Database {
+    let client = Client::new(&engine::sdk_config(endpoint()));
+    let tables = new_tables(&client).await;
+    Database { client, tables }
+}
+
+fn candidate(database: &Database) -> Candidate {
+    Candidate::with_timing(database, "unitctl sync", SHORT)
+}
+
+async fn stored(database: &Database) -> Option<Item> {
+    database.get_all(vec![state_key(LEASE)]).await.expect("it is read").pop()
+}
+
+async fn held(candidate: &mut Candidate) -> Lease {
+    match candidate.try_once().await.expect("it is answered") {
+        Attempt::Held(lease) => lease,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn one_process_has_it_and_the_next_gets_it_when_it_is_released() {
+    let database = database().await;
+    let first = held(&mut candidate(&database)).await;
+    assert!(first.is_held());
+    let mut second = candidate(&database);
+    let mut waited = 0;
+    let refusal = second.acquire_or_refuse(|_| waited += 1).await.expect_err("the first one lives").to_string();
+    assert_eq!(waited, 1);
+    let item = stored(&database).await.expect("it is stored");
+    let (host, since) = (text(&item, "host"), text(&item, "since"));
+    let process = std::process::id();
+    assert_eq!(
+        refusal,
+        format!(
+            "the process {process} on the host {host} (unitctl sync, since {since}) is writing to these tables; end it \
+             first, or wait until it has ended"
+        )
+    );
+    first.release().await.expect("it is released");
+    assert!(stored(&database).await.is_none());
+    let lease = second.acquire_or_refuse(|_| ()).await.expect("it is free");
+    assert!(lease.is_held());
+}
+
+#[tokio::test]
+async fn a_holder_that_renews_keeps_it_for_longer_than_the_others_wait() {
+    let database = database().await;
+    let lease = held(&mut candidate(&database)).await;
+    let mut other = candidate(&database);
+    let wait = timeout(SHORT.takeover * 3, other.wait(|error| panic!("{error}")));
+    assert!(wait.await.is_err());
+    assert!(lease.is_held());
+}
+
+#[tokio::test]
+async fn a_holder_that_ended_is_followed_and_one_that_stood_still_knows_that_it_lost() {
+    let database = database().await;
+    let dead = held(&mut candidate(&database)).await;
+    let begin = Instant::now();
+    // Its task ends, and the item stays.
+    drop(dead);
+    let successor = candidate(&database).wait(|error| panic!("{error}")).await;
+    assert!(begin.elapsed() >= SHORT.takeover, "{:?}", begin.elapsed());
+
+    // Another process has taken over while this one stood still.
+    let item = candidate(&database).item();
+    let put = crate::condition::put(&database.tables.livechat, item.clone()).expect("complete");
+    assert!(transact(&database, vec![put]).await.expect("it is written"));
+    timeout(SHORT.trust, successor.lost()).await.expect("it is known soon");
+    assert!(!successor.is_held());
+    assert_eq!(
+        successor.check().expect_err("it is lost").to_string(),
+        "another process has taken over, because this one stood still"
+    );
+    // What it releases then is not the other's lease.
+    successor.release().await.expect("it is answered");
+    assert_eq!(stored(&database).await, Some(item));
+}
+
+#[tokio::test]
+async fn a_holder_that_cant_renew_stops_before_the_others_take_over() {
+    let database = database().await;
+    let lease = held(&mut candidate(&database)).await;
+    lease.renewal.abort();
+    let begin = Instant::now();
+    while lease.is_held() {
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert!(begin.elapsed() < SHORT.takeover, "{:?}", begin.elapsed());
+    assert_eq!(lease.check().expect_err("it is old").to_string(), "DynamoDB could not be reached for 600ms");
+}
+
+#[tokio::test]
+async fn of_two_that_take_over_at_once_one_gets_it() {
+    let database = database().await;
+    drop(held(&mut candidate(&database)).await);
+    let (mut one, mut two) = (candidate(&database), candidate(&database));
+    for candidate in [&mut one, &mut two] {
+        assert!(matches!(candidate.try_once().await, Ok(Attempt::Unknown(_))));
+    }
+    sleep(SHORT.takeover).await;
+    let (one, two) = (one.try_once().await.expect("an answer"), two.take(stored_before(&two).as_ref()).await);
+    assert!(matches!(one, Attempt::Held(_)), "{one:?}");
+    assert!(matches!(two, Ok(Attempt::Unknown(_))), "{two:?}");
+}
+
+/// What a candidate has read before another one was faster.
+fn stored_before(candidate: &Candidate) -> Option<Item> {
+    candidate.seen.as_ref().map(|seen| seen.item.clone())
+}
+
+#[tokio::test]
+async fn a_lease_without_its_attributes_is_taken_over_too() {
+    let database = database().await;
+    let put = crate::condition::put(&database.tables.livechat, state_key(LEASE)).expect("complete");
+    assert!(transact(&database, vec![put]).await.expect("it is written"));
+    let lease = candidate(&database).acquire_or_refuse(|_| ()).await.expect("nothing renews it");
+    assert!(lease.is_held());
+}

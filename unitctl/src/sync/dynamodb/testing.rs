@@ -27,6 +27,11 @@ pub async fn put(database: &Database, item: Value) {
     items::put(&database.client, table, &[item]).await.expect("it is stored");
 }
 
+/// An item from its JSON.
+pub fn item(item: &Value) -> Item {
+    items::item(item)
+}
+
 /// All items of both tables, by key.
 pub async fn items(database: &Database) -> BTreeMap<String, Value> {
     let mut found = BTreeMap::new();

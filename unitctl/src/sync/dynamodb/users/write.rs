@@ -122,7 +122,7 @@ impl UserWrite {
     }
 
     /// The transactions, in the order in which they have to be committed.
-    fn transactions(&self, tables: &Tables) -> Result<Vec<Vec<TransactWriteItem>>> {
+    pub(super) fn transactions(&self, tables: &Tables) -> Result<Vec<Vec<TransactWriteItem>>> {
         let mut to_do: BTreeSet<String> =
             self.tokens_to_delete.keys().chain(self.tokens_to_put.keys()).cloned().collect();
         let mut list = self.old_list.clone();
