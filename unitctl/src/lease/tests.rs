@@ -41,7 +41,8 @@ async fn one_process_has_it_and_the_next_gets_it_when_it_is_released() {
     assert!(first.is_held());
     let mut second = candidate(&database);
     let mut waited = 0;
-    let refusal = second.acquire_or_refuse(|_| waited += 1).await.expect_err("the first one lives").to_string();
+    let refusal =
+        second.acquire_or_refuse(|_| waited += 1).await.expect_err("the first one lives").to_string();
     assert_eq!(waited, 1);
     let item = stored(&database).await.expect("it is stored");
     let (host, since) = (text(&item, "host"), text(&item, "since"));

@@ -3,6 +3,7 @@
 //! tables of its own.
 
 mod connect;
+mod following;
 mod rocket_chat;
 mod servers;
 mod units;

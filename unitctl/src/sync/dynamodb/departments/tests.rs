@@ -79,7 +79,9 @@ async fn fields_change_and_the_place_stays_whatever_the_function_does_meanwhile(
     assert_eq!(stored[KEY], expected);
 
     // Between the read and the write the function moves it, repairs its ancestors, or takes it out of its unit.
-    for (name, value) in [("parentId", json!("v")), ("ancestors", json!(["u", "w"])), ("parentId", Value::Null)] {
+    for (name, value) in
+        [("parentId", json!("v")), ("ancestors", json!(["u", "w"])), ("parentId", Value::Null)]
+    {
         let paused = decision(&database, &document("two"), true).await.write.expect("a write");
         let mut moved = expected.clone();
         moved[name] = value;

@@ -48,7 +48,11 @@ async fn a_permission_is_created_changed_and_deleted() {
 #[tokio::test]
 async fn the_operators_own_permission_stays_until_rocket_chat_has_one_of_its_id() {
     let database = database().await;
-    put(&database, json!({ "pk": "PERMISSION#manage-livechat-units", "sk": "PERMISSION", "roles": { "set": ["x"] } })).await;
+    put(
+        &database,
+        json!({ "pk": "PERMISSION#manage-livechat-units", "sk": "PERMISSION", "roles": { "set": ["x"] } }),
+    )
+    .await;
     let before = items(&database).await;
     assert!(decision(&database, &Value::Null, true).await.write.is_none());
     let broken = decision(&database, &json!({ "_id": ID, "roles": 5 }), true).await;

@@ -133,7 +133,8 @@ async fn a_deleted_user_leaves_a_list_that_refuses_who_read_before() {
     assert!(look(&database, "u", &Value::Null, &OPTIONS).await.write.is_none());
 
     // A day later it is forgotten, unless the user is there again.
-    let stored_user = async || read(&database, &[id("u")]).await.expect("it is read").remove(&id("u")).expect("u");
+    let stored_user =
+        async || read(&database, &[id("u")]).await.expect("it is read").remove(&id("u")).expect("u");
     assert!(!stored_user().await.is_forgettable(NOW + Duration::hours(23)));
     let old = stored_user().await;
     assert!(old.is_forgettable(NOW + Duration::hours(25)));
@@ -207,7 +208,11 @@ async fn tables_of_before_lists_and_sources_get_lists() {
     let end = (NOW + Duration::days(89)).unix_timestamp();
     put(&database, json!({ "hashedToken": hash('a'), "userId": "u", "createdAt": "2026-11-25T12:00:00.000Z", "expiresAt": end })).await;
     // A login without `when` counts from the time at which an import brought it.
-    put(&database, json!({ "hashedToken": hash('w'), "userId": "u", "createdAt": "2026-11-01T00:00:00.000Z" })).await;
+    put(
+        &database,
+        json!({ "hashedToken": hash('w'), "userId": "u", "createdAt": "2026-11-01T00:00:00.000Z" }),
+    )
+    .await;
     let without_when = json!({ "hashedToken": hash('w') });
     let document = user("u", &[login('a', 1), without_when]);
     look(&database, "u", &document, &OPTIONS).await;
@@ -327,7 +332,8 @@ async fn very_many_tokens_take_several_transactions_and_each_leaves_the_user_in_
         // The user is deactivated, and access is taken away, first.
         assert_eq!(stored["USER#u USER"]["active"], false);
         let listed = attributes(&stored, "USER#u TOKENS")["hashes"]["set"].clone();
-        let listed: BTreeSet<&str> = listed.as_array().expect("a set").iter().filter_map(Value::as_str).collect();
+        let listed: BTreeSet<&str> =
+            listed.as_array().expect("a set").iter().filter_map(Value::as_str).collect();
         let tokens: BTreeSet<&str> =
             stored.keys().map(String::as_str).filter(|key| !key.starts_with("USER#")).collect();
         assert_eq!(listed, tokens);

@@ -82,7 +82,10 @@ fn a_position_goes_on_after_the_last_record_and_does_not_repeat_what_is_finished
     let next = resumed(&position, &["a", "b<a", "c<a", "d<b", "e<d"]).expect("nothing is lost");
     // Nothing was read of `c` yet. When its reading began is not known to another process.
     assert_eq!(readable(&next), [("b", after("7")), ("c", Start::Beginning)]);
-    assert_eq!(next.position(), resumed(&next.position(), &["a", "b<a", "c<a", "d<b", "e<d"]).expect("it is").position());
+    assert_eq!(
+        next.position(),
+        resumed(&next.position(), &["a", "b<a", "c<a", "d<b", "e<d"]).expect("it is").position()
+    );
 }
 
 #[test]
