@@ -7,6 +7,7 @@
 //! the change sets: nothing else sets either of them.
 
 mod attributes;
+mod intent;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ use livechat_units::request::Visibility;
 use super::model::{Place, PlaceView, UnitFacts, UnitView};
 use super::stamp;
 use attributes::Attributes;
+pub use intent::{IntentState, PlaceIntent, UnitIntent};
 
 /// The base of a unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,15 +36,6 @@ pub struct UnitBase {
     pub facts: UnitFacts,
     /// A change of MongoDB's unit that was intended, and may have been committed.
     pub intent: Option<UnitIntent>,
-}
-
-/// A change of a unit in MongoDB, in one transaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnitIntent {
-    /// Exactly what the transaction changes, and the unit's `_updatedAt` that it sets.
-    pub delta: UnitDelta,
-    /// The unit's `_updatedAt` that the decision rests on.
-    pub seen: String,
 }
 
 /// A change of a unit's facts.
@@ -73,30 +66,6 @@ pub struct DepartmentBase {
     pub intent: Option<PlaceIntent>,
     /// True if the department's rooms in MongoDB may still have the ancestors of another place.
     pub rooms: bool,
-}
-
-/// A change of a department's place in MongoDB, in one transaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlaceIntent {
-    /// The new place.
-    pub place: Place,
-    /// The department's `_updatedAt` that the decision rests on.
-    pub seen: String,
-    /// The department's `_updatedAt` that the transaction sets.
-    pub updated_at: String,
-}
-
-/// What became of an intent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IntentState {
-    /// MongoDB committed it. Whatever differs from it was changed afterwards.
-    Committed,
-    /// MongoDB has not committed it. It still may, because the process that intended it may only be paused.
-    Pending,
-    /// MongoDB has not committed it and can't any more, because a fence was set.
-    Void,
-    /// The document was changed by someone else, so it is unknown whether MongoDB committed the intent before that.
-    Unknown,
 }
 
 /// The key of a unit's base.
@@ -164,39 +133,6 @@ impl UnitBase {
     }
 }
 
-impl UnitIntent {
-    /// The intent to change MongoDB's unit, which is as `seen`.
-    pub fn new(delta: &UnitDelta, seen: &UnitView) -> Self {
-        Self { delta: delta.clone(), seen: seen.updated_at.clone() }
-    }
-
-    /// What became of it.
-    pub fn state(&self, mongodb: &UnitView) -> IntentState {
-        IntentState::of(&self.seen, &self.delta.updated_at, &mongodb.updated_at)
-    }
-
-    fn parse(item: Item) -> Result<Self> {
-        let mut item = Attributes(item);
-        let delta = UnitDelta {
-            name: item.string("name")?,
-            visibility: item.visibility("visibility")?,
-            join: item.users("join")?,
-            leave: item.users("leave")?,
-            updated_at: item.string("updatedAt")?.context("no updatedAt")?,
-        };
-        Ok(Self { delta, seen: item.string("seen")?.context("no seen")? })
-    }
-
-    fn attributes(&self) -> Item {
-        let mut item = Item::from([
-            ("seen".into(), AttributeValue::S(self.seen.clone())),
-            ("updatedAt".into(), AttributeValue::S(self.delta.updated_at.clone())),
-        ]);
-        attributes::set_delta(&mut item, &self.delta);
-        item
-    }
-}
-
 impl UnitDelta {
     /// True if it changes nothing. The time of the change is no fact.
     pub fn is_empty(&self) -> bool {
@@ -253,50 +189,10 @@ impl DepartmentBase {
         delete(table, department_base_key(&self.id), self.rev)
     }
 
-    /// The `_updatedAt` to give to MongoDB's department, as [`UnitBase::fence`] is of a unit.
+    /// The `_updatedAt` to give to MongoDB's department, in the same way as [`UnitBase::fence`] for a unit.
     pub fn fence(&self, mongodb: &PlaceView) -> Option<String> {
         let intent = self.intent.as_ref()?;
         (intent.state(mongodb) == IntentState::Pending).then(|| stamp::fence(&intent.seen))
-    }
-}
-
-impl PlaceIntent {
-    /// What became of it.
-    pub fn state(&self, mongodb: &PlaceView) -> IntentState {
-        IntentState::of(&self.seen, &self.updated_at, &mongodb.updated_at)
-    }
-
-    fn parse(item: Item) -> Result<Self> {
-        let mut item = Attributes(item);
-        Ok(Self {
-            place: item.place("parentId")?,
-            seen: item.string("seen")?.context("no seen")?,
-            updated_at: item.string("updatedAt")?.context("no updatedAt")?,
-        })
-    }
-
-    fn attributes(&self) -> Item {
-        let mut item = Item::from([
-            ("seen".into(), AttributeValue::S(self.seen.clone())),
-            ("updatedAt".into(), AttributeValue::S(self.updated_at.clone())),
-        ]);
-        attributes::set_place(&mut item, &self.place);
-        item
-    }
-}
-
-impl IntentState {
-    /// What became of an intent, by `_updatedAt` of MongoDB's document now.
-    fn of(seen: &str, intended: &str, now: &str) -> Self {
-        if now == seen {
-            Self::Pending
-        } else if now == intended {
-            Self::Committed
-        } else if now == stamp::fence(seen) {
-            Self::Void
-        } else {
-            Self::Unknown
-        }
     }
 }
 

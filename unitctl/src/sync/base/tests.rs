@@ -152,7 +152,7 @@ fn unit_intent() -> impl Strategy<Value = UnitIntent> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_units_base_is_read_as_it_was_written(

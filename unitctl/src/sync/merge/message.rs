@@ -1,4 +1,4 @@
-//! What the operator reads about facts that were overwritten or stay open.
+//! What the operator reads about facts that are overwritten or stay open.
 
 use std::fmt;
 
@@ -8,27 +8,39 @@ impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { subject, side, overwritten, kept } = self;
         let other = side.other();
-        write!(f, "{subject}: {side} had {overwritten}; this is overwritten, since {other} has {kept}")
+        match kept {
+            Fact::Monitor(user, true) => write!(
+                f,
+                "{subject}: user {user} is no monitor in {side} and becomes one there, because the user is a monitor in \
+                 {other}"
+            ),
+            Fact::Monitor(user, false) => write!(
+                f,
+                "{subject}: user {user} is a monitor in {side} and is removed there, because the user is no monitor in \
+                 {other}"
+            ),
+            _ => write!(f, "{subject}: {overwritten} in {side} is overwritten with {kept}, as in {other}"),
+        }
     }
 }
 
 impl fmt::Display for OpenFact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { subject, fact, reason } = self;
-        write!(f, "{subject}: MongoDB has {fact}; DynamoDB can't have this, since {reason}")
+        write!(f, "{subject}: {fact} in MongoDB can't be carried to DynamoDB, because {reason}")
     }
 }
 
 impl fmt::Display for Fact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // Quoted, since a name may contain anything, such as the end of a line.
+            // Quoted, because a name may contain anything, such as the end of a line.
             Self::Name(name) => write!(f, "the name {name:?}"),
             Self::Visibility(visibility) => write!(f, "the visibility {}", visibility.as_str()),
-            Self::Monitor(user, true) => write!(f, "user {user} as a monitor"),
-            Self::Monitor(user, false) => write!(f, "user {user} not as a monitor"),
-            Self::Place(Some(unit)) => write!(f, "the department in unit {unit}"),
-            Self::Place(None) => f.write_str("the department in no unit"),
+            Self::Monitor(user, true) => write!(f, "the monitor {user}"),
+            Self::Monitor(user, false) => write!(f, "the removal of monitor {user}"),
+            Self::Place(Some(unit)) => write!(f, "its place in unit {unit}"),
+            Self::Place(None) => f.write_str("its place in no unit"),
         }
     }
 }
@@ -36,8 +48,8 @@ impl fmt::Display for Fact {
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NotAMonitor => "that user is no monitor there",
-            Self::TooLarge => "the unit would be too large for an item",
+            Self::NotAMonitor => "the user does not have the role of a monitor there",
+            Self::TooLarge => "the unit would be too large for one item there",
         })
     }
 }

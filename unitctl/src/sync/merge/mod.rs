@@ -154,8 +154,8 @@ impl UnitMerge {
         self.before.with(&self.to_mongodb).with(&self.to_dynamodb)
     }
 
-    /// The base after this part of the change of DynamoDB. `left_out` are the monitors whom that write also removed,
-    /// because they can't be monitors any more. They become open facts.
+    /// The base after this part of the change of DynamoDB. `left_out` are the monitors whom the written unit does not have
+    /// although it had them, or this change adds them, because they can't be monitors now.
     pub fn after_dynamodb(&self, delta: &UnitDelta, left_out: &BTreeSet<UserId>) -> UnitFacts {
         let mut base = self.before.with(delta);
         base.monitors = &base.monitors - left_out;

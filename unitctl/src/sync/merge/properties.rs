@@ -3,6 +3,7 @@
 use livechat_units::id::UnitId;
 use proptest::prelude::*;
 
+use super::tests::config;
 use super::*;
 use crate::sync::base::UnitIntent;
 
@@ -119,7 +120,7 @@ fn open_users(merge: &UnitMerge) -> BTreeSet<UserId> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(5_000) })]
+    #![proptest_config(config())]
 
     #[test]
     fn after_both_changes_both_sides_and_the_base_are_equal_except_for_open_facts(case in cases()) {

@@ -10,6 +10,7 @@ mod world;
 
 use proptest::prelude::*;
 
+use super::tests::config;
 use process::Process;
 use world::{Clients, World};
 
@@ -109,7 +110,7 @@ fn skews() -> impl Strategy<Value = i64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(3_000) })]
+    #![proptest_config(config())]
 
     #[test]
     fn both_sides_become_equal_and_no_change_is_lost_without_being_named(

@@ -1,7 +1,5 @@
 //! A process that syncs the unit and the department, one step after the other, as the shell does.
 
-use std::collections::BTreeSet;
-
 use livechat_units::id::UserId;
 
 use super::world::{SideState, World, department, unit};
@@ -169,7 +167,7 @@ impl Process {
 
     fn write_dynamodb(&mut self, world: &mut World) -> Next {
         let (of_unit, of_place) = self.merges.as_ref().unwrap();
-        let delta = of_unit.to_dynamodb.first(MOST);
+        let mut delta = of_unit.to_dynamodb.first(MOST);
         let place = place_for(Side::DynamoDb, of_place);
         let is_as_read = self.dynamodb.as_ref() == Some(&world.dynamodb);
         let is_refused = std::mem::take(&mut self.is_next_write_refused);
@@ -178,20 +176,26 @@ impl Process {
         if is_refused || !is_as_read || !world.can_put(Some(unit_base), Some(department_base)) {
             return Next::ReadBases;
         }
+        // The function's plan leaves out users who can't be monitors now.
+        let left_out = &world.dynamodb.unit.facts.with(&delta).monitors & &world.cannot_monitor;
+        unit_base.facts = of_unit.after_dynamodb(&delta, &left_out);
+        delta.join = &delta.join - &left_out;
+        world.leave_out(&left_out);
         world.write(Side::DynamoDb, &delta, place.as_ref());
-        unit_base.facts = of_unit.after_dynamodb(&delta, &BTreeSet::<UserId>::new());
-        let is_open = |fact: &Fact| match fact {
-            Fact::Monitor(user, _) => !delta.join.contains(user) && !delta.leave.contains(user),
+        let is_untouched = |fact: &Fact| match fact {
+            Fact::Monitor(user, _) => {
+                ![&delta.join, &delta.leave, &left_out].iter().any(|users| users.contains(user))
+            }
             Fact::Name(_) => delta.name.is_none(),
             Fact::Visibility(_) => delta.visibility.is_none(),
             Fact::Place(_) => place.is_none(),
         };
-        self.observed.retain(is_open);
+        self.observed.retain(is_untouched);
         if let Some(place) = &place {
             department_base.place.clone_from(&place.place);
         }
         world.put(Some(unit_base), Some(department_base), &self.observed);
-        if of_unit.to_mongodb.is_empty() && of_place.write_to != Some(Side::MongoDb) {
+        if !left_out.is_empty() || of_unit.to_mongodb.is_empty() && of_place.write_to != Some(Side::MongoDb) {
             Next::ReadBases
         } else {
             Next::PutIntents
@@ -206,11 +210,8 @@ impl Process {
         self.delta = of_unit.to_mongodb.first(MOST);
         unit_base.intent = (!self.delta.is_empty()).then(|| UnitIntent::new(&self.delta, &mongodb.unit));
         if let Some(place) = place_for(Side::MongoDb, of_place) {
-            department_base.intent = Some(PlaceIntent {
-                place: place.place,
-                seen: mongodb.department.updated_at.clone(),
-                updated_at: place.updated_at,
-            });
+            department_base.intent =
+                Some(PlaceIntent::new(&place.place, &place.updated_at, &mongodb.department));
             department_base.rooms = true;
         }
         let is_refused = std::mem::take(&mut self.is_next_write_refused);

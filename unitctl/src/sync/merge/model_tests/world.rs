@@ -247,6 +247,14 @@ impl World {
         }
     }
 
+    /// A process's write to DynamoDB also removes users who can't be monitors any more.
+    pub fn leave_out(&mut self, users: &BTreeSet<UserId>) {
+        for user in users {
+            self.dynamodb.unit.facts.monitors.remove(user);
+            self.set_common(Fact::Monitor(user.clone(), false));
+        }
+    }
+
     fn common_value(&self, fact: &Fact) -> Fact {
         let (unit, place) = &self.common;
         match fact {

@@ -1,0 +1,74 @@
+//! Each rule of the merge, by example.
+
+mod intents;
+mod no_base;
+mod places;
+mod units;
+
+use livechat_units::id::{DepartmentId, UnitId};
+use proptest::prelude::ProptestConfig;
+
+use super::*;
+use crate::sync::base::{DepartmentBase, PlaceIntent, UnitIntent};
+use crate::sync::model::PlaceView;
+
+/// Enough cases to find each mistake that was tried. `PROPTEST_CASES` multiplies them: 256 is the default.
+pub fn config() -> ProptestConfig {
+    let cases = 4 * ProptestConfig::default().cases;
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+const EARLY: &str = "2026-01-01T10:00:00.000Z";
+const LATE: &str = "2026-01-01T11:00:00.000Z";
+/// What a write to MongoDB sets if the winner's time is not later than the one that MongoDB has.
+const JUST_AFTER_LATE: &str = "2026-01-01T11:00:00.002Z";
+
+fn user(id: &str) -> UserId {
+    UserId::parse(id).unwrap()
+}
+
+fn users(ids: &[&str]) -> BTreeSet<UserId> {
+    ids.iter().map(|id| user(id)).collect()
+}
+
+fn unit_id() -> UnitId {
+    UnitId::parse("u1").unwrap()
+}
+
+fn unit_in(id: &str) -> Place {
+    Some(UnitId::parse(id).unwrap())
+}
+
+fn facts(name: &str, monitors: &[&str]) -> UnitFacts {
+    UnitFacts { name: name.into(), visibility: Visibility::Public, monitors: users(monitors) }
+}
+
+fn private(name: &str, monitors: &[&str]) -> UnitFacts {
+    UnitFacts { visibility: Visibility::Private, ..facts(name, monitors) }
+}
+
+fn view(facts: UnitFacts, updated_at: &str) -> UnitView {
+    UnitView { facts, updated_at: updated_at.into() }
+}
+
+fn base(facts: UnitFacts) -> UnitBase {
+    UnitBase { rev: 3, ..UnitBase::new(unit_id(), facts) }
+}
+
+fn merge_with(
+    base: Option<&UnitBase>,
+    mongodb: &UnitView,
+    dynamodb: &UnitView,
+    no_base: NoBase,
+) -> UnitMerge {
+    let cannot_monitor = &users(&["guest"]);
+    merge_unit(&unit_id(), &UnitInput { base, mongodb, dynamodb, no_base, cannot_monitor })
+}
+
+fn merge(base: &UnitBase, mongodb: &UnitView, dynamodb: &UnitView) -> UnitMerge {
+    merge_with(Some(base), mongodb, dynamodb, NoBase::Later)
+}
+
+fn sentences(lost: &[Lost]) -> Vec<String> {
+    lost.iter().map(Lost::to_string).collect()
+}
