@@ -70,3 +70,38 @@ pub async fn create_tables(client: &Client, tables: &Tables) -> Result<bool> {
     livechat.create(client, &tables.livechat).await?;
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_data_file_of_an_older_version_gets_a_stream() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("units.db");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let endpoint = format!("http://{}", listener.local_addr().expect("it is bound"));
+        let database = open(Some(&file)).expect("it is opened");
+        tokio::spawn(serve(listener, database, std::future::pending()));
+        let client = Client::new(&sdk_config(&endpoint));
+        let tables = Tables { tokens: "tokens".into(), livechat: "livechat".into() };
+        assert!(create_tables(&client, &tables).await.expect("they are created"));
+        let view = async || {
+            let described = client.describe_table().table_name("livechat").send().await.expect("it is there");
+            let stream = described.table.and_then(|table| table.stream_specification);
+            stream.filter(|stream| stream.stream_enabled).and_then(|stream| stream.stream_view_type)
+        };
+        let keys_only = Some(aws_sdk_dynamodb::types::StreamViewType::KeysOnly);
+        assert_eq!(view().await, keys_only);
+
+        let off = aws_sdk_dynamodb::types::StreamSpecification::builder().stream_enabled(false);
+        let update = client.update_table().table_name("livechat");
+        let update = update.stream_specification(off.build().expect("it is complete"));
+        update.send().await.expect("it is switched off");
+        assert_eq!(view().await, None);
+        for _ in 0..2 {
+            assert!(!create_tables(&client, &tables).await.expect("they are there"));
+            assert_eq!(view().await, keys_only);
+        }
+    }
+}

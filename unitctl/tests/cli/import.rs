@@ -5,6 +5,7 @@ mod duplicates;
 mod formats;
 mod incomplete;
 mod interrupted;
+mod lease;
 mod refused;
 mod tokens;
 mod values;

@@ -97,6 +97,13 @@ impl World {
         update.send().await.expect("it is written");
     }
 
+    /// Deletes an item of the livechat table.
+    pub async fn delete(&self, pk: &str, sk: &str) {
+        let delete = self.database.client.delete_item().table_name(&self.database.tables.livechat);
+        let delete = delete.key("pk", AttributeValue::S(pk.into())).key("sk", AttributeValue::S(sk.into()));
+        delete.send().await.expect("it is deleted");
+    }
+
     /// Stores an item. `{"set": [...]}` becomes a string set.
     pub async fn put(&self, item: Value) {
         let table = if item.get("pk").is_some() {

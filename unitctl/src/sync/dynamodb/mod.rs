@@ -7,7 +7,7 @@ pub mod departments;
 pub mod permissions;
 pub mod positions;
 #[cfg(test)]
-mod testing;
+pub mod testing;
 pub mod users;
 pub mod workspace;
 

@@ -242,6 +242,9 @@ impl Follower {
                 cursor.iterator = None;
                 cursor.errors += 1;
                 cursor.due = Some(due + pause(cursor.errors));
+                if cursor.errors >= ERRORS_BEFORE_FAILING {
+                    progress.fail("DynamoDB Streams lists a shard and does not find it".into()).await?;
+                }
                 self.list(progress).await?;
             }
             Page::Throttled => {
