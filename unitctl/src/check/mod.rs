@@ -57,6 +57,10 @@ pub struct Check {
     /// Number of segments of each table that are read at the same time
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(i32).range(1..=1000))]
     segments: i32,
+    /// Also compare with Rocket.Chat's database; without a value, with that of MONGODB_URI in the environment
+    #[cfg(feature = "sync")]
+    #[arg(long, value_name = "URI", num_args = 0..=1, default_missing_value = "")]
+    mongodb_uri: Option<String>,
 }
 
 impl Check {
@@ -87,7 +91,33 @@ impl Check {
             found.into_iter().try_for_each(&mut print)?;
         }
         output.print(&Event::Summary(Summary { items: counts, violations, repaired }))?;
-        Ok(violations == repaired)
+        Ok(self.is_as_in_mongodb(database, output).await? && violations == repaired)
+    }
+
+    /// Prints what is not the same in MongoDB, if that was asked for. Returns whether there is no difference.
+    #[cfg(feature = "sync")]
+    async fn is_as_in_mongodb(&self, database: &Database, output: Output) -> Result<bool> {
+        use anyhow::Context;
+        let uri = match self.mongodb_uri.as_deref() {
+            None => return Ok(true),
+            Some("") => {
+                std::env::var("MONGODB_URI").context("--mongodb-uri has no value, nor has MONGODB_URI")?
+            }
+            Some(uri) => uri.to_owned(),
+        };
+        let found = crate::sync::compare::differences(database, &uri).await?;
+        let differences = found.len();
+        for difference in found {
+            output.print(&Event::Difference(difference))?;
+        }
+        output.print(&Event::Compared { differences })?;
+        Ok(differences == 0)
+    }
+
+    /// The comparison needs MongoDB's driver.
+    #[cfg(not(feature = "sync"))]
+    async fn is_as_in_mongodb(&self, _: &Database, _: Output) -> Result<bool> {
+        Ok(true)
     }
 }
 

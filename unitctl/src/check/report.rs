@@ -15,6 +15,15 @@ pub enum Event {
     Violation(Violation),
     /// The counts at the end.
     Summary(Summary),
+    /// Something that is not the same in MongoDB.
+    #[cfg(feature = "sync")]
+    Difference(crate::sync::compare::Difference),
+    /// The number of differences, at the very end.
+    #[cfg(feature = "sync")]
+    Compared {
+        /// How many differences there are.
+        differences: usize,
+    },
 }
 
 /// A violation of a rule, and what happened to it.
@@ -67,6 +76,14 @@ impl Violation {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            #[cfg(feature = "sync")]
+            Self::Difference(difference) => difference.fmt(f),
+            #[cfg(feature = "sync")]
+            Self::Compared { differences: 0 } => f.write_str("the same as in MongoDB"),
+            #[cfg(feature = "sync")]
+            Self::Compared { differences } => {
+                write!(f, "not the same as in MongoDB: {differences} differences")
+            }
             Self::Violation(Violation { finding, repair, outcome }) => {
                 writeln!(f, "{}: {}", finding.items.join(", "), finding.violation)?;
                 match (repair, outcome) {

@@ -4,6 +4,7 @@
 //! differs ([`merge`]), and writes on the condition of what it read. A [`pass`] compares everything.
 
 pub mod base;
+pub mod compare;
 pub mod dynamodb;
 pub mod follow;
 pub mod guard;

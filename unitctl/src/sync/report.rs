@@ -22,6 +22,8 @@ pub struct Reporter {
     is_dry_run: bool,
     /// The facts that are open now, and the documents that can't be used, by what they belong to.
     open: Mutex<BTreeMap<Subject, BTreeSet<String>>>,
+    /// The changes that would be written, if they are collected instead of printed.
+    collected: Option<Mutex<BTreeMap<Subject, Vec<String>>>>,
     /// What an event-driven look, or a full pass, did not remove.
     held_back: Mutex<BTreeSet<Subject>>,
     /// The counters, for `/metrics`.
@@ -73,9 +75,20 @@ impl Reporter {
             is_terminal: io::stdout().is_terminal(),
             is_dry_run,
             open: Mutex::default(),
+            collected: None,
             held_back: Mutex::default(),
             counters: Counters::default(),
         }
+    }
+
+    /// Prints nothing, and collects what a dry run would write.
+    pub fn collecting() -> Self {
+        Self { collected: Some(Mutex::default()), ..Self::new(true) }
+    }
+
+    /// What was collected since the last call, by what it belongs to.
+    pub fn take_collected(&self) -> BTreeMap<Subject, Vec<String>> {
+        self.collected.as_ref().map(|collected| std::mem::take(&mut *lock(collected))).unwrap_or_default()
     }
 
     /// A change that was written, or would be written in a dry run.
@@ -85,6 +98,11 @@ impl Reporter {
             Side::MongoDb => &self.counters.writes_to_mongodb,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+        if let Some(collected) = &self.collected {
+            let difference = format!("a sync would write to {side}: {what}");
+            lock(collected).entry(subject.clone()).or_default().push(difference);
+            return;
+        }
         let verb = if self.is_dry_run { "would write" } else { "wrote" };
         self.line(Level::Info, Some(subject), Some(side), &format!("{verb} to {side}: {what}"));
     }
@@ -152,6 +170,9 @@ impl Reporter {
     }
 
     fn line(&self, level: Level, subject: Option<&Subject>, written_to: Option<Side>, message: &str) {
+        if self.collected.is_some() {
+            return;
+        }
         // A reader of a pipe that has gone is no reason to stop.
         let _ = if self.is_terminal {
             let level = match level {
