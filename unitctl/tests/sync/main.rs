@@ -6,6 +6,7 @@ mod connect;
 mod following;
 mod rocket_chat;
 mod servers;
+mod starts;
 mod units;
 mod watches;
 mod world;

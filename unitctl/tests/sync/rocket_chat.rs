@@ -33,6 +33,25 @@ impl RocketChat {
         Self { db, leaving: Leaving::Unset, pause: Duration::ZERO }
     }
 
+    pub fn name(&self) -> &str {
+        self.db.name()
+    }
+
+    /// Copies all that the sync reads to another database, as a restored backup.
+    pub async fn copy_to(&self, name: &str) {
+        let copy = self.db.client().database(name);
+        for collection in
+            [self.users(), self.permissions(), self.settings(), self.departments(), self.unit_monitors()]
+        {
+            let documents = all(&collection, doc! {}).await;
+            copy.collection(collection.name()).insert_many(documents).await.expect("they are inserted");
+        }
+    }
+
+    pub async fn drop_copy(&self, name: &str) {
+        self.db.client().database(name).drop().await.expect("it is dropped");
+    }
+
     pub fn users(&self) -> Collection<Document> {
         self.db.collection("users")
     }

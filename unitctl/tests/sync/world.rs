@@ -180,6 +180,13 @@ impl World {
         items::put(&self.database.client, table, &[item]).await.expect("the item is written");
     }
 
+    /// Deletes an item of the livechat table.
+    pub async fn delete(&self, pk: &str, sk: &str) {
+        let delete = self.database.client.delete_item().table_name(&self.database.tables.livechat);
+        let delete = delete.key("pk", AttributeValue::S(pk.into())).key("sk", AttributeValue::S(sk.into()));
+        delete.send().await.expect("it is deleted");
+    }
+
     /// Sends an update through the function.
     pub async fn update(&self, unit: &str, user: &str, token: &str, body: &Value) -> Response {
         let function = Function::new(&engine::sdk_config(endpoint()), self.database.tables.clone());

@@ -14,6 +14,7 @@ use super::transaction::{ATTEMPTS, commit, pause};
 use super::unit::{MongoUnit, UnitSnapshot};
 use super::{DEPARTMENTS, MongoDb, UNIT_MONITORS};
 use crate::import::fields::take_texts;
+use crate::import::records::long_ago;
 use crate::sync::model::Place;
 
 /// The most departments with wrong `ancestors` that are set right with one write.
@@ -145,7 +146,8 @@ impl MongoDb {
             let mut filter = with_id(other.as_str());
             filter.insert("type", "u");
             filter.insert("numDepartments", doc! { "$ne": count });
-            let update = doc! { "$set": { "numDepartments": count }, "$max": { "_updatedAt": now } };
+            // Its `_updatedAt` stays: that tells what became of other writes of that unit.
+            let update = doc! { "$set": { "numDepartments": count } };
             self.update_departments(session, filter, update).await?;
         }
         Ok(true)
@@ -263,7 +265,9 @@ impl MongoDb {
                 .map_err(|_| Failure::new(Cause::Other, format!("{text} of {id} is no time")))
         };
         let mut filter = with_id(id);
-        filter.insert("_updatedAt", time(seen)?);
+        // A document without `_updatedAt` is read as one of long ago.
+        let absent = if seen == long_ago() { Bson::Null } else { Bson::from(time(seen)?) };
+        filter.insert("_updatedAt", doc! { "$in": [time(seen)?, absent] });
         let update = doc! { "$set": { "_updatedAt": time(updated_at)? } };
         let departments = self.collection(DEPARTMENTS);
         within(UPDATE_DEPARTMENTS, departments.update_one(filter, update)).await?;
