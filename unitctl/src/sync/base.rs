@@ -22,6 +22,7 @@ use livechat_units::request::Visibility;
 
 use super::model::{Place, PlaceView, UnitFacts, UnitView};
 use super::stamp;
+use crate::origin::{department_base_key, unit_base_key};
 use attributes::Attributes;
 pub use intent::{IntentState, PlaceIntent, UnitIntent};
 
@@ -66,20 +67,6 @@ pub struct DepartmentBase {
     pub intent: Option<PlaceIntent>,
     /// True if the department's rooms in MongoDB may still have the ancestors of another place.
     pub rooms: bool,
-}
-
-/// The key of a unit's base.
-pub fn unit_base_key(id: &UnitId) -> Item {
-    key(format!("SYNC#UNIT#{id}"))
-}
-
-/// The key of a department's base.
-pub fn department_base_key(id: &DepartmentId) -> Item {
-    key(format!("SYNC#DEPARTMENT#{id}"))
-}
-
-fn key(partition: String) -> Item {
-    Item::from([("pk".into(), AttributeValue::S(partition)), ("sk".into(), AttributeValue::S("BASE".into()))])
 }
 
 impl UnitBase {
