@@ -120,7 +120,7 @@ fn open_users(merge: &UnitMerge) -> BTreeSet<UserId> {
 }
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(config(1000))]
 
     #[test]
     fn after_both_changes_both_sides_and_the_base_are_equal_except_for_open_facts(case in cases()) {

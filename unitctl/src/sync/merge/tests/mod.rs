@@ -12,9 +12,9 @@ use super::*;
 use crate::sync::base::{DepartmentBase, PlaceIntent, UnitIntent};
 use crate::sync::model::PlaceView;
 
-/// Enough cases to find each mistake that was tried. `PROPTEST_CASES` multiplies them: 256 is the default.
-pub fn config() -> ProptestConfig {
-    let cases = 4 * ProptestConfig::default().cases;
+/// This number of cases for a `PROPTEST_CASES` of 256, which is the default.
+pub fn config(cases: u32) -> ProptestConfig {
+    let cases = ProptestConfig::default().cases * cases / 256;
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
