@@ -8,7 +8,7 @@ use std::time::Duration;
 use livechat_units::id::{DepartmentId, UnitId, UserId};
 use livechat_units::request::Visibility;
 use mongodb::bson::{Bson, DateTime, Document, doc};
-use unitctl::sync::mongodb::{Kind, MongoDb, MongoWritten, UnitSnapshot, UnitWrite};
+use unitctl::sync::mongodb::{Kind, MongoDb, MongoWritten, PlaceWrite, UnitSnapshot, UnitWrite};
 
 use crate::rocket_chat::Leaving;
 use crate::world::{Mongo, mongo};
@@ -43,8 +43,13 @@ fn nothing(id: &str, seen: UnitSnapshot) -> UnitWrite {
         leave: BTreeSet::new(),
         usernames: BTreeMap::new(),
         places: BTreeMap::new(),
-        updated_at: LATER.into(),
+        updated_at: Some(LATER.into()),
     }
+}
+
+/// A department's new place.
+fn place(id: &str, to: Option<&str>) -> (DepartmentId, PlaceWrite) {
+    (department(id), PlaceWrite { place: to.map(unit), updated_at: LATER.into() })
 }
 
 fn later() -> DateTime {
@@ -122,7 +127,7 @@ async fn a_snapshot_shows_a_transaction_whole_or_not_at_all() {
                 let monitors = if joins { &mut write.join } else { &mut write.leave };
                 monitors.insert(user("m"));
                 write.usernames.insert(user("m"), "mm".into());
-                write.places.insert(department(&a), joins.then(|| unit(&id)));
+                write.places.extend([place(&a, joins.then_some(id.as_str()))]);
                 write.name = Some(if joins { "in" } else { "out" }.into());
                 assert_eq!(client.write_unit(&write).await.expect("it is written"), MongoWritten::Committed);
             }
@@ -168,8 +173,7 @@ async fn a_unit_is_written_as_rocket_chat_saves_it() {
     write.join = [user("o")].into();
     write.leave = [user("x")].into();
     write.usernames = [(user("o"), "oo".into()), (user("n"), "nn".into())].into();
-    write.places =
-        [(department(a), None), (department(b), Some(unit(&id))), (department(c), Some(unit(&id)))].into();
+    write.places = [place(a, None), place(b, Some(&id)), place(c, Some(&id))].into();
     assert_eq!(client.write_unit(&write).await.expect("it is written"), MongoWritten::Committed);
 
     assert_eq!(
@@ -204,7 +208,8 @@ async fn a_unit_is_written_as_rocket_chat_saves_it() {
     }
     let losing = rocket_chat.unit(&losing).await.expect("it is there");
     assert_eq!(losing.get("numDepartments"), Some(&Bson::Int32(1)));
-    assert_ne!(losing.get("_updatedAt"), Some(&Bson::from(later())), "it tells what became of other writes");
+    // By its time other writes of the sync to it are judged.
+    assert_ne!(losing.get("_updatedAt"), Some(&Bson::from(later())));
 
     // Rocket.Chat itself changes the same unit afterwards.
     rocket_chat.save_unit(Some(&id), "Sales", "private", &[("m", "mm")], &[a]).await;
@@ -212,7 +217,7 @@ async fn a_unit_is_written_as_rocket_chat_saves_it() {
     // A time that is not the latest does not go back.
     let mut write = nothing(&id, read(&client, &id, &[]).await);
     write.name = Some("Support".into());
-    write.updated_at = "2001-01-01T00:00:00.000Z".into();
+    write.updated_at = Some("2001-01-01T00:00:00.000Z".into());
     assert_eq!(client.write_unit(&write).await.expect("it is written"), MongoWritten::Committed);
     let unit = rocket_chat.unit(&id).await.expect("it is there");
     assert!(
@@ -234,7 +239,7 @@ async fn a_write_is_refused_if_anything_changed_that_the_decision_was_based_on()
         rocket_chat.set_department_unit(&b, None).await;
         let mut write = nothing(&id, read(&client, &id, &[&b]).await);
         write.name = Some("Support".into());
-        write.places.insert(department(&a), None);
+        write.places.extend([place(&a, None)]);
         match change {
             "name" => {
                 drop(rocket_chat.save_unit(Some(&id), "Another", "private", &[("m", "mm")], &[&a]).await)
@@ -244,12 +249,70 @@ async fn a_write_is_refused_if_anything_changed_that_the_decision_was_based_on()
             "place" => rocket_chat.set_department_unit(&a, Some(&other)).await,
             "time" => rocket_chat.change_department(&a, "changed").await,
             "deleted" => rocket_chat.delete_unit_rows_first(&id).await,
-            _ => drop(write.places.insert(department(&b), Some(unit("absent")))),
+            _ => write.places.extend([place(&b, Some("absent"))]),
         }
         let before = state(&mongo).await;
         assert_eq!(client.write_unit(&write).await.expect("it answers"), MongoWritten::Refused, "{change}");
         assert_eq!(state(&mongo).await, before, "{change}");
     }
+}
+
+/// Departments move alone if their unit is gone, or if nothing of the unit itself changes.
+#[tokio::test]
+async fn a_department_s_place_is_written_without_a_change_of_the_unit() {
+    let Some(mongo) = mongo().await else { return };
+    let (client, rocket_chat) = (mongo.connect().await, &mongo.rocket_chat);
+    let a = rocket_chat.create_department("a").await;
+    let id = rocket_chat.save_unit(None, "Sales", "private", &[("m", "mm")], &[]).await;
+    let before = rocket_chat.unit(&id).await.expect("it is there");
+
+    let mut write = nothing(&id, read(&client, &id, &[&a]).await);
+    write.updated_at = None;
+    write.places = [place(&a, Some(&id))].into();
+    assert_eq!(client.write_unit(&write).await.expect("it is written"), MongoWritten::Committed);
+    let mut expected = before.clone();
+    expected.insert("numDepartments", 1_i32);
+    assert_eq!(rocket_chat.unit(&id).await, Some(expected));
+
+    let dangling = doc! { "$set": { "parentId": "gone", "ancestors": ["gone"] } };
+    rocket_chat.departments().update_one(doc! { "_id": &a }, dangling).await.expect("it is updated");
+    let snapshot = read(&client, &id, &[&a]).await;
+    let seen = snapshot.departments[&department(&a)].as_ref().expect("it is whole").view.clone();
+    let (key, out) = place(&a, None);
+    assert_eq!(client.write_place(&key, &seen, &out).await.expect("it is written"), MongoWritten::Committed);
+    let left = department_of(&mongo, &a).await;
+    assert!(left.get("parentId").or(left.get("ancestors")).is_none(), "{left}");
+    assert_eq!(client.write_place(&key, &seen, &out).await.expect("it answers"), MongoWritten::Refused);
+}
+
+/// A stamp makes a write impossible that another process decided before.
+#[tokio::test]
+async fn a_stamp_is_set_only_on_what_was_seen() {
+    let Some(mongo) = mongo().await else { return };
+    let (client, rocket_chat) = (mongo.connect().await, &mongo.rocket_chat);
+    let a = rocket_chat.create_department("a").await;
+    let id = rocket_chat.save_unit(None, "Sales", "private", &[], &[&a]).await;
+    let snapshot = read(&client, &id, &[]).await;
+    let mut write = nothing(&id, snapshot.clone());
+    write.name = Some("Support".into());
+    let seen = snapshot.unit.expect("it is there").expect("it is whole").view.updated_at;
+    assert!(client.stamp_unit(&unit(&id), &seen, LATER).await.expect("it is written"));
+    assert!(!client.stamp_unit(&unit(&id), &seen, LATER).await.expect("it answers"));
+    assert!(!client.stamp_department(&department(&id), LATER, LATER).await.expect("a unit is no department"));
+    assert_eq!(client.write_unit(&write).await.expect("it answers"), MongoWritten::Refused);
+
+    let seen = snapshot.departments[&department(&a)].as_ref().expect("it is whole").view.updated_at.clone();
+    assert!(client.stamp_department(&department(&a), &seen, LATER).await.expect("it is written"));
+    let unset = doc! { "$unset": { "_updatedAt": 1 } };
+    rocket_chat.departments().update_one(doc! { "_id": &a }, unset).await.expect("it is updated");
+    let seen = read(&client, &id, &[]).await.departments[&department(&a)]
+        .as_ref()
+        .expect("ok")
+        .view
+        .updated_at
+        .clone();
+    assert!(client.stamp_department(&department(&a), &seen, LATER).await.expect("it is written"));
+    assert_eq!(department_of(&mongo, &a).await.get("_updatedAt"), Some(&Bson::from(later())));
 }
 
 /// All units, departments and rows.
@@ -294,7 +357,7 @@ async fn concurrent_writers_lose_nothing() {
                     let mut write = nothing(&id, read(&client, &id, &[&number]).await);
                     write.join.insert(user(&number));
                     write.usernames.insert(user(&number), "x".into());
-                    write.places.insert(department(&number), Some(unit(&id)));
+                    write.places.extend([place(&number, Some(&id))]);
                     if client.write_unit(&write).await.expect("it answers") == MongoWritten::Committed {
                         break;
                     }
@@ -328,7 +391,7 @@ async fn rooms_follow_their_department_as_in_rocket_chat() {
 
     // The department b joins the unit, and a leaves it.
     let mut write = nothing(&id, read(&client, &id, &[&b]).await);
-    write.places = [(department(&a), None), (department(&b), Some(unit(&id)))].into();
+    write.places = [place(&a, None), place(&b, Some(&id))].into();
     assert_eq!(client.write_unit(&write).await.expect("it is written"), MongoWritten::Committed);
     assert_eq!(client.write_rooms(&department(&b), Some(&unit(&id))).await.expect("they are written"), 2);
     assert_eq!(client.write_rooms(&department(&a), None).await.expect("they are written"), 1);

@@ -4,8 +4,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use livechat_units::id::{DepartmentId, UnitId, UserId};
-use mongodb::bson::{DateTime, doc};
+use mongodb::bson::{DateTime, Document, doc};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use unitctl::sync::model::Subject;
@@ -273,11 +275,11 @@ async fn a_stream_goes_on_from_a_stored_position() {
 async fn a_position_that_can_t_be_used_is_said_after_the_stream_is_open() {
     let Some(mongo) = mongo().await else { return };
     for (position, sentence) in [
-        ("{\"_data\":\"zz\"}", None),
-        ("{\"other\":5}", None),
-        ("no token", Some("The stored position of a change stream is damaged")),
+        (token_text(doc! { "_data": "zz" }), None),
+        (token_text(doc! { "other": 5 }), None),
+        ("no token".into(), Some("The stored position of a change stream is damaged")),
     ] {
-        let mut stream = Stream::open(&mongo, Watched::Users, Some(position.into())).await;
+        let mut stream = Stream::open(&mongo, Watched::Users, Some(position)).await;
         let event = stream.next().await;
         let WatchEvent::Lost { reason } = event else { panic!("{event:?}") };
         assert!(sentence.is_none_or(|sentence| reason == sentence), "{reason}");
@@ -285,6 +287,11 @@ async fn a_position_that_can_t_be_used_is_said_after_the_stream_is_open() {
         mongo.rocket_chat.create_user(&id, &id, &[]).await;
         assert_eq!(stream.looks_until(&user(&id)).await, [(user(&id), false)]);
     }
+}
+
+/// A position in the form in which positions are stored.
+fn token_text(token: Document) -> String {
+    BASE64_STANDARD.encode(token.to_vec().expect("it is BSON"))
 }
 
 /// `mongorestore --drop` drops a collection and writes it anew. A rename over a collection replaces it.
@@ -308,7 +315,7 @@ async fn a_collection_that_is_dropped_or_replaced_is_followed_on() {
     assert_eq!(stream.looks_until(&user("b")).await, [(user("b"), false)]);
 
     let client = mongo.db.client();
-    let other: mongodb::Collection<mongodb::bson::Document> = mongo.db.collection("restored");
+    let other: mongodb::Collection<Document> = mongo.db.collection("restored");
     other.insert_one(doc! { "_id": "c", "username": "c" }).await.expect("it is inserted");
     let (from, to) = (format!("{}.restored", mongo.db.name()), format!("{}.users", mongo.db.name()));
     let rename = doc! { "renameCollection": from, "to": to, "dropTarget": true };

@@ -1,6 +1,8 @@
 //! Ids and documents between BSON and the import's extended JSON. Rocket.Chat's ids are strings. Some documents of old or
 //! restored workspaces have object ids, which the import stores as their 24 digits.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, Document as BsonDocument, doc};
 use serde_json::Value;
@@ -42,15 +44,16 @@ pub fn new_id() -> String {
 
 /// The document in the form that the import parses.
 pub fn extended_json(document: BsonDocument) -> Document {
-    match serde_json::to_value(with_infinite_numbers(Bson::Document(document))) {
+    match serde_json::to_value(as_extended_json(Bson::Document(document))) {
         Ok(Value::Object(fields)) => fields,
         // A document is always an object.
         _ => Document::new(),
     }
 }
 
-/// Writes numbers that JSON does not have as extended JSON does.
-fn with_infinite_numbers(value: Bson) -> Bson {
+/// Turns values that would be lost in JSON into the objects that stand for them. BSON's serializer does it for all other
+/// types.
+fn as_extended_json(value: Bson) -> Bson {
     match value {
         Bson::Double(number) if !number.is_finite() => {
             let text = match number {
@@ -60,10 +63,14 @@ fn with_infinite_numbers(value: Bson) -> Bson {
             };
             Bson::Document(doc! { "$numberDouble": text })
         }
-        Bson::Array(values) => Bson::Array(values.into_iter().map(with_infinite_numbers).collect()),
-        Bson::Document(fields) => Bson::Document(
-            fields.into_iter().map(|(name, value)| (name, with_infinite_numbers(value))).collect(),
-        ),
+        Bson::Binary(binary) => Bson::Document(doc! { "$binary": {
+            "base64": BASE64.encode(&binary.bytes),
+            "subType": format!("{:02x}", u8::from(binary.subtype)),
+        } }),
+        Bson::Array(values) => Bson::Array(values.into_iter().map(as_extended_json).collect()),
+        Bson::Document(fields) => {
+            Bson::Document(fields.into_iter().map(|(name, value)| (name, as_extended_json(value))).collect())
+        }
         other => other,
     }
 }
@@ -89,7 +96,10 @@ mod tests {
     fn the_import_reads_a_document_as_if_mongoexport_had_written_it() {
         let at = mongodb::bson::DateTime::parse_rfc3339_str("2021-12-06T14:40:59.478Z").expect("a time");
         let id = ObjectId::parse_str("5fd7a0b6c2d3e4f5a6b7c8d9").expect("an id");
+        let binary =
+            mongodb::bson::Binary { subtype: mongodb::bson::spec::BinarySubtype::Generic, bytes: vec![1, 2] };
         let json = extended_json(doc! {
+            "binary": binary,
             "_id": "a", "n": 1_i32, "long": i64::MAX, "half": 0.5, "nan": f64::NAN, "list": [-f64::INFINITY], "at": at, "id": id,
         });
         let mut changes = Vec::new();
@@ -102,6 +112,7 @@ mod tests {
         );
         assert_eq!([number("n"), number("long"), number("half")], ["1", "9223372036854775807", "0.5"]);
         assert_eq!(fields["list"].as_l().expect("a list")[0].as_s().expect("a string"), "-Infinity");
+        assert_eq!(fields["binary"].as_b().expect("bytes").as_ref(), [1, 2]);
         assert_eq!(changes.len(), 2, "{changes:?}");
     }
 }

@@ -6,21 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use livechat_units::id::{DepartmentId, UnitId, UserId};
 use livechat_units::request::Visibility;
 use mongodb::ClientSession;
-use mongodb::bson::{Bson, DateTime, Document as BsonDocument, doc};
+use mongodb::bson::{DateTime, Document as BsonDocument, doc};
 
 use super::failure::{Cause, Failure, Step, within};
-use super::ids::{new_id, with_id};
+use super::ids::new_id;
+use super::places::{PlaceWrite, moment, number};
 use super::transaction::{ATTEMPTS, commit, pause};
 use super::unit::{MongoUnit, UnitSnapshot};
-use super::{DEPARTMENTS, MongoDb, UNIT_MONITORS};
-use crate::import::fields::take_texts;
-use crate::import::records::long_ago;
-use crate::sync::model::Place;
+use super::{MongoDb, UNIT_MONITORS};
 
-/// The most departments with wrong `ancestors` that are set right with one write.
-const MAX_REPAIRS: usize = 50;
-
-const UPDATE_DEPARTMENTS: Step = Step { action: "update", collection: DEPARTMENTS };
 const UPDATE_ROWS: Step = Step { action: "update", collection: UNIT_MONITORS };
 const REMOVE_ROWS: Step = Step { action: "remove", collection: UNIT_MONITORS };
 
@@ -42,9 +36,9 @@ pub struct UnitWrite {
     /// The usernames of monitors: of all who join, and of those who stay if theirs may have changed.
     pub usernames: BTreeMap<UserId, String>,
     /// The new places of departments.
-    pub places: BTreeMap<DepartmentId, Place>,
-    /// The time of the change, in RFC 3339. A document that was changed later keeps its time.
-    pub updated_at: String,
+    pub places: BTreeMap<DepartmentId, PlaceWrite>,
+    /// The unit's new `_updatedAt`, in RFC 3339. `None` leaves it as it is, and nothing but the counters may change.
+    pub updated_at: Option<String>,
 }
 
 /// The result of a write.
@@ -62,11 +56,8 @@ impl MongoDb {
     /// # Errors
     /// MongoDB can't be written. It may have committed the transaction.
     pub async fn write_unit(&self, write: &UnitWrite) -> Result<MongoWritten, Failure> {
-        let now = DateTime::parse_rfc3339_str(&write.updated_at).map_err(|_| {
-            Failure::new(Cause::Other, format!("The time of the change of unit {} is no time", write.id))
-        })?;
         for attempt in 1..=ATTEMPTS {
-            match self.write_unit_once(write, now).await {
+            match self.write_unit_once(write).await {
                 Err(failure) if failure.cause == Cause::Conflict => pause(attempt).await,
                 result => return result,
             }
@@ -74,94 +65,33 @@ impl MongoDb {
         Ok(MongoWritten::Refused)
     }
 
-    async fn write_unit_once(&self, write: &UnitWrite, now: DateTime) -> Result<MongoWritten, Failure> {
+    async fn write_unit_once(&self, write: &UnitWrite) -> Result<MongoWritten, Failure> {
         let mut session = self.begin().await?;
         let current = self.unit_in(&mut session, &write.id, write.seen.departments.keys()).await?;
         let Some(Ok(unit)) = &current.unit else { return Ok(MongoWritten::Refused) };
         if !is_based_on(write, &current) {
             return Ok(MongoWritten::Refused);
         }
-        if !self.write_places(&mut session, write, unit, &current, now).await? {
+        let moves = write.places.iter().filter_map(|(id, place)| {
+            let department = current.departments.get(id)?.as_ref().ok()?;
+            Some((department, place))
+        });
+        if !self.move_departments(&mut session, moves.collect(), Some(&write.id)).await? {
             return Ok(MongoWritten::Refused);
         }
-        self.write_rows(&mut session, write, unit, now).await?;
-        self.write_document(&mut session, write, unit, now).await?;
+        self.repair_ancestors(&mut session, &write.id, &unit.record.ancestors, &current).await?;
+        let departments = self.departments_in(&mut session, &write.id).await?;
+        let update = match &write.updated_at {
+            None => doc! { "$set": { "numDepartments": departments } },
+            Some(updated_at) => {
+                let now = moment(updated_at)?;
+                self.write_rows(&mut session, write, unit, now).await?;
+                document_update(write, unit, departments, now)
+            }
+        };
+        self.update_departments(&mut session, doc! { "_id": unit.id.clone() }, update).await?;
         commit(&mut session).await?;
         Ok(MongoWritten::Committed)
-    }
-
-    /// Moves the departments. Returns false if a unit that one of them moves to does not exist.
-    async fn write_places(
-        &self,
-        session: &mut ClientSession,
-        write: &UnitWrite,
-        unit: &MongoUnit,
-        current: &UnitSnapshot,
-        now: DateTime,
-    ) -> Result<bool, Failure> {
-        let mut moves: BTreeMap<&Place, Vec<Bson>> = BTreeMap::new();
-        let mut others = BTreeSet::new();
-        for (id, to) in &write.places {
-            let Some(Ok(department)) = current.departments.get(id) else { return Ok(false) };
-            if department.view.place != *to {
-                moves.entry(to).or_default().push(department.id.clone());
-                others.extend([&department.view.place, to].into_iter().flatten());
-            }
-        }
-        others.remove(&write.id);
-
-        let own_ancestors = ancestors(&write.id, &unit.record.ancestors);
-        for (to, ids) in moves {
-            let update = match to {
-                None => doc! { "$unset": { "parentId": 1, "ancestors": 1 }, "$max": { "_updatedAt": now } },
-                Some(to) => {
-                    let ancestors = if *to == write.id {
-                        own_ancestors.clone()
-                    } else {
-                        let Some(other) = self.unit_document_in(session, to).await? else { return Ok(false) };
-                        ancestors(to, &stored_ancestors(other))
-                    };
-                    doc! {
-                        "$set": { "parentId": to.as_str(), "ancestors": ancestors },
-                        "$max": { "_updatedAt": now },
-                    }
-                }
-            };
-            self.update_departments(session, doc! { "_id": { "$in": ids } }, update).await?;
-        }
-
-        let wrong = current.members(&write.id).filter(|id| !write.places.contains_key(id)).filter_map(|id| {
-            let department = current.departments.get(id)?.as_ref().ok()?;
-            (department.record.place.ancestors != own_ancestors).then(|| department.id.clone())
-        });
-        let wrong: Vec<Bson> = wrong.take(MAX_REPAIRS).collect();
-        if !wrong.is_empty() {
-            let update =
-                doc! { "$set": { "ancestors": own_ancestors.clone() }, "$max": { "_updatedAt": now } };
-            self.update_departments(session, doc! { "_id": { "$in": wrong } }, update).await?;
-        }
-
-        for other in others {
-            let count = self.departments_in(session, other).await?;
-            let mut filter = with_id(other.as_str());
-            filter.insert("type", "u");
-            filter.insert("numDepartments", doc! { "$ne": count });
-            // Its `_updatedAt` stays: that tells what became of other writes of that unit.
-            let update = doc! { "$set": { "numDepartments": count } };
-            self.update_departments(session, filter, update).await?;
-        }
-        Ok(true)
-    }
-
-    async fn update_departments(
-        &self,
-        session: &mut ClientSession,
-        filter: BsonDocument,
-        update: BsonDocument,
-    ) -> Result<(), Failure> {
-        let departments = self.collection(DEPARTMENTS);
-        within(UPDATE_DEPARTMENTS, departments.update_many(filter, update).session(session)).await?;
-        Ok(())
     }
 
     /// Writes the rows of the monitors. Of a user's rows one stays.
@@ -211,31 +141,6 @@ impl MongoDb {
         Ok(())
     }
 
-    /// Writes the unit's document, with all the fields that Rocket.Chat writes each time.
-    async fn write_document(
-        &self,
-        session: &mut ClientSession,
-        write: &UnitWrite,
-        unit: &MongoUnit,
-        now: DateTime,
-    ) -> Result<(), Failure> {
-        let facts = &unit.view.facts;
-        let monitors: BTreeSet<_> = facts.monitors.union(&write.join).collect();
-        let monitors = monitors.into_iter().filter(|user| !write.leave.contains(user)).count();
-        let departments = self.departments_in(session, &write.id).await?;
-        let update = doc! {
-            "$set": {
-                "name": write.name.as_ref().unwrap_or(&facts.name),
-                "visibility": write.visibility.unwrap_or(facts.visibility).as_str(),
-                "type": "u",
-                "numMonitors": number(monitors as u64),
-                "numDepartments": departments,
-            },
-            "$max": { "_updatedAt": now },
-        };
-        self.update_departments(session, doc! { "_id": unit.id.clone() }, update).await
-    }
-
     /// Sets a unit's counters right. Returns whether they were wrong. They may be wrong after this process wrote a unit
     /// while Rocket.Chat moved a department, since Rocket.Chat adds to a counter or subtracts from it.
     ///
@@ -254,26 +159,6 @@ impl MongoDb {
         }
     }
 
-    /// Sets `_updatedAt` of a unit or department, if it still is what was seen. A transaction that was decided on what was
-    /// seen, and may still arrive, is refused then.
-    ///
-    /// # Errors
-    /// MongoDB can't be written.
-    pub async fn set_updated_at(&self, id: &str, seen: &str, updated_at: &str) -> Result<(), Failure> {
-        let time = |text: &str| {
-            DateTime::parse_rfc3339_str(text)
-                .map_err(|_| Failure::new(Cause::Other, format!("{text} of {id} is no time")))
-        };
-        let mut filter = with_id(id);
-        // A document without `_updatedAt` is read as one of long ago.
-        let absent = if seen == long_ago() { Bson::Null } else { Bson::from(time(seen)?) };
-        filter.insert("_updatedAt", doc! { "$in": [time(seen)?, absent] });
-        let update = doc! { "$set": { "_updatedAt": time(updated_at)? } };
-        let departments = self.collection(DEPARTMENTS);
-        within(UPDATE_DEPARTMENTS, departments.update_one(filter, update)).await?;
-        Ok(())
-    }
-
     async fn recount_once(&self, id: &UnitId) -> Result<bool, Failure> {
         let mut session = self.begin().await?;
         let Some(Ok(unit)) = self.unit_in(&mut session, id, std::iter::empty()).await?.unit else {
@@ -290,12 +175,22 @@ impl MongoDb {
         commit(&mut session).await?;
         Ok(!is_right)
     }
+}
 
-    /// How many departments are in a unit.
-    async fn departments_in(&self, session: &mut ClientSession, unit: &UnitId) -> Result<i32, Failure> {
-        let filter = doc! { "parentId": unit.as_str(), "type": { "$ne": "u" } };
-        let step = Step { action: "find", collection: DEPARTMENTS };
-        within(step, self.collection(DEPARTMENTS).count_documents(filter).session(session)).await.map(number)
+/// The change of a unit's document, with all the fields that Rocket.Chat writes each time.
+fn document_update(write: &UnitWrite, unit: &MongoUnit, departments: i32, now: DateTime) -> BsonDocument {
+    let facts = &unit.view.facts;
+    let monitors: BTreeSet<_> = facts.monitors.union(&write.join).collect();
+    let monitors = monitors.into_iter().filter(|user| !write.leave.contains(user)).count();
+    doc! {
+        "$set": {
+            "name": write.name.as_ref().unwrap_or(&facts.name),
+            "visibility": write.visibility.unwrap_or(facts.visibility).as_str(),
+            "type": "u",
+            "numMonitors": number(monitors as u64),
+            "numDepartments": departments,
+        },
+        "$max": { "_updatedAt": now },
     }
 }
 
@@ -310,18 +205,4 @@ fn is_based_on(write: &UnitWrite, now: &UnitSnapshot) -> bool {
     seen.view == unit.view
         && write.seen.members(&write.id).eq(now.members(&write.id))
         && write.places.keys().all(place_is_the_same)
-}
-
-/// The `ancestors` of a department in a unit.
-fn ancestors(unit: &UnitId, above: &[String]) -> Vec<String> {
-    std::iter::once(unit.as_str().to_owned()).chain(above.iter().cloned()).collect()
-}
-
-fn stored_ancestors(unit: BsonDocument) -> Vec<String> {
-    take_texts(&mut super::ids::extended_json(unit), "ancestors").unwrap_or_default()
-}
-
-/// A count as Rocket.Chat's driver stores it.
-fn number(count: u64) -> i32 {
-    i32::try_from(count).unwrap_or(i32::MAX)
 }
