@@ -219,7 +219,7 @@ async fn in_no_unit(
     dynamodb: &PlaceView,
 ) -> Result<()> {
     if let Some(stamp) = base.and_then(|base| base.fence(mongodb)) {
-        sides.mongodb.set_updated_at(id.as_str(), &mongodb.updated_at, &stamp).await?;
+        sides.mongodb.stamp_department(id, &mongodb.updated_at, &stamp).await?;
     }
     let merge = merge_place(id, base, mongodb, dynamodb, sides.no_base());
     sides.check_lease()?;

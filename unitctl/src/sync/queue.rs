@@ -224,8 +224,8 @@ mod tests {
         taken.into_iter().map(|(subject, _)| subject.to_string()).collect()
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_unit_waits_until_its_events_are_quiet_and_a_user_does_not() {
+    #[test]
+    fn a_unit_waits_until_its_events_are_quiet_and_a_user_does_not() {
         let mut queue = Queue::default();
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
@@ -241,8 +241,8 @@ mod tests {
         assert_eq!(names(queue.take_due(9, at(700))), ["unit u"]);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn no_subject_is_looked_at_twice_at_the_same_time() {
+    #[test]
+    fn no_subject_is_looked_at_twice_at_the_same_time() {
         let mut queue = Queue::default();
         let now = Instant::now();
         queue.look_at(user("a"), now);
@@ -254,8 +254,8 @@ mod tests {
         assert_eq!(names(queue.take_due(9, now)), ["user a"]);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_position_is_that_of_the_oldest_event_that_is_not_dealt_with() {
+    #[test]
+    fn a_position_is_that_of_the_oldest_event_that_is_not_dealt_with() {
         let mut queue = Queue::default();
         let now = Instant::now();
         let position = |queue: &Queue| queue.positions().get(MONGODB).cloned();
@@ -282,8 +282,8 @@ mod tests {
         assert_eq!(queue.len(), 0);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_look_that_failed_is_repeated_with_what_came_meanwhile() {
+    #[test]
+    fn a_look_that_failed_is_repeated_with_what_came_meanwhile() {
         let mut queue = Queue::default();
         let now = Instant::now();
         queue.event(MONGODB, "1".into(), vec![user("a")], false, now);

@@ -22,13 +22,13 @@ pub(super) async fn fence(
 ) -> Result<bool> {
     let mut is_fenced = false;
     if let Some(stamp) = stored.base.as_ref().and_then(|base| base.fence(&mongodb.view)) {
-        sides.mongodb.set_updated_at(id.as_str(), &mongodb.view.updated_at, &stamp).await?;
+        sides.mongodb.stamp_unit(id, &mongodb.view.updated_at, &stamp).await?;
         is_fenced = true;
     }
     for (department, base) in &stored.department_bases {
         let Some(Ok(found)) = snapshot.departments.get(department) else { continue };
         if let Some(stamp) = base.fence(&found.view) {
-            sides.mongodb.set_updated_at(department.as_str(), &found.view.updated_at, &stamp).await?;
+            sides.mongodb.stamp_department(department, &found.view.updated_at, &stamp).await?;
             is_fenced = true;
         }
     }

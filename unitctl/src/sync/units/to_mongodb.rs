@@ -11,7 +11,7 @@ use crate::requests::transact;
 use crate::sync::base::{DepartmentBase, PlaceIntent, UnitBase, UnitDelta, UnitIntent};
 use crate::sync::merge::PlaceMerge;
 use crate::sync::model::{Side, Subject};
-use crate::sync::mongodb::{MongoWritten, UnitWrite};
+use crate::sync::mongodb::{MongoWritten, PlaceWrite, UnitWrite};
 use crate::sync::sides::{Looked, Sides};
 
 /// The maximum number of monitors that one transaction changes. With the departments, their units' counters and the unit
@@ -23,18 +23,15 @@ const MAX_PLACES: usize = 80;
 
 /// Writes the first transaction of what is to be changed.
 pub(super) async fn write(sides: &Sides, both: &Both<'_>, looked: &mut Looked) -> Result<Step> {
-    let mut delta = both.merge.to_mongodb.first(MAX_MONITORS);
+    let delta = both.merge.to_mongodb.first(MAX_MONITORS);
     let places: BTreeMap<&DepartmentId, &PlaceMerge> = both.moves(Side::MongoDb).take(MAX_PLACES).collect();
-    // The documents of one transaction get one time. It is later than that of each of them.
-    let times = places.values().map(|place| &place.updated_at);
-    let own = (!delta.is_empty()).then_some(&delta.updated_at);
-    let updated_at = times.chain(own).max().cloned().unwrap_or_default();
-    delta.updated_at.clone_from(&updated_at);
-
-    let Some(intended) = store_intents(sides, both, &delta, &places, &updated_at).await? else {
+    sides.check_lease()?;
+    let Some(intended) = store_intents(sides, both, &delta, &places).await? else {
         return Ok(Step::Refused);
     };
     sides.check_lease()?;
+    let place_write =
+        |place: &PlaceMerge| PlaceWrite { place: place.target.clone(), updated_at: place.updated_at.clone() };
     let write = UnitWrite {
         id: both.id.clone(),
         seen: both.snapshot.clone(),
@@ -43,8 +40,8 @@ pub(super) async fn write(sides: &Sides, both: &Both<'_>, looked: &mut Looked) -
         join: delta.join.clone(),
         leave: delta.leave.clone(),
         usernames: usernames(both),
-        places: places.iter().map(|(id, place)| ((*id).clone(), place.target.clone())).collect(),
-        updated_at,
+        places: places.iter().map(|(id, place)| ((*id).clone(), place_write(place))).collect(),
+        updated_at: (!delta.is_empty()).then(|| delta.updated_at.clone()),
     };
     // After an error it is unknown whether MongoDB has committed it. The intent stays, and the next look finds out.
     let is_committed = sides.mongodb.write_unit(&write).await? == MongoWritten::Committed;
@@ -88,7 +85,6 @@ async fn store_intents(
     both: &Both<'_>,
     delta: &UnitDelta,
     places: &BTreeMap<&DepartmentId, &PlaceMerge>,
-    updated_at: &str,
 ) -> Result<Option<Intended>> {
     let table = &sides.database.tables.livechat;
     let mut puts = Vec::new();
@@ -110,11 +106,7 @@ async fn store_intents(
             id: (*id).clone(),
             rev: both.stored.department_bases.get(*id).map_or(0, |base| base.rev),
             place: place.before.clone(),
-            intent: Some(PlaceIntent {
-                place: place.target.clone(),
-                seen: found.view.updated_at.clone(),
-                updated_at: updated_at.to_owned(),
-            }),
+            intent: Some(PlaceIntent::new(&place.target, &place.updated_at, &found.view)),
             rooms: true,
         };
         puts.push(base.put(table)?);
