@@ -12,7 +12,7 @@ use super::Sync;
 use super::dynamodb::workspace;
 use super::follow::{self, End, follow, recount_when_quiet};
 use super::health::{self, Phase, Status};
-use super::mongodb::{Cause, Failure, MongoDb};
+use super::mongodb::{Access, Cause, Failure, MongoDb};
 use super::pass;
 use super::report::Reporter;
 use super::sides::{Mode, Sides};
@@ -54,7 +54,7 @@ pub(super) async fn run(
     }
     let mut shutdown: Shutdown = Box::pin(shutdown()?);
     let mongodb = tokio::select! {
-        mongodb = process.patiently(|| MongoDb::connect(&options.mongodb_uri)) => mongodb?,
+        mongodb = process.patiently(|| process.connect()) => mongodb?,
         () = &mut shutdown => return Ok(true),
     };
     if options.once {
@@ -115,6 +115,13 @@ impl Process<'_> {
             }
             sleep(PAUSE).await;
         }
+    }
+
+    async fn connect(&self) -> Result<MongoDb, Failure> {
+        let mongodb = MongoDb::connect(&self.options.mongodb_uri).await?;
+        let reads_only = self.options.dry_run || self.options.from_mongodb;
+        mongodb.check_rights(if reads_only { Access::Read } else { Access::ReadAndWrite }).await?;
+        Ok(mongodb)
     }
 
     /// Checks that the tables belong to the workspace of this database.

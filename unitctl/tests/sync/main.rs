@@ -4,6 +4,7 @@
 
 mod connect;
 mod following;
+mod options;
 mod rocket_chat;
 mod servers;
 mod starts;

@@ -26,11 +26,17 @@ pub struct RocketChat {
     pub leaving: Leaving,
     /// How long it waits after each write.
     pub pause: Duration,
+    /// How far its clock is ahead, in ms.
+    pub clock: i64,
 }
 
 impl RocketChat {
     pub fn new(db: Database) -> Self {
-        Self { db, leaving: Leaving::Unset, pause: Duration::ZERO }
+        Self { db, leaving: Leaving::Unset, pause: Duration::ZERO, clock: 0 }
+    }
+
+    fn now(&self) -> DateTime {
+        DateTime::from_millis(DateTime::now().timestamp_millis() + self.clock)
     }
 
     pub fn name(&self) -> &str {
@@ -85,7 +91,7 @@ impl RocketChat {
         for (id, value) in
             [("uniqueID", Bson::from(unique_id)), ("Accounts_LoginExpiration", Bson::Int32(90))]
         {
-            insert(&self.settings(), doc! { "_id": id, "value": value, "_updatedAt": DateTime::now() }).await;
+            insert(&self.settings(), doc! { "_id": id, "value": value, "_updatedAt": self.now() }).await;
         }
     }
 
@@ -93,7 +99,7 @@ impl RocketChat {
 
     /// `insertUserDoc`, then `addUserRoles`.
     pub async fn create_user(&self, id: &str, username: &str, roles: &[&str]) {
-        let now = DateTime::now();
+        let now = self.now();
         let user = doc! {
             "_id": id,
             "createdAt": now,
@@ -148,7 +154,7 @@ impl RocketChat {
 
     /// A login: `_insertHashedLoginToken` of Meteor, `Users.updateLastLoginById`, `ensureLoginTokensLimit`.
     pub async fn log_in(&self, id: &str, hash: &str) {
-        self.log_in_at(id, hash, DateTime::now()).await;
+        self.log_in_at(id, hash, self.now()).await;
     }
 
     pub async fn log_in_at(&self, id: &str, hash: &str, when: DateTime) {
@@ -159,7 +165,7 @@ impl RocketChat {
             doc! { "$addToSet": { "services.resume.loginTokens": token } },
         )
         .await;
-        let last_login = doc! { "$set": { "lastLogin": DateTime::now() } };
+        let last_login = doc! { "$set": { "lastLogin": self.now() } };
         self.update_one(&self.users(), doc! { "_id": id }, last_login).await;
         self.trim_tokens(id).await;
     }
@@ -221,7 +227,7 @@ impl RocketChat {
         let token = doc! {
             "hashedToken": hash,
             "type": "personalAccessToken",
-            "createdAt": DateTime::now(),
+            "createdAt": self.now(),
             "lastTokenPart": "abcdef",
             "name": name,
             "bypassTwoFactor": false,
@@ -239,8 +245,7 @@ impl RocketChat {
 
     /// What does not matter to the sync: the presence of many users, in one bulk write.
     pub async fn change_presence(&self, ids: &[String], status: &str) {
-        let set =
-            doc! { "$set": { "status": status, "statusConnection": status, "_updatedAt": DateTime::now() } };
+        let set = doc! { "$set": { "status": status, "statusConnection": status, "_updatedAt": self.now() } };
         self.users().update_many(doc! { "_id": { "$in": ids } }, set).await.expect("they are updated");
     }
 
@@ -248,7 +253,7 @@ impl RocketChat {
 
     /// `Permissions.createWithRoles`
     pub async fn create_permission(&self, id: &str, roles: &[&str]) {
-        let set = doc! { "$set": { "roles": roles.to_vec(), "_updatedAt": DateTime::now() } };
+        let set = doc! { "$set": { "roles": roles.to_vec(), "_updatedAt": self.now() } };
         self.permissions().update_one(doc! { "_id": id }, set).upsert(true).await.expect("it is written");
         self.wait().await;
     }
@@ -286,7 +291,7 @@ impl RocketChat {
             "showOnOfflineForm": true,
             "email": "department@example.com",
             "numAgents": 0,
-            "_updatedAt": DateTime::now(),
+            "_updatedAt": self.now(),
         };
         insert(&self.departments(), department).await;
         self.wait().await;
@@ -371,7 +376,7 @@ impl RocketChat {
             None => {
                 let id = new_id();
                 record.insert("_id", &id);
-                record.insert("_updatedAt", DateTime::now());
+                record.insert("_updatedAt", self.now());
                 insert(&self.departments(), record).await;
                 self.wait().await;
                 id
@@ -413,7 +418,7 @@ impl RocketChat {
         let filter = doc! { "monitorId": monitor, "unitId": unit };
         let update = doc! {
             "$set": {
-                "monitorId": monitor, "unitId": unit, "username": username, "_updatedAt": DateTime::now(),
+                "monitorId": monitor, "unitId": unit, "username": username, "_updatedAt": self.now(),
             },
             "$setOnInsert": { "_id": new_id() },
         };
@@ -439,12 +444,11 @@ impl RocketChat {
         self.unit_monitors().delete_many(doc! { "unitId": id }).await.expect("they are deleted");
         self.wait().await;
         let update = doc! {
-            "$unset": { "parentId": 1 }, "$pull": { "ancestors": id }, "$set": { "_updatedAt": DateTime::now() },
+            "$unset": { "parentId": 1 }, "$pull": { "ancestors": id }, "$set": { "_updatedAt": self.now() },
         };
         self.departments().update_many(doc! { "parentId": id }, update).await.expect("they are updated");
         self.wait().await;
-        let update =
-            doc! { "$unset": { "departmentAncestors": 1 }, "$set": { "_updatedAt": DateTime::now() } };
+        let update = doc! { "$unset": { "departmentAncestors": 1 }, "$set": { "_updatedAt": self.now() } };
         self.rooms().update_many(doc! { "departmentAncestors": id }, update).await.expect("they are updated");
         self.wait().await;
     }
@@ -483,7 +487,7 @@ impl RocketChat {
     pub async fn create_room(&self, department: &str, open: bool) -> String {
         let id = new_id();
         let mut room = doc! {
-            "_id": &id, "t": "l", "departmentId": department, "open": open, "msgs": 0, "_updatedAt": DateTime::now(),
+            "_id": &id, "t": "l", "departmentId": department, "open": open, "msgs": 0, "_updatedAt": self.now(),
         };
         let department = self.department(department).await.expect("it is there");
         if let Ok(ancestors) = department.get_array("ancestors") {
@@ -495,14 +499,14 @@ impl RocketChat {
 
     /// A message: `Rooms.incMsgCountAndSetLastMessageById`
     pub async fn send_message(&self, room: &str) {
-        let now = DateTime::now();
+        let now = self.now();
         let update = doc! { "$set": { "lm": now, "lastMessage": { "ts": now, "msg": "hello" } }, "$inc": { "msgs": 1 } };
         self.update_one(&self.rooms(), doc! { "_id": room }, update).await;
     }
 
     /// `LivechatRooms.associateRoomsWithDepartmentToUnit`
     async fn associate_rooms(&self, departments: &[&str], unit: &str) {
-        let now = DateTime::now();
+        let now = self.now();
         let joining =
             doc! { "departmentId": { "$in": departments.to_vec() }, "departmentAncestors": { "$ne": unit } };
         let set = doc! { "$set": { "departmentAncestors": [unit], "_updatedAt": now } };
@@ -548,7 +552,7 @@ impl RocketChat {
     /// `BaseRaw.updateOne`, which sets `_updatedAt`
     async fn update_one(&self, collection: &Collection<Document>, filter: Document, mut update: Document) {
         let mut set = update.get_document("$set").cloned().unwrap_or_default();
-        set.insert("_updatedAt", DateTime::now());
+        set.insert("_updatedAt", self.now());
         update.insert("$set", set);
         self.update_raw(collection, filter, update).await;
     }
@@ -565,7 +569,7 @@ impl RocketChat {
             return;
         };
         record.remove("_id");
-        record.insert("_deletedAt", DateTime::now());
+        record.insert("_deletedAt", self.now());
         record.insert("__collection__", name);
         self.trash()
             .update_one(doc! { "_id": id }, doc! { "$set": record })
