@@ -32,7 +32,7 @@ pub const SYNC_PREFIX: &str = "SYNC#";
 
 /// Warns that a change of something that came from Rocket.Chat does not last.
 pub fn warn_of_next_import(what: impl Display) {
-    warn(format!("{what} came from Rocket.Chat; the next import puts back what Rocket.Chat has"));
+    warn(format!("{what} came from Rocket.Chat; the next import or sync puts back what Rocket.Chat has"));
 }
 
 /// The key of the item that lists the hashes of a user's tokens.

@@ -21,7 +21,7 @@ use super::mongodb::{Kind, Watch, WatchEvent, Watched, watch};
 use super::pass::{self, recount};
 use super::queue::{Queue, Stream, Waiting};
 use super::sides::{Looked, Removal, Sides};
-use super::streams::{Follower, Position, StreamEvent};
+use super::streams::{Follower, NoStream, Position, StreamEvent};
 
 /// The maximum number of looks at the same time.
 const MAX_AT_ONCE: usize = 16;
@@ -35,6 +35,9 @@ const RECOUNT_AFTER: Duration = Duration::from_secs(2);
 
 /// The pause after a full pass that failed.
 const PAUSE_AFTER_FAILED_PASS: Duration = Duration::from_secs(5);
+
+/// The pause before DynamoDB's stream is opened again.
+const PAUSE_BEFORE_OPENING: Duration = Duration::from_secs(1);
 
 /// How long looks may go on after the process was told to end.
 const GRACE: Duration = Duration::from_secs(5);
@@ -104,8 +107,11 @@ pub async fn follow(
         tasks.spawn(watch(sides.mongodb.clone(), stream, start, to_loop.clone()));
     }
     let start = stored.get(DYNAMODB).and_then(|text| Position::parse(text));
-    let table = sides.database.tables.livechat.clone();
-    let (follower, _) = Follower::open(streams, sides.database.client.clone(), table, start.as_ref()).await?;
+    let open = open_stream(&sides, streams, start.as_ref());
+    let follower = tokio::select! {
+        follower = open => follower?,
+        () = &mut *shutdown => return Ok(End::Shutdown),
+    };
     let (to_loop, mut stream_events) = mpsc::channel(256);
     tasks.spawn(follower.run(to_loop));
 
@@ -155,6 +161,32 @@ pub async fn follow(
         following.store_positions().await;
     }
     Ok(end)
+}
+
+/// Opens DynamoDB's stream. Only what does not pass is an error: a table without a stream, or a right that is missing.
+async fn open_stream(
+    sides: &Sides,
+    streams: aws_sdk_dynamodbstreams::Client,
+    start: Option<&Position>,
+) -> Result<Follower> {
+    let mut said = None;
+    loop {
+        let (database, table) = (sides.database.client.clone(), sides.database.tables.livechat.clone());
+        match Follower::open(streams.clone(), database, table, start).await {
+            Ok((follower, _)) => return Ok(follower),
+            Err(error) if error.is::<NoStream>() || format!("{error:#}").contains("AccessDenied") => {
+                return Err(error);
+            }
+            Err(error) => {
+                let words = format!("DynamoDB's stream can't be opened: {error:#}");
+                if said.as_ref() != Some(&words) {
+                    sides.reporter.failure(None, &words);
+                    said = Some(words);
+                }
+                sleep(PAUSE_BEFORE_OPENING).await;
+            }
+        }
+    }
 }
 
 async fn lease_lost(sides: &Sides) {

@@ -87,6 +87,15 @@ async fn user(sides: &Sides, subject: &Subject, id: &UserId, removal: Removal) -
     let found = Found::parse(document, removal == Removal::Deleted, lifetime);
     users::read_named(&sides.database, &mut [(&mut *stored, &found)]).await?;
     let options = Options { lifetime, now: OffsetDateTime::now_utc(), may_remove: removal.is_allowed() };
+    if removal == Removal::Missing
+        && matches!(found, Found::Absent { .. })
+        && stored.is_forgettable(options.now)
+        && !sides.mode.is_dry_run
+    {
+        sides.check_lease()?;
+        users::forget(&sides.database, stored).await?;
+        return Ok(None);
+    }
     let Some(write) = tell(sides, subject, users::decide(stored, found, &options)) else { return Ok(None) };
     for orphan in write.orphans() {
         sides.reporter.warn(format!("{orphan} is removed: neither MongoDB nor the user's list has it"));
@@ -207,7 +216,7 @@ async fn place(sides: &Sides, id: &DepartmentId, looked: &mut Looked) -> Result<
     if sides.mode.is_dry_run {
         return Ok(());
     }
-    in_no_unit(sides, id, base.as_ref(), &mongodb, &dynamodb).await
+    in_no_unit(sides, id, base.as_ref(), &mongodb, &dynamodb, looked).await
 }
 
 /// Stores the base of a department that is in no unit on both sides, and finishes what an intent left to do.
@@ -217,15 +226,27 @@ async fn in_no_unit(
     base: Option<&DepartmentBase>,
     mongodb: &PlaceView,
     dynamodb: &PlaceView,
+    looked: &mut Looked,
 ) -> Result<()> {
-    if let Some(stamp) = base.and_then(|base| base.fence(mongodb)) {
+    // With `--from-mongodb` an intent that is left counts as not committed, and its fence is not set.
+    if !sides.mode.is_from_mongodb
+        && let Some(stamp) = base.and_then(|base| base.fence(mongodb))
+    {
         sides.mongodb.stamp_department(id, &mongodb.updated_at, &stamp).await?;
+        // What was read is not true any more, or may never have been.
+        looked.follow_ups.insert(Subject::Department(id.clone()));
+        return Ok(());
     }
     let merge = merge_place(id, base, mongodb, dynamodb, sides.no_base());
     sides.check_lease()?;
     let has_rooms = base.is_some_and(|base| base.rooms);
     if has_rooms && !sides.mode.is_from_mongodb {
         sides.mongodb.write_rooms(id, None).await?;
+        // If the department was moved meanwhile, the rooms that were written are wrong.
+        if units::place_in_mongodb(sides, id).await?.is_some() {
+            looked.follow_ups.insert(Subject::Department(id.clone()));
+            return Ok(());
+        }
     }
     let new = DepartmentBase {
         rev: base.map_or(0, |base| base.rev),

@@ -212,11 +212,13 @@ impl Process<'_> {
             let end = follow(Arc::clone(&sides), streams.clone(), status, options, shutdown).await;
             // The tasks that were ended give their clones back in a moment.
             let lease = Arc::into_inner(sides).and_then(|sides| sides.lease);
+            if let Some(lease) = lease
+                && !matches!(end, Ok(End::LeaseLost))
+            {
+                lease.release().await?;
+            }
             match end? {
                 End::Shutdown => {
-                    if let Some(lease) = lease {
-                        lease.release().await?;
-                    }
                     self.reporter.note("ended");
                     return Ok(true);
                 }

@@ -39,10 +39,10 @@ async fn changes_of_what_came_from_rocketchat_are_warned_of() {
     assert_eq!(
         warning(&world, &["user", "put", USER, "--username", "rocket.admin", "--role", "admin"]),
         format!(
-            "warning: user {USER} came from Rocket.Chat; the next import puts back what Rocket.Chat has\n"
+            "warning: user {USER} came from Rocket.Chat; the next import or sync puts back what Rocket.Chat has\n"
         )
     );
-    let of_permission = "warning: permission manage-livechat-units came from Rocket.Chat; the next import puts back what Rocket.Chat has\n";
+    let of_permission = "warning: permission manage-livechat-units came from Rocket.Chat; the next import or sync puts back what Rocket.Chat has\n";
     assert_eq!(warning(&world, &["grant", "user"]), of_permission);
     assert_eq!(warning(&world, &["revoke", "user"]), of_permission);
     assert_eq!(

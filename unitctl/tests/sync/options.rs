@@ -52,7 +52,7 @@ async fn one_process_works_and_another_takes_over() {
     let once = world.run(&["sync", "--once"]);
     assert_eq!(once.code, 1, "{once:?}");
     assert!(
-        once.stderr.contains("unitctl sync on") && once.stderr.contains("is writing to these tables"),
+        once.stderr.contains("(unitctl sync, since") && once.stderr.contains("is writing to these tables"),
         "{once:?}"
     );
     let import = world.run(&["import", "tests/cli"]);
@@ -158,7 +158,11 @@ async fn a_table_without_a_stream_is_one_sentence() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_uri_that_asks_for_less_than_majority_is_read_from_the_primary() {
     let Some((world, _)) = workspace().await else { return };
-    let separator = if world.mongo.uri.contains('?') { '&' } else { '?' };
+    let separator = match world.mongo.uri.chars().last() {
+        Some('?') => "",
+        _ if world.mongo.uri.contains('?') => "&",
+        _ => "?",
+    };
     let uri = format!("{}{separator}readPreference=secondary&w=1&readConcernLevel=local", world.mongo.uri);
     let run = world.run(&["sync", "--once", "--mongodb-uri", &uri]);
     assert_eq!(run.code, 0, "{run:?}");

@@ -9,6 +9,8 @@ mod settle;
 mod to_dynamodb;
 mod to_mongodb;
 
+pub(super) use settle::place_in_mongodb;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -49,6 +51,8 @@ struct Both<'a> {
     merge: UnitMerge,
     /// The places of the departments that one of the sides has in this unit, and that both sides have.
     places: BTreeMap<DepartmentId, PlaceMerge>,
+    /// Departments that can't join DynamoDB's unit, because its item would be too large.
+    left_out: BTreeSet<DepartmentId>,
 }
 
 /// Makes a unit the same on both sides, with its monitors and its departments' places.
@@ -151,7 +155,8 @@ async fn step(
     };
     if !sides.mode.is_dry_run {
         existence::mark(sides, id, unit).await?;
-        if settle::fence(sides, id, stored, snapshot, mongodb).await? {
+        // With `--from-mongodb` an intent that is left counts as not committed.
+        if !sides.mode.is_from_mongodb && settle::fence(sides, id, stored, snapshot, mongodb).await? {
             return Ok(Step::Again);
         }
     }
@@ -159,6 +164,9 @@ async fn step(
     if removal == Removal::Held && !both.merge.to_dynamodb.leave.is_empty() {
         sides.reporter.held_back(&subject, true);
         both.merge.to_dynamodb.leave.clear();
+    }
+    if to_dynamodb::is_too_large(&both)? {
+        both.leave_out_joins();
     }
     both.tell(sides, looked);
     if sides.mode.is_dry_run {
@@ -209,7 +217,7 @@ fn merge<'a>(
         let base = stored.department_bases.get(department);
         places.insert(department.clone(), merge_place(department, base, &mongodb, &item.view, no_base));
     }
-    Both { id, stored, unit, snapshot, mongodb, merge, places }
+    Both { id, stored, unit, snapshot, mongodb, merge, places, left_out: BTreeSet::new() }
 }
 
 /// How a missing base of a department is decided: if its units on both sides are as they were imported, DynamoDB's place
@@ -250,8 +258,20 @@ impl Both<'_> {
                 Some(target) => target == self.id,
                 None => now_here,
             };
-            place.write_to == Some(side) && is_ours
+            place.write_to == Some(side) && is_ours && !self.left_out.contains(*id)
         })
+    }
+
+    /// Leaves out what makes DynamoDB's item larger. It stays open, and everything else is carried.
+    fn leave_out_joins(&mut self) {
+        let subject = self.subject();
+        let joins: BTreeSet<DepartmentId> = self
+            .moves(Side::DynamoDb)
+            .filter(|(_, place)| place.target.is_some())
+            .map(|(id, _)| id.clone())
+            .collect();
+        self.left_out = joins;
+        self.merge = self.merge.clone().without_joins(&subject);
     }
 
     fn changes_dynamodb(&self) -> bool {
@@ -280,6 +300,11 @@ impl Both<'_> {
                 }
                 Ok(_) => {}
             }
+        }
+        for id in &self.left_out {
+            open.insert(format!(
+                "department {id} can't join the unit in DynamoDB, whose item would be over 400 KB"
+            ));
         }
         if sides.mode.is_from_mongodb {
             open.extend(self.to_mongodb_in_words().map(|words| format!("not written to MongoDB: {words}")));

@@ -23,6 +23,16 @@ use crate::sync::base::{DepartmentBase, UnitBase, UnitDelta};
 use crate::sync::model::{Place, Side, Subject};
 use crate::sync::sides::Sides;
 
+/// Whether DynamoDB's unit would be too large for its item.
+pub(super) fn is_too_large(both: &Both<'_>) -> Result<bool> {
+    if !both.changes_dynamodb() {
+        return Ok(false);
+    }
+    let update = target(both);
+    let loaded = loaded(both.id, both.stored, &both.unit.item, &update);
+    Ok(matches!(plan(&caller()?, &loaded), Err(Error::UnitTooLarge)))
+}
+
 /// Writes the first transaction of what is to be changed.
 pub(super) async fn write(sides: &Sides, both: &Both<'_>) -> Result<Step> {
     let update = target(both);
@@ -30,11 +40,6 @@ pub(super) async fn write(sides: &Sides, both: &Both<'_>) -> Result<Step> {
     let loaded = loaded(both.id, both.stored, &both.unit.item, &update);
     let mut sequence = match plan(&caller, &loaded) {
         Ok(sequence) => sequence,
-        Err(Error::UnitTooLarge) => {
-            let fact = "the unit would be too large for DynamoDB (400 KB), so changes of MongoDB stay open";
-            sides.reporter.open(&both.subject(), BTreeSet::from([fact.to_owned()]));
-            return Ok(Step::Done);
-        }
         Err(error) => bail!("the unit can't be planned: {}", error.outcome()),
     };
     let table = &sides.database.tables.livechat;
