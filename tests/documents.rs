@@ -176,6 +176,29 @@ fn each_row_of_the_contract_names_tests_that_exist() {
     assert_eq!(rows, (1..=ROWS).collect::<Vec<_>>());
 }
 
+/// Each row of the sync's promises names tests, and a file that has each of them.
+#[test]
+fn the_promises_of_the_sync_name_tests_that_exist() {
+    let document = read(&Path::new(ROOT).join("docs/reliability.md"));
+    let section = document.split("\n## What the sync promises\n").nth(1).expect("the section is there");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let rows = section.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| promise |"));
+    let mut compared = 0;
+    for row in rows {
+        let cells: Vec<&str> = row.split(" | ").collect();
+        let named: Vec<&str> = cells.last().unwrap_or(&"").split('`').skip(1).step_by(2).collect();
+        let (files, tests): (Vec<&str>, Vec<&str>) =
+            named.into_iter().partition(|name| name.ends_with(".rs"));
+        assert!(!tests.is_empty(), "a row names no test: {row}");
+        let sources: String = files.iter().map(|file| read(&Path::new(ROOT).join(file))).collect();
+        for test in tests {
+            assert!(sources.contains(&format!("fn {test}(")), "no such test in {files:?}: {test}");
+            compared += 1;
+        }
+    }
+    assert!(compared >= 30, "only {compared} tests are named");
+}
+
 /// The status and the fixed texts of each answer in docs/openapi.yaml stand in one row of the contract.
 #[test]
 fn the_contract_has_the_answers_of_the_openapi_document() {

@@ -13,18 +13,18 @@ pub fn blocks(page: &'static str, language: &str) -> Vec<&'static str> {
     page.split(&fence).skip(1).map(|rest| rest.split("```").next().expect("a block ends")).collect()
 }
 
-/// A shell that runs all `sh` blocks of a page one after the other, in an empty folder that it has for its home. It
-/// stops at the first command that fails.
+/// A shell that runs commands, such as all `sh` blocks of a page, in an empty folder that it has for its home. It stops
+/// at the first command that fails.
 ///
 /// The stack `livechat-units` has the tables of `world`. The shell finds `unitctl`, and the programs in `bin`.
-pub async fn shell(page: &'static str, world: &World, folder: &Path, bin: &Path) -> Command {
+pub async fn shell(commands: &str, world: &World, folder: &Path, bin: &Path) -> Command {
     let tables = &world.database.tables;
     let outputs = [("TokensTableName", &*tables.tokens), ("LivechatTableName", &*tables.livechat)];
     let unitctl = Path::new(env!("CARGO_BIN_EXE_unitctl")).parent().expect("it is in a folder");
     let path = std::env::var("PATH").expect("there is a PATH");
     let mut shell = Command::new("sh");
     shell
-        .args(["-euxc", &blocks(page, "sh").concat()])
+        .args(["-euxc", commands])
         .current_dir(folder)
         .env("HOME", folder)
         .env("PATH", format!("{}:{}:{path}", bin.display(), unitctl.display()))

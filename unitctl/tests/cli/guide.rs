@@ -21,7 +21,7 @@ async fn the_examples_work_and_print_what_the_page_says() {
         let file = file.expect("it is read");
         fs::copy(file.path(), dump.join(file.file_name())).expect("it is copied");
     }
-    let run = run(shell(PAGE, &world, folder.path(), folder.path()).await);
+    let run = run(shell(&blocks(PAGE, "sh").concat(), &world, folder.path(), folder.path()).await);
     assert_eq!(run.code, 0, "{}\n{}", run.stdout, run.stderr);
     for printed in blocks(PAGE, "text") {
         assert!(run.stdout.contains(printed), "{printed}\n{}", run.stdout);

@@ -9,7 +9,16 @@ mod import;
 mod local;
 mod migrating;
 mod origin;
+mod policies;
+// The databases of the sync's tests, for the page whose commands need one.
+#[cfg(feature = "sync")]
+#[allow(dead_code)]
+#[path = "../sync/rocket_chat.rs"]
+mod rocket_chat;
 mod stack;
+#[cfg(feature = "sync")]
+#[path = "../sync/world.rs"]
+mod sync_world;
 mod throttled;
 mod workspace;
 mod world;
