@@ -105,37 +105,46 @@ pub async fn run(drills: impl IntoIterator<Item = Drill>) -> Vec<Outcome> {
     outcomes.into_values().collect()
 }
 
-/// Runs numbered drills. Each worker has its own tables.
+/// Runs numbered drills, as many at the same time as there are workers. Every drill reads its whole table several times, so
+/// a worker has new tables for each large update. Small ones share the tables of their worker.
 async fn run_with_workers(drills: Vec<(usize, Drill)>, workers: usize) -> BTreeMap<usize, Outcome> {
-    let drills = RefCell::new(drills.into_iter());
+    let drills = RefCell::new(drills.into_iter().peekable());
     let outcomes = RefCell::new(BTreeMap::new());
+    let next = || drills.borrow_mut().next();
     let worker = async || {
-        with_app(async |app| {
-            put_users(app).await;
-            loop {
-                let next = drills.borrow_mut().next();
-                let Some((number, mut drill)) = next else { break };
-                let mut attempt = 0;
-                let outcome = loop {
-                    // Every attempt has ids of its own.
+        while drills.borrow_mut().peek().is_some() {
+            with_app(async |app| {
+                put_users(app).await;
+                while let Some((number, drill)) = next() {
                     let is_large = drill.position.is_of_large_update();
-                    let mut case = UpdateCase::new(app, is_large, 10 * number + attempt).await;
-                    case.is_divided = drill.is_divided;
-                    if let Some(outcome) = update_through(app, &case, &drill).await {
-                        break outcome;
+                    let outcome = run_one(app, number, drill).await;
+                    outcomes.borrow_mut().insert(number, outcome);
+                    if is_large {
+                        break;
                     }
-                    // This machine is busy, and the time was over before the update reached its fault.
-                    attempt += 1;
-                    assert!(attempt < 10, "the update never reaches {:?}", drill.position);
-                    drill.remaining += Duration::from_millis(500);
-                };
-                outcomes.borrow_mut().insert(number, outcome);
-            }
-        })
-        .await;
+                }
+            })
+            .await;
+        }
     };
     join_all((0..workers).map(|_| worker())).await;
     outcomes.into_inner()
+}
+
+/// Runs a drill until it means something.
+async fn run_one(app: &TestApp, number: usize, mut drill: Drill) -> Outcome {
+    for attempt in 0..10 {
+        // Every attempt has ids of its own.
+        let is_large = drill.position.is_of_large_update();
+        let mut case = UpdateCase::new(app, is_large, 10 * number + attempt).await;
+        case.is_divided = drill.is_divided;
+        if let Some(outcome) = update_through(app, &case, &drill).await {
+            return outcome;
+        }
+        // This machine is busy, and the time was over before the update reached its fault.
+        drill.remaining += Duration::from_millis(500);
+    }
+    panic!("the update never reaches {:?}", drill.position);
 }
 
 /// Sends the update and checks what must always hold: the answer comes in time, the update is stored whole or not at

@@ -63,7 +63,7 @@ pub fn by_path() -> &'static str {
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime starts").block_on(async {
-                let named = |path: &str| {
+                let named = |path: &str, _: &[u8]| {
                     use ConnectionFault::*;
                     let all = [Pass, ResetBefore, ResetAfter, Hang, HangAfter, Cut, Empty, Drip, Slow];
                     let name = path.split('/').nth(1).expect("a path has a name");
@@ -103,28 +103,48 @@ pub struct Proxy {
     pub url: String,
     /// How many requests have reached the point where they hang or wait.
     pub halted: watch::Receiver<usize>,
+    /// The number of open connections.
+    open: watch::Receiver<usize>,
+}
+
+impl Proxy {
+    /// Waits until the sender has closed all connections, and DynamoDB has executed what they have sent.
+    pub async fn idle(&mut self) {
+        // The proxy may have to accept a connection yet.
+        sleep(Duration::from_millis(50)).await;
+        self.open.wait_for(|open| *open == 0).await.expect("the proxy runs");
+    }
 }
 
 struct Shared {
-    choose_fault: Box<dyn Fn(&str) -> ConnectionFault + Send + Sync>,
+    choose_fault: Box<dyn Fn(&str, &[u8]) -> ConnectionFault + Send + Sync>,
     halted: watch::Sender<usize>,
+    open: watch::Sender<usize>,
 }
 
-/// Starts a proxy. `choose_fault` is called with the path of each request.
-pub async fn proxy(choose_fault: impl Fn(&str) -> ConnectionFault + Send + Sync + 'static) -> Proxy {
+/// Starts a proxy. `choose_fault` is called with the path and the body of each request.
+pub async fn proxy(choose_fault: impl Fn(&str, &[u8]) -> ConnectionFault + Send + Sync + 'static) -> Proxy {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let url = format!("http://{}", listener.local_addr().expect("it is bound"));
-    let shared = Arc::new(Shared { choose_fault: Box::new(choose_fault), halted: watch::Sender::default() });
-    let halted = shared.halted.subscribe();
+    let shared = Arc::new(Shared {
+        choose_fault: Box::new(choose_fault),
+        halted: watch::Sender::default(),
+        open: watch::Sender::default(),
+    });
+    let (halted, open) = (shared.halted.subscribe(), shared.open.subscribe());
     tokio::spawn(async move {
         loop {
             let (client, _) = listener.accept().await.expect("it listens");
             let shared = shared.clone();
-            // Errors are expected, since the proxy breaks connections itself.
-            tokio::spawn(async move { serve(client, &shared).await.ok() });
+            shared.open.send_modify(|open| *open += 1);
+            tokio::spawn(async move {
+                // Errors are expected, since the proxy breaks connections itself.
+                serve(client, &shared).await.ok();
+                shared.open.send_modify(|open| *open -= 1);
+            });
         }
     });
-    Proxy { url, halted }
+    Proxy { url, halted, open }
 }
 
 /// Serves one request, and closes the connection.
@@ -132,7 +152,7 @@ async fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
     let (head, body) = read_request(&mut client).await?;
     let mut line = head.split(' ');
     let (method, path) = (line.next().unwrap_or_default(), line.next().unwrap_or_default());
-    let fault = (shared.choose_fault)(path);
+    let fault = (shared.choose_fault)(path, &body);
     let halted = || shared.halted.send_modify(|halted| *halted += 1);
     match fault {
         ConnectionFault::ResetBefore => return client.set_zero_linger(),

@@ -7,10 +7,12 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::FutureExt;
 use livechat_units::Function;
 use serde_json::Value;
+use tokio::time::sleep;
 
 use super::asked::{Asked, first_difference};
 use super::faulty_client::OtherWrite;
 use super::invariants::assert_invariants;
+use super::lag::with_lag;
 use super::{Items, TestApp, as_strs, ids, invoke, text, updated_at};
 
 /// An update that changes something of every kind, in items that no other case uses. Only the users are shared.
@@ -139,10 +141,24 @@ impl UpdateCase {
         &self,
         app: &TestApp,
         function: &Function,
-        stored: Items,
-        progress: Progress,
+        mut stored: Items,
+        mut progress: Progress,
     ) {
-        let again = invoke(function, &self.event, Some(Duration::from_secs(30))).await;
+        let mut attempt = 0;
+        let again = loop {
+            let repetition = invoke(function, &self.event, Some(Duration::from_secs(30)));
+            let (again, lag) = with_lag(repetition).await;
+            attempt += 1;
+            if again.status_code != 503 || lag.worst < Duration::from_millis(300) || attempt == 5 {
+                break again;
+            }
+            // This machine stood still so often that the time was over.
+            sleep(Duration::from_secs(1)).await;
+            let before = std::mem::replace(&mut stored, app.stored_items().await);
+            if stored != before {
+                progress = Progress::Part;
+            }
+        };
         assert_eq!(again.status_code, 200, "again: {}", again.body);
         let after = app.stored_items().await;
         let expected = self.expected_items(&stored, &after, &updated_at(&again));
