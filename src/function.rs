@@ -11,20 +11,19 @@ use lambda_http::LambdaEvent;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
-use crate::action::Transaction;
 use crate::auth::{Caller, Credentials, SeenCredentials};
 use crate::budget::Budget;
-use crate::dynamodb::{CommitOutcome, Store, Tables, TransactionNumber, Writes};
+use crate::dynamodb::{Store, Tables};
 use crate::error::Error;
 use crate::id::{UnitId, UserId};
 use crate::item::{Items, Key, Stored, Unit};
 use crate::limits::MAX_BATCH_GET_KEYS;
 use crate::load::{self, Loaded};
 use crate::metrics::RequestMetrics;
-use crate::plan::{Progress, Sequence, plan};
 use crate::request::{ApiRequest, Body, Update};
 use crate::response::{Response, UpdatedUnit};
 use crate::timestamp::rfc3339;
+use crate::update::carry_out;
 
 /// The maximum number of user ids in the log line about users who were left out. A body can list tens of thousands.
 const MAX_LOGGED_USERS: usize = 20;
@@ -143,7 +142,7 @@ impl Function {
         response
     }
 
-    /// The request in its steps: parse, authorize, load, plan and commit.
+    /// The request in its steps: parse, authorize, load, carry out.
     async fn answer(&self, event: &RawValue, budget: &Budget) -> Answer {
         let mut log = RequestLog::default();
         let steps = async {
@@ -160,7 +159,7 @@ impl Function {
             log.unit_id = loaded.unit.exists().then(|| update.unit.to_string());
 
             let updated_at = rfc3339(now);
-            self.plan_and_commit(&caller, &mut loaded, &updated_at, budget).await?;
+            carry_out(&caller, &mut loaded, self.store.writes(&updated_at, budget), budget).await?;
             let Stored::Present(unit) = &loaded.unit else { return Err(Error::UnitNotFound) };
             log.left_out_monitors = log_left_out_monitors(unit, &loaded);
             Ok(updated_response(&update, unit, &updated_at))
@@ -219,112 +218,6 @@ impl Function {
             Err(_) => self.seen.forget(credentials),
         }
         caller
-    }
-
-    /// Plans the update and commits its transactions one after the other. Then `loaded` has the unit as the update has left
-    /// it.
-    async fn plan_and_commit<'a>(
-        &self,
-        caller: &Caller,
-        loaded: &mut Loaded<'a>,
-        updated_at: &str,
-        budget: &Budget,
-    ) -> Result<(), Error> {
-        let mut progress = Progress::default();
-        let mut writes = self.store.writes(updated_at, budget);
-        let mut refused = Vec::new();
-        let mut rest = None;
-        loop {
-            let result =
-                commit_all(caller, loaded, rest.take(), &mut progress, &mut writes, &mut refused, budget)
-                    .await;
-            let number = match result {
-                Ok(None) => return Ok(()),
-                Ok(Some(number)) => number,
-                Err(error) => writes.settle(progress.error(error)).await?,
-            };
-            // A transaction that was refused is stored after all, so the update goes on as if it had not been refused.
-            let Some(place) =
-                refused.iter().position(|refused: &RefusedTransaction| refused.number == number)
-            else {
-                return Err(Error::Internal("an unknown transaction is stored".into()));
-            };
-            let RefusedTransaction { transaction, mut sequence, loaded: at_that_time, .. } =
-                refused.swap_remove(place);
-            refused.clear();
-            *loaded = at_that_time;
-            loaded.apply_commit(&transaction);
-            sequence.pop();
-            progress.record(&transaction);
-            rest = Some(sequence);
-        }
-    }
-}
-
-/// A transaction that was refused while another copy of it had no answer, and what was known when it was sent.
-struct RefusedTransaction<'a> {
-    number: TransactionNumber,
-    transaction: Transaction,
-    sequence: Sequence,
-    loaded: Loaded<'a>,
-}
-
-/// Commits the transactions of `rest`, or of a plan that is made here. After a refusal the rest is planned again from the
-/// items that the refusal returned. Returns the number of a transaction in `refused` if that one is stored after all.
-async fn commit_all<'a>(
-    caller: &Caller,
-    loaded: &mut Loaded<'a>,
-    mut rest: Option<Sequence>,
-    progress: &mut Progress,
-    writes: &mut Writes<'_>,
-    refused: &mut Vec<RefusedTransaction<'a>>,
-    budget: &Budget,
-) -> Result<Option<TransactionNumber>, Error> {
-    'plan: loop {
-        let mut sequence = match rest.take() {
-            Some(rest) => rest,
-            None => plan(caller, loaded)?,
-        };
-        while let Some(transaction) = sequence.next_transaction(loaded) {
-            if sequence.is_large() {
-                budget.extend_for_large_update();
-            }
-            let outcome = writes.commit(&transaction).await;
-            if !matches!(outcome, Ok(CommitOutcome::Stored | CommitOutcome::EarlierStored(_)))
-                && let Some(number) = writes.unanswered_transaction()
-            {
-                let (transaction, sequence) = (transaction.clone(), sequence.clone());
-                refused.push(RefusedTransaction { number, transaction, sequence, loaded: loaded.clone() });
-            }
-            match outcome? {
-                CommitOutcome::Stored => {
-                    loaded.apply_commit(&transaction);
-                    sequence.pop();
-                    progress.record(&transaction);
-                    refused.clear();
-                }
-                CommitOutcome::Refused(failed) => {
-                    loaded.apply_refusal(&transaction, failed);
-                    if progress.is_undone(loaded) {
-                        // The other update changed the unit's version, so no copy without an answer can be stored.
-                        if loaded.unit.exists() {
-                            writes.forget_unanswered();
-                        }
-                        return Err(Error::Busy);
-                    }
-                    writes.pause_after_refusal().await?;
-                    continue 'plan;
-                }
-                CommitOutcome::TooLarge => {
-                    if !sequence.halve() {
-                        let cause = "DynamoDB refuses a transaction that can't be divided as invalid";
-                        return Err(Error::Internal(cause.into()));
-                    }
-                }
-                CommitOutcome::EarlierStored(number) => return Ok(Some(number)),
-            }
-        }
-        return Ok(None);
     }
 }
 

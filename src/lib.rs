@@ -8,10 +8,10 @@
 //! | authorize | [`auth`]: token, user and permission |
 //! | load | [`load`]: the unit, the listed departments and users |
 //! | plan | [`mod@plan`]: a pure function that turns what was loaded into [`action`]s with conditions |
-//! | commit | [`dynamodb`]: one TransactWriteItems for each transaction of the plan; if DynamoDB refuses it, the function plans again |
+//! | commit | [`dynamodb`]: one TransactWriteItems for each transaction of the plan |
 //! | respond | [`error`] and [`Response`] |
 //!
-//! `function` connects the steps. The HTTP contract is docs/contract.md, and the stored items are docs/data-model.md.
+//! `function` connects the steps. `update` repeats the steps plan and commit when DynamoDB refuses a transaction. The HTTP contract is docs/contract.md, and the stored items are docs/data-model.md.
 
 pub mod action;
 pub mod auth;
@@ -29,6 +29,7 @@ pub mod request;
 mod response;
 pub mod telemetry;
 pub mod timestamp;
+mod update;
 
 pub use auth::hashed_token;
 pub use dynamodb::Tables;
