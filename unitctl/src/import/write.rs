@@ -80,8 +80,8 @@ pub enum Outcome {
 }
 
 impl ItemToWrite {
-    /// The key of the item in which a sync keeps the last place of a department that MongoDB and DynamoDB had in common. After
-    /// a write of the import it is not true any more.
+    /// The key of the item in which a sync keeps the last place of a department that MongoDB and DynamoDB had in common.
+    /// After a write of the import it is not true any more.
     fn base_key(&self) -> Option<Item> {
         let id = partition(&self.item).strip_prefix("DEPARTMENT#").and_then(DepartmentId::parse);
         id.map(|id| department_base_key(&id))

@@ -57,8 +57,8 @@ impl<W> Decision<W> {
     }
 }
 
-/// The `rev` of the next write. A new item starts at the time in milliseconds: if an item is deleted and made again, it never
-/// has a `rev` that it had before, so a process that has read the first one is refused.
+/// The `rev` of the next write. A new item starts at the time in milliseconds: if an item is deleted and made again, it
+/// never has a `rev` that it had before, so a process that has read the first one is refused.
 fn next_rev(stored: Option<u64>, now: OffsetDateTime) -> u64 {
     match stored {
         Some(rev) => rev.saturating_add(1),

@@ -62,7 +62,7 @@ struct Shard {
     state: State,
     /// The last record that is part of a position: records of the sync's own items are not, because storing a position
     /// writes such a record.
-    told: Option<String>,
+    reported: Option<String>,
     /// The time until which its records have been read, in seconds since 1970.
     read_until: i64,
 }
@@ -131,11 +131,11 @@ impl Shards {
     }
 
     fn add(&mut self, listed: &Listed, state: State, read_until: i64) {
-        let told = match &state {
+        let reported = match &state {
             State::Reading(Start::After(record)) => Some(record.clone()),
             State::Reading(_) | State::Finished => None,
         };
-        let shard = Shard { parent: listed.parent.clone(), state, told, read_until };
+        let shard = Shard { parent: listed.parent.clone(), state, reported, read_until };
         self.shards.insert(listed.id.clone(), shard);
     }
 
@@ -183,7 +183,7 @@ impl Shards {
             shard.state = State::Reading(Start::After(record.to_owned()));
         }
         if !is_own {
-            shard.told = Some(record.to_owned());
+            shard.reported = Some(record.to_owned());
         }
     }
 
@@ -201,8 +201,8 @@ impl Shards {
         }
     }
 
-    /// The shard's iterator is of no use any more. If no record was read yet, the moment from which it began is not known any
-    /// more, and everything that the shard has is read.
+    /// The shard's iterator is of no use any more. If no record was read yet, the moment from which it began is not known
+    /// any more, and everything that the shard has is read.
     pub fn needs_iterator(&mut self, id: &str) {
         if let Some(shard) = self.shards.get_mut(id)
             && shard.state == State::Reading(Start::Latest)
@@ -215,7 +215,7 @@ impl Shards {
     pub fn lost(&mut self, id: &str) {
         if let Some(shard) = self.shards.get_mut(id) {
             shard.state = State::Reading(Start::Beginning);
-            shard.told = None;
+            shard.reported = None;
         }
     }
 
@@ -231,7 +231,7 @@ impl Shards {
             if shard.state == State::Finished {
                 position.finished.insert(id.clone());
             } else {
-                position.reading.insert(id.clone(), shard.told.clone());
+                position.reading.insert(id.clone(), shard.reported.clone());
                 position.hour = position.hour.min(shard.read_until.div_euclid(3600));
             }
         }

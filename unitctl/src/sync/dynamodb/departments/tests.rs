@@ -15,7 +15,10 @@ fn id() -> DepartmentId {
 
 fn document(description: &str) -> Value {
     let updated_at = json!({ "$date": { "$numberLong": "1764150000000" } });
-    json!({ "_id": "d", "name": "Sales", "description": description, "parentId": "elsewhere", "ancestors": ["elsewhere"], "_updatedAt": updated_at })
+    json!({
+        "_id": "d", "name": "Sales", "description": description, "parentId": "elsewhere",
+        "ancestors": ["elsewhere"], "_updatedAt": updated_at,
+    })
 }
 
 async fn decision(database: &Database, document: &Value, may_remove: bool) -> Decision<DepartmentWrite> {
@@ -38,8 +41,11 @@ async fn unit_with_departments(database: &Database) {
     put(database, stored).await;
     for id in ["d", "e"] {
         let key = format!("DEPARTMENT#{id}");
-        let updated_at = "2026-11-25T00:00:00.000Z";
-        put(database, json!({ "pk": key, "sk": "DEPARTMENT", "name": "Sales", "parentId": "u", "ancestors": ["u"], "_updatedAt": updated_at, "rev": 1 })).await;
+        let department = json!({
+            "pk": key, "sk": "DEPARTMENT", "name": "Sales", "parentId": "u", "ancestors": ["u"],
+            "_updatedAt": "2026-11-25T00:00:00.000Z", "rev": 1,
+        });
+        put(database, department).await;
         put(database, json!({ "pk": format!("SYNC#DEPARTMENT#{id}"), "sk": "BASE", "rev": 1 })).await;
     }
 }
@@ -129,7 +135,10 @@ async fn a_deletion_is_refused_if_the_function_moves_the_department_meanwhile() 
 #[tokio::test]
 async fn a_unit_that_is_gone_or_does_not_list_the_department_does_not_block_its_deletion() {
     let database = database().await;
-    let department = json!({ "pk": "DEPARTMENT#d", "sk": "DEPARTMENT", "name": "Sales", "parentId": "u", "ancestors": ["u"], "_updatedAt": "x", "rev": 1 });
+    let department = json!({
+        "pk": "DEPARTMENT#d", "sk": "DEPARTMENT", "name": "Sales", "parentId": "u", "ancestors": ["u"],
+        "_updatedAt": "x", "rev": 1,
+    });
     put(&database, department.clone()).await;
     look(&database, &Value::Null).await;
     assert!(items(&database).await.is_empty());
@@ -144,7 +153,11 @@ async fn a_unit_that_is_gone_or_does_not_list_the_department_does_not_block_its_
 #[tokio::test]
 async fn the_operators_own_department_stays_until_rocket_chat_has_one_of_its_id() {
     let database = database().await;
-    put(&database, json!({ "pk": "DEPARTMENT#d", "sk": "DEPARTMENT", "name": "Own", "parentId": "u", "ancestors": ["u"], "_updatedAt": "x" })).await;
+    let own = json!({
+        "pk": "DEPARTMENT#d", "sk": "DEPARTMENT", "name": "Own", "parentId": "u", "ancestors": ["u"],
+        "_updatedAt": "x",
+    });
+    put(&database, own).await;
     assert!(decision(&database, &Value::Null, true).await.write.is_none());
     let broken = decision(&database, &json!({ "_id": "d" }), true).await;
     assert_eq!((broken.write.is_none(), broken.problems), (true, vec!["no name".to_owned()]));

@@ -171,7 +171,7 @@ async fn a_user_without_a_list_whom_mongodb_does_not_have_stays_with_tokens_of_u
     assert!(look(&database, "o", &Value::Null, &OPTIONS).await.write.is_none());
     assert_eq!(items(&database).await, before);
 
-    // A token of theirs that is nobody's in Rocket.Chat is a revoked one.
+    // A token without `source` that Rocket.Chat does not have is a revoked one, whoever has it.
     put(&database, json!({ "hashedToken": hash('r'), "userId": "o" })).await;
     let mut stored = read(&database, &[id("o")]).await.expect("it is read").remove(&id("o")).expect("o");
     assert!(!stored.lists(&hash('r')));
@@ -204,9 +204,16 @@ async fn a_removal_may_be_held_back_and_a_revoked_token_never_is() {
 #[tokio::test]
 async fn tables_of_before_lists_and_sources_get_lists() {
     let database = database().await;
-    put(&database, json!({ "pk": "USER#u", "sk": "USER", "username": "rosa", "active": true, "roles": { "set": ["livechat-monitor"] } })).await;
+    let rosa = json!({
+        "pk": "USER#u", "sk": "USER", "username": "rosa", "active": true,
+        "roles": { "set": ["livechat-monitor"] },
+    });
+    put(&database, rosa).await;
     let end = (NOW + Duration::days(89)).unix_timestamp();
-    put(&database, json!({ "hashedToken": hash('a'), "userId": "u", "createdAt": "2026-11-25T12:00:00.000Z", "expiresAt": end })).await;
+    let token = json!({
+        "hashedToken": hash('a'), "userId": "u", "createdAt": "2026-11-25T12:00:00.000Z", "expiresAt": end,
+    });
+    put(&database, token).await;
     // A login without `when` counts from the time at which an import brought it.
     put(
         &database,

@@ -20,8 +20,8 @@ use crate::origin::{REV, SOURCE, tokens_key};
 use crate::requests::{MAX_ACTIONS, transact};
 use crate::sync::dynamodb::{Written, next_rev};
 
-/// The maximum size of the items of one transaction, in bytes. DynamoDB allows 4 MB ("Quotas in Amazon DynamoDB"). The rest is
-/// for what is stored already and is not known here.
+/// The maximum size of the items of one transaction, in bytes. DynamoDB allows 4 MB ("Quotas in Amazon DynamoDB"). The
+/// rest is for what is stored already and is not known here.
 const MAX_TRANSACTION_BYTES: usize = 3_000_000;
 
 /// The first letters of a hash are enough to find a token, and not enough to use it.

@@ -92,7 +92,7 @@ async fn every_kind_of_item_is_said_and_another_process_goes_on_where_this_one_e
     let all = [unit("a"), user, department, Subject::Permission("p".into())];
     let position = listener.look_at(&all).await;
 
-    // The sync's own items are said to nobody, and storing a position does not change it.
+    // The sync's own items are no event, so storing a position does not change it.
     put(&database, json!({ "pk": "SYNC#STATE", "sk": "POSITIONS" })).await;
     for _ in 0..2 {
         assert_eq!(listener.next().await, StreamEvent::Idle { position: position.clone() });
