@@ -143,7 +143,10 @@ impl Candidate {
             match self.try_once().await? {
                 Attempt::Held(lease) => return Ok(lease),
                 Attempt::HeldBy(other) => {
-                    bail!("{other} is writing to these tables; end it first, or wait until it has ended")
+                    bail!(
+                        "{other} is writing to these tables, so nothing was written; end it first, or wait until it has \
+                         ended"
+                    )
                 }
                 Attempt::Unknown(other) => {
                     if let Some(on_wait) = on_wait.take() {
@@ -233,6 +236,24 @@ impl Lease {
             Status::Taken => anyhow!("another process has taken over, because this one stood still"),
             Status::Renewed(_) => anyhow!("DynamoDB could not be reached for {:?}", self.trust),
         })
+    }
+
+    /// Returns when this process may write. While DynamoDB can't be reached or throttles, that takes as long as that.
+    ///
+    /// # Errors
+    /// Another process has taken over.
+    pub async fn wait_until_held(&self) -> Result<()> {
+        let mut status = self.status.clone();
+        loop {
+            if self.is_held() {
+                return Ok(());
+            }
+            let is_taken = matches!(*status.borrow_and_update(), Status::Taken);
+            // The sender is dropped only by the task that has said so before.
+            if is_taken || status.changed().await.is_err() {
+                return self.check();
+            }
+        }
     }
 
     /// Returns when another process has taken over.

@@ -65,7 +65,7 @@ impl<'a> Importer<'a> {
         if !self.options.dry_run && matches!(self.export, Export::Folder(_)) {
             let mut candidate = Candidate::new(self.database, "unitctl import");
             let on_wait = |other: &Other| note(format!("Waiting to see whether {other} is still running."));
-            self.lease = Some(candidate.acquire_or_refuse(on_wait).await.context("nothing was written")?);
+            self.lease = Some(candidate.acquire_or_refuse(on_wait).await?);
         }
         let result = self.write(exported, report).await;
         if let Some(lease) = self.lease.take()
@@ -91,7 +91,7 @@ impl<'a> Importer<'a> {
         for unit in &planned.kept {
             report.keep(unit)?;
             if !self.options.dry_run {
-                self.check_lease()?;
+                self.check_lease().await?;
                 write::mark_unit(self.database, unit, stored.units.get(unit)).await?;
             }
         }
@@ -103,10 +103,15 @@ impl<'a> Importer<'a> {
         self.write_units(planned.units, &stored, report).await
     }
 
+    /// Waits until this process may write, which is at once unless DynamoDB could not be reached for a while.
+    ///
     /// # Errors
     /// Another process may write to these tables by now.
-    fn check_lease(&self) -> Result<()> {
-        self.lease.as_ref().map_or(Ok(()), Lease::check).context("the import stops")
+    async fn check_lease(&self) -> Result<()> {
+        match &self.lease {
+            Some(lease) => lease.wait_until_held().await.context("the import stops"),
+            None => Ok(()),
+        }
     }
 
     /// Looks at all files. What is wrong with any of them is reported together.
@@ -180,7 +185,7 @@ impl<'a> Importer<'a> {
                 self.send_full(&mut batch, &mut in_flight, report).await?;
             }
         }
-        self.check_lease()?;
+        self.check_lease().await?;
         in_flight.start(write::batch(self.database.clone(), batch, self.options.dry_run));
         in_flight.finish(report).await
     }
@@ -223,12 +228,12 @@ impl<'a> Importer<'a> {
             batch.push(user);
             if batch.len() == MAX_BATCH {
                 in_flight.make_room(report).await?;
-                self.check_lease()?;
+                self.check_lease().await?;
                 let batch = std::mem::take(&mut batch);
                 in_flight.start(write_users::users(self.database.clone(), batch, options));
             }
         }
-        self.check_lease()?;
+        self.check_lease().await?;
         in_flight.start(write_users::users(self.database.clone(), batch, options));
         in_flight.finish(report).await?;
         drop(bar);
@@ -282,7 +287,7 @@ impl<'a> Importer<'a> {
             batch.push(ItemToWrite { kind: Kind::Department, item, keeps_place: place.is_none() });
             self.send_full(&mut batch, &mut in_flight, report).await?;
         }
-        self.check_lease()?;
+        self.check_lease().await?;
         in_flight.start(write::batch(self.database.clone(), batch, self.options.dry_run));
         in_flight.finish(report).await
     }
@@ -290,7 +295,7 @@ impl<'a> Importer<'a> {
     async fn write_units(&self, units: Vec<PlannedUnit>, stored: &Stored, report: &mut Report) -> Result<()> {
         let is_dry_run = self.options.dry_run;
         let writes = units.into_iter().map(|unit| async move {
-            self.check_lease()?;
+            self.check_lease().await?;
             let stored = stored.units.get(&unit.id);
             let outcome = write::unit(self.database, &unit, stored, is_dry_run).await?;
             Ok::<_, anyhow::Error>(Written {
@@ -315,7 +320,7 @@ impl<'a> Importer<'a> {
     ) -> Result<()> {
         if batch.len() == MAX_BATCH {
             in_flight.make_room(report).await?;
-            self.check_lease()?;
+            self.check_lease().await?;
             in_flight.start(write::batch(self.database.clone(), std::mem::take(batch), self.options.dry_run));
         }
         Ok(())

@@ -50,8 +50,8 @@ async fn one_process_has_it_and_the_next_gets_it_when_it_is_released() {
     assert_eq!(
         refusal,
         format!(
-            "the process {process} on the host {host} (unitctl sync, since {since}) is writing to these tables; end it \
-             first, or wait until it has ended"
+            "the process {process} on the host {host} (unitctl sync, since {since}) is writing to these tables, so \
+             nothing was written; end it first, or wait until it has ended"
         )
     );
     first.release().await.expect("it is released");
@@ -90,6 +90,7 @@ async fn a_holder_that_ended_is_followed_and_one_that_stood_still_knows_that_it_
         successor.check().expect_err("it is lost").to_string(),
         "another process has taken over, because this one stood still"
     );
+    successor.wait_until_held().await.expect_err("it does not come back");
     // What it releases then is not the other's lease.
     successor.release().await.expect("it is answered");
     assert_eq!(stored(&database).await, Some(item));
@@ -106,6 +107,23 @@ async fn a_holder_that_cant_renew_stops_before_the_others_take_over() {
     }
     assert!(begin.elapsed() < SHORT.takeover, "{:?}", begin.elapsed());
     assert_eq!(lease.check().expect_err("it is old").to_string(), "DynamoDB could not be reached for 600ms");
+}
+
+#[tokio::test]
+async fn a_holder_that_could_not_renew_for_a_while_goes_on_if_no_other_has_taken_over() {
+    let database = database().await;
+    let lease = held(&mut candidate(&database)).await;
+    let (sender, status) = watch::channel(Status::Renewed(Instant::now() - SHORT.trust));
+    let waiting = Lease {
+        database: database.clone(),
+        holder: lease.holder.clone(),
+        trust: lease.trust,
+        status,
+        renewal: tokio::spawn(std::future::pending()),
+    };
+    assert!(timeout(SHORT.renewal, waiting.wait_until_held()).await.is_err());
+    sender.send_replace(Status::Renewed(Instant::now()));
+    waiting.wait_until_held().await.expect("it is renewed");
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ async fn an_import_refuses_to_write_while_another_process_does() {
     );
     let stderr = format!(
         "Waiting to see whether {holder} is still running.\n\
-         error: nothing was written: {holder} is writing to these tables; end it first, or wait until it has ended\n"
+         error: {holder} is writing to these tables, so nothing was written; end it first, or wait until it has ended\n"
     );
     assert_eq!(world.import(folder.path(), &[]), Run { code: 1, stdout: String::new(), stderr });
     assert_eq!(world.items().await.into_keys().collect::<Vec<_>>(), ["SYNC#STATE LEASE"]);
