@@ -313,8 +313,12 @@ async fn of_a_document_that_cant_be_used_only_revoked_tokens_are_removed() {
 /// A token with a letter and a number.
 fn numbered(letter: char, number: usize, days: i64) -> Value {
     let mut token = login(letter, days);
-    token["hashedToken"] = json!(format!("{}{number:04}A=", letter.to_string().repeat(38)));
+    token["hashedToken"] = json!(numbered_hash(letter, number));
     token
+}
+
+fn numbered_hash(letter: char, number: usize) -> String {
+    format!("{}{number:04}A=", letter.to_string().repeat(38))
 }
 
 #[tokio::test]
@@ -338,6 +342,10 @@ async fn very_many_tokens_take_several_transactions_and_each_leaves_the_user_in_
         assert_eq!(rev(&stored, "u"), rev(&before, "u") + place as u64 + 1);
         // The user is deactivated, and access is taken away, first.
         assert_eq!(stored["USER#u USER"]["active"], false);
+        let revoked = (50..150).filter(|number| stored.contains_key(&numbered_hash('a', *number))).count();
+        assert_eq!(revoked, [2, 0, 0, 0][place]);
+        let new = (0..150).filter(|number| stored.contains_key(&numbered_hash('b', *number))).count();
+        assert!(new == 0 || revoked == 0, "{new} new ones and {revoked} revoked ones");
         let listed = attributes(&stored, "USER#u TOKENS")["hashes"]["set"].clone();
         let listed: BTreeSet<&str> =
             listed.as_array().expect("a set").iter().filter_map(Value::as_str).collect();
