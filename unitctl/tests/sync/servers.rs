@@ -207,6 +207,41 @@ async fn a_position_that_left_the_oplog_is_lost() {
     assert_eq!(until_user(&mut receiver, "c").await.len(), 1);
 }
 
+/// A stream on which nothing happens for so long that its first position leaves the oplog. Presence changes all the time.
+#[tokio::test]
+async fn an_idle_stream_keeps_a_position_that_the_oplog_has() {
+    let Some(server) = Server::start(&["--oplog-max-entries", "50"]).await else { return };
+    let mongo = MongoDb::connect(&server.uri("")).await.expect("it connects");
+    server.insert_users((0..1_000).map(|number| format!("user{number}"))).await;
+    let (sender, mut receiver) = mpsc::channel(10);
+    let task = tokio::spawn(watch(mongo.clone(), Watched::Users, None, sender));
+    assert_eq!(next(&mut receiver).await, WatchEvent::Opened);
+    let users: mongodb::Collection<Document> =
+        server.client().await.database("rocketchat").collection("users");
+    for status in ["away", "online", "busy"] {
+        users.update_many(doc! {}, doc! { "$set": { "status": status } }).await.expect("they are updated");
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let mut position = None;
+    // What is said after this was read from the server after the updates.
+    while receiver.try_recv().is_ok() {}
+    while position.is_none() {
+        let watch = timeout(Duration::from_secs(20), receiver.recv()).await.expect("it says something");
+        if let WatchEvent::Idle { token } = watch.expect("it never ends").event {
+            position = Some(token);
+        }
+    }
+    drop(receiver);
+    task.await.expect("it ends");
+
+    let (sender, mut receiver) = mpsc::channel(10);
+    tokio::spawn(watch(mongo, Watched::Users, position, sender));
+    assert_eq!(next(&mut receiver).await, WatchEvent::Opened);
+    server.insert_users(["c".to_owned()].into_iter()).await;
+    let events = until_user(&mut receiver, "c").await;
+    assert_eq!(events.len(), 1, "nothing was lost: {events:?}");
+}
+
 #[tokio::test]
 async fn a_stream_goes_on_after_its_server_was_away() {
     let Some(mut server) = Server::start(&[]).await else { return };
