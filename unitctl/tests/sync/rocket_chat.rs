@@ -243,10 +243,15 @@ impl RocketChat {
         self.update_one(&self.users(), doc! { "_id": id }, pull).await;
     }
 
-    /// What does not matter to the sync: the presence of many users, in one bulk write.
+    /// What does not matter to the sync: the presence of many users, in bulk writes. SecantusDB is slow with long lists of
+    /// ids.
     pub async fn change_presence(&self, ids: &[String], status: &str) {
-        let set = doc! { "$set": { "status": status, "statusConnection": status, "_updatedAt": self.now() } };
-        self.users().update_many(doc! { "_id": { "$in": ids } }, set).await.expect("they are updated");
+        for ids in ids.chunks(100) {
+            let set = doc! {
+                "$set": { "status": status, "statusConnection": status, "_updatedAt": self.now() },
+            };
+            self.users().update_many(doc! { "_id": { "$in": ids } }, set).await.expect("they are updated");
+        }
     }
 
     // Permissions and settings

@@ -332,6 +332,25 @@ async fn state(mongo: &Mongo) -> Vec<Document> {
     all
 }
 
+/// A transaction that meets another one is tried again, and in the end it is refused.
+#[tokio::test]
+async fn a_write_that_always_meets_another_one_is_refused() {
+    let Some(mongo) = mongo().await else { return };
+    let (client, rocket_chat) = (mongo.connect().await, &mongo.rocket_chat);
+    let id = rocket_chat.save_unit(None, "Sales", "private", &[], &[]).await;
+    let mut write = nothing(&id, read(&client, &id, &[]).await);
+    write.name = Some("Support".into());
+
+    let mut other = mongo.db.client().start_session().await.expect("it starts");
+    other.start_transaction().await.expect("it starts");
+    let update = doc! { "$set": { "name": "Other" } };
+    let departments = rocket_chat.departments();
+    departments.update_one(doc! { "_id": &id }, update).session(&mut other).await.expect("it is updated");
+    assert_eq!(client.write_unit(&write).await.expect("it answers"), MongoWritten::Refused);
+    other.abort_transaction().await.expect("it is aborted");
+    assert_eq!(client.write_unit(&write).await.expect("it is written"), MongoWritten::Committed);
+}
+
 /// Two writers and Rocket.Chat's own saves at the same time: every write counts or is refused, and a recount is right.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_writers_lose_nothing() {

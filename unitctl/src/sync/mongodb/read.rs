@@ -14,7 +14,7 @@ use super::{Kind, MongoDb, SETTINGS};
 use crate::import::documents::Document;
 
 /// How many ids one query looks up.
-const IDS_A_QUERY: usize = 1_000;
+const IDS_A_QUERY: usize = 200;
 
 /// The lifetime of logins where the setting is absent or not positive, in days, as in Rocket.Chat's
 /// `getLoginExpiration`.

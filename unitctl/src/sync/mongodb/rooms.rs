@@ -7,8 +7,11 @@ use mongodb::bson::{Bson, DateTime, Document as BsonDocument, doc};
 use super::failure::{Failure, Step, within};
 use super::{MongoDb, ROOMS};
 
-/// How many rooms one write changes.
-const ROOMS_A_WRITE: usize = 500;
+/// How many rooms one write changes. More make a write longer and all of them hardly faster.
+const ROOMS_A_WRITE: usize = 100;
+
+/// How many ids one reply has.
+const ROOMS_A_QUERY: u32 = 1_000;
 
 impl MongoDb {
     /// Gives all rooms of a department, closed ones too, the `departmentAncestors` of the unit that it is in now. Returns
@@ -33,7 +36,7 @@ impl MongoDb {
         };
         let rooms = self.collection(ROOMS);
         let finding = Step { action: "find", collection: ROOMS };
-        let find = rooms.find(wrong.clone()).projection(doc! { "_id": 1 }).batch_size(ROOMS_A_WRITE as u32);
+        let find = rooms.find(wrong.clone()).projection(doc! { "_id": 1 }).batch_size(ROOMS_A_QUERY);
         let mut cursor = within(finding, find).await?;
         let mut changed = 0;
         let mut ids = Vec::with_capacity(ROOMS_A_WRITE);
