@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use unitctl::sync::model::Subject;
-use unitctl::sync::mongodb::{Access, Cause, MongoDb, Watch, WatchEvent, Watched, watch};
+use unitctl::sync::mongodb::{Access, Cause, Kind, MongoDb, Watch, WatchEvent, Watched, watch};
 
 /// A server that is stopped when this is dropped.
 struct Server {
@@ -264,6 +264,30 @@ async fn a_stream_goes_on_after_its_server_was_away() {
     let events = until_user(&mut receiver, "b").await;
     assert!(!events.iter().any(|event| matches!(event, WatchEvent::Lost { .. })), "{events:?}");
     assert!(mongo.user(&user).await.expect("it is read").is_some());
+}
+
+#[tokio::test]
+async fn a_full_pass_goes_on_after_its_server_was_away() {
+    let Some(mut server) = Server::start(&[]).await else { return };
+    let mongo = MongoDb::connect(&server.uri("")).await.expect("it connects");
+    server.insert_users((0..1_200).map(|number| format!("user{number:04}"))).await;
+    let mut batches = mongo.documents(Kind::Users);
+    let mut read = batches.next().await.expect("it is read").expect("there are some");
+    server.restart(&[], async {}).await;
+    let mut failures = 0;
+    loop {
+        match batches.next().await {
+            Ok(Some(batch)) => read.extend(batch),
+            Ok(None) => break,
+            Err(failure) => {
+                failures += 1;
+                assert!(failures < 10, "{failure}");
+            }
+        }
+    }
+    let ids: Vec<&str> = read.iter().map(|user| user["_id"].as_str().expect("a string")).collect();
+    assert_eq!(ids.len(), 1_200);
+    assert!(ids.is_sorted(), "each one once, in order");
 }
 
 /// A server that does not answer, as when its machine hangs.

@@ -4,6 +4,7 @@ use std::collections::{HashSet, VecDeque};
 
 use futures_util::TryStreamExt;
 use livechat_units::id::{DepartmentId, UserId};
+use mongodb::Cursor;
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, Document as BsonDocument, doc};
 use time::Duration;
@@ -137,6 +138,7 @@ impl MongoDb {
         Batches {
             mongo: self.clone(),
             kind,
+            cursor: None,
             // Comparisons find only ids of their own type.
             starts: VecDeque::from([
                 doc! { "$gte": "" },
@@ -146,14 +148,15 @@ impl MongoDb {
     }
 }
 
-/// The documents of a kind, some hundreds at a time. Each batch is a query of its own, so that a pass goes on after a
-/// connection was lost, and no cursor times out.
+/// The documents of a kind, some hundreds at a time.
 #[derive(Debug)]
 pub struct Batches {
     mongo: MongoDb,
     kind: Kind,
     /// The conditions on the `_id` of what is still to be read. The first one is the current one.
     starts: VecDeque<BsonDocument>,
+    /// What is read now. After an error there is none, and the next call goes on from where the last batch ended.
+    cursor: Option<Cursor<BsonDocument>>,
 }
 
 impl Batches {
@@ -162,20 +165,25 @@ impl Batches {
     /// # Errors
     /// MongoDB can't be read.
     pub async fn next(&mut self) -> Result<Option<Vec<Document>>, Failure> {
-        // A user may have fifty login tokens.
-        let size = if self.kind == Kind::Users { 500 } else { 1_000 };
         while let Some(start) = self.starts.front() {
-            let mut filter = self.kind.condition();
-            filter.insert("_id", start.clone());
-            let collection = self.mongo.collection(self.kind.collection());
-            let mut find = collection.find(filter).sort(doc! { "_id": 1 }).limit(size);
-            if let Some(projection) = self.kind.projection() {
-                find = find.projection(projection);
-            }
-            let documents: Vec<BsonDocument> =
-                within(finding(self.kind), async { find.await?.try_collect().await }).await?;
+            let mut cursor = match self.cursor.take() {
+                Some(cursor) => cursor,
+                None => self.open(start.clone()).await?,
+            };
+            let size = self.size();
+            let documents = within(finding(self.kind), async {
+                let mut documents = Vec::new();
+                while documents.len() < size && cursor.advance().await? {
+                    documents.push(cursor.deserialize_current()?);
+                }
+                Ok(documents)
+            })
+            .await?;
             match documents.last().and_then(|last| last.get("_id")) {
-                Some(last) if documents.len() == size as usize => self.starts[0] = doc! { "$gt": last },
+                Some(last) if documents.len() == size => {
+                    self.starts[0] = doc! { "$gt": last };
+                    self.cursor = Some(cursor);
+                }
                 _ => {
                     self.starts.pop_front();
                 }
@@ -185,6 +193,22 @@ impl Batches {
             }
         }
         Ok(None)
+    }
+
+    async fn open(&self, start: BsonDocument) -> Result<Cursor<BsonDocument>, Failure> {
+        let mut filter = self.kind.condition();
+        filter.insert("_id", start);
+        let collection = self.mongo.collection(self.kind.collection());
+        let mut find = collection.find(filter).sort(doc! { "_id": 1 }).batch_size(self.size() as u32);
+        if let Some(projection) = self.kind.projection() {
+            find = find.projection(projection);
+        }
+        within(finding(self.kind), find).await
+    }
+
+    /// How many documents a batch has. A user may have fifty login tokens.
+    fn size(&self) -> usize {
+        if self.kind == Kind::Users { 500 } else { 1_000 }
     }
 }
 
