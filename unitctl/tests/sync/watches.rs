@@ -182,7 +182,7 @@ async fn permissions_and_the_settings_that_are_used_are_events() {
 }
 
 #[tokio::test]
-async fn units_departments_and_rows_are_told_from_each_other() {
+async fn events_of_units_departments_and_rows_name_what_to_look_at() {
     let Some(mongo) = mongo().await else { return };
     let rocket_chat = &mongo.rocket_chat;
     let old = rocket_chat.create_department("old").await;

@@ -21,7 +21,7 @@ const IDS_A_QUERY: usize = 200;
 /// `getLoginExpiration`.
 const DEFAULT_EXPIRATION: f64 = 90.0;
 
-/// The longest lifetime of logins that is told apart from a longer one, in days.
+/// The longest lifetime of logins, in days. A longer one counts as this.
 const MAX_EXPIRATION: f64 = 36_500.0;
 
 /// Which workspace and which database it is.
