@@ -195,7 +195,7 @@ impl Batches {
         Ok(None)
     }
 
-    async fn open(&self, start: BsonDocument) -> Result<Cursor<BsonDocument>, Failure> {
+    async fn open(&mut self, start: BsonDocument) -> Result<Cursor<BsonDocument>, Failure> {
         let mut filter = self.kind.condition();
         filter.insert("_id", start);
         let collection = self.mongo.collection(self.kind.collection());
