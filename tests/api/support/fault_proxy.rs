@@ -116,8 +116,11 @@ impl Proxy {
     }
 }
 
+/// Chooses the fault of a request by its operation and its body.
+type ChooseFault = Box<dyn Fn(&str, &[u8]) -> ConnectionFault + Send + Sync>;
+
 struct Shared {
-    choose_fault: Box<dyn Fn(&str, &[u8]) -> ConnectionFault + Send + Sync>,
+    choose_fault: ChooseFault,
     halted: watch::Sender<usize>,
     open: watch::Sender<usize>,
 }

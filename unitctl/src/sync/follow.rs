@@ -376,7 +376,7 @@ impl Following {
     }
 
     fn show(&self) {
-        self.status.pending.store(self.queue.len() as u64, Ordering::Relaxed);
+        self.status.pending.store(self.queue.pending() as u64, Ordering::Relaxed);
         self.status.set_oldest(self.queue.oldest());
         let is_interrupted = self.is_stream_failing || !self.closed.is_empty();
         self.status.is_interrupted.store(is_interrupted, Ordering::Relaxed);

@@ -180,7 +180,7 @@ impl Queue {
     }
 
     /// The number of subjects that wait or are being looked at.
-    pub fn len(&self) -> usize {
+    pub fn pending(&self) -> usize {
         self.waiting.len() + self.in_flight.len()
     }
 
@@ -279,7 +279,7 @@ mod tests {
         assert_eq!(position(&queue).as_deref(), Some("1"));
         queue.finished(&unit("u"), Vec::new(), later);
         assert_eq!(position(&queue).as_deref(), Some("3"));
-        assert_eq!(queue.len(), 0);
+        assert_eq!(queue.pending(), 0);
     }
 
     #[test]
