@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use testing::items::put;
 
 use crate::support::asked::{Asked, first_difference};
-use crate::support::faulty_client::{Fault, FaultyClient, OtherWrite, SentRequest, cancelled, exception};
+use crate::support::faulty_client::{
+    Fault, FaultyClient, OtherWrite, SentRequest, cancelled, exception, once,
+};
 use crate::support::invariants::{assert_invariants, assert_written};
 use crate::support::observer::{Committed, Observer};
 use crate::support::responses::{BUSY, INTERNAL_ERROR, UNAVAILABLE, UNIT_TOO_LARGE};
@@ -34,8 +36,8 @@ fn version(items: &Items) -> u64 {
     unit(items)["version"].as_u64().expect("a count")
 }
 
-/// Stores units and the free members of an update that changes something of every kind: monitors and departments leave,
-/// stay and join, and two units lose departments, one of them more than fit into one transaction.
+/// Stores what an update with every kind of change needs. Monitors and departments leave, stay and join. Two units lose
+/// departments, and one of them loses more than one transaction can change.
 async fn put_everything(app: &TestApp, scale: usize) -> Asked {
     let (old, new) = (ids("m", 3 * scale), ids("n", 3 * scale));
     let (own, free, taken) = (ids("d", 2 * scale), ids("f", 2 * scale), ids("t", 2 * scale));
@@ -62,8 +64,8 @@ async fn a_thousand_changes_end_exactly_as_asked_and_are_consistent_all_the_time
         assert_eq!(first_difference(&expected, &after), None);
         observer.assert_always_consistent();
 
-        // 200 monitors and 150 departments leave; 300 monitors and 400 departments join; 180 of them are taken from V, in two
-        // transactions, and 20 from W.
+        // 200 monitors and 150 departments leave. 300 monitors and 400 departments join. Of these departments, 180 are taken from V
+        // in two transactions, and 20 from W.
         let committed = observer.committed();
         let actions: usize = committed.iter().map(|committed| committed.actions - 1).sum();
         assert_eq!(actions, 200 + 150 + 300 + 400 + 3);
@@ -153,7 +155,7 @@ async fn a_restricted_caller_who_does_not_list_themself_leaves_with_the_last_tra
                 committed.iter().map(|committed| monitors(&committed.items).contains("lead")).collect();
             assert_eq!(is_there, [true, true, false]);
             assert!(asked.is_fulfilled(&committed[2].items));
-            // The next update of this caller finds no unit, and the one of another caller starts again.
+            // This caller may no longer see the unit. An administrator makes it empty for the next round.
             let again = invoke(&function, &asked.event_of("t", "lead"), None).await;
             assert_eq!(again.status_code, 400, "{}", again.body);
             assert_eq!(app.update("U", &[], &[]).await.status_code, 200);
@@ -191,7 +193,8 @@ async fn a_unit_that_would_outgrow_400_kb_is_refused_before_anything_is_written(
         assert_refused(&response, 400, UNIT_TOO_LARGE);
         assert_eq!((writes.writes(), app.stored_items().await == before), (0, true));
 
-        // What leaves goes first, so the unit may hold 250 of these monitors before and after, but never 420.
+        // The old and the new 250 monitors are 420 different ones, too many for one item. Monitors that leave are removed first,
+        // so the item never holds all of them.
         let response = invoke(&function, &Asked::new("U", &members[..250], &[]).event(), None).await;
         assert_eq!(response.status_code, 200, "{}", response.body);
         let others = Asked::new("U", &members[170..], &[]);
@@ -201,20 +204,22 @@ async fn a_unit_that_would_outgrow_400_kb_is_refused_before_anything_is_written(
     .await;
 }
 
-/// A write by another program, which happens before the transaction with this number among the distinct ones.
+/// A write by another program, which happens before the transaction with this number. Copies of a transaction have the same
+/// number.
 fn before_transaction(number: usize, write: OtherWrite) -> FaultyClient {
     let tokens = std::sync::Mutex::new(Vec::<String>::new());
+    let write = once(write);
     FaultyClient::new(move |sent: &SentRequest| {
         if !sent.is_write {
             return None;
         }
         let token = text(&sent.json(), "ClientRequestToken");
         let mut tokens = tokens.lock().expect("no test panics with it");
-        if tokens.contains(&token) {
-            return None;
+        if !tokens.contains(&token) {
+            tokens.push(token.clone());
         }
-        tokens.push(token);
-        (tokens.len() == number + 1).then(|| Fault::After(write.clone()))
+        // All copies wait for the write, because it may take longer than one copy is waited for.
+        (tokens.get(number) == Some(&token)).then(|| Fault::After(write.clone()))
     })
 }
 
@@ -301,7 +306,7 @@ async fn an_update_that_is_undone_by_another_one_is_busy_and_any_other_change_is
     .await;
 }
 
-/// Makes DynamoDB refuse each transaction of more than so many actions as over 4 MB.
+/// Makes DynamoDB refuse each transaction with more than `actions` actions, as if it had more than 4 MB.
 fn with_largest_transaction(actions: usize, refusal: Fault) -> FaultyClient {
     FaultyClient::new(move |sent| {
         let count = |sent: &SentRequest| sent.json()["TransactItems"].as_array().expect("a list").len();
@@ -353,14 +358,14 @@ async fn a_transaction_that_cannot_be_halved_is_500() {
 #[tokio::test]
 async fn a_halved_transaction_never_has_more_than_a_hundred_actions_or_two_on_one_item() {
     with_app(async |app| {
-        // 60 departments join. 40 of the unit's list belong to another unit by now, which costs only checks.
+        // 60 departments join. 40 departments on the unit's list are in another unit by now, so they are only checked.
         let (own, joining) = (ids("d", 40), ids("e", 60));
         app.put_unit("U", &[], &as_strs(&own)).await;
         app.put_unit("V", &[], &as_strs(&own)).await;
         app.put_departments(&as_strs(&joining)).await;
         let is_first = std::sync::atomic::AtomicBool::new(true);
         let faulty = FaultyClient::new(move |sent| {
-            // The first transaction finds out what became of the departments. The second is refused.
+            // The refusal of the first transaction says in which unit these departments are. The second transaction is refused, too.
             let is_second = sent.is_write && sent.number == 1;
             (is_second && is_first.swap(false, std::sync::atomic::Ordering::Relaxed))
                 .then(|| exception("ValidationException"))
@@ -386,7 +391,7 @@ async fn a_halved_transaction_never_has_more_than_a_hundred_actions_or_two_on_on
     .await;
 }
 
-/// Like [`send_through`], for items whose invariants do not hold before.
+/// Like [`send_through`], for stored items that break the invariants.
 async fn send_through_unchecked(
     app: &TestApp,
     faulty: &FaultyClient,
@@ -450,7 +455,7 @@ async fn a_large_update_has_more_time_than_a_small_one() {
 
 #[tokio::test]
 async fn the_batches_of_a_read_may_see_different_moments() {
-    // The read of the caller, and the batches of the read that follows.
+    // The first request reads the caller. The others read the unit and the members, in batches.
     for read in 0..4 {
         with_app(async |app| {
             let asked = put_everything(app, 30).await;
@@ -482,7 +487,7 @@ async fn the_batches_of_a_read_may_see_different_moments() {
 async fn a_body_of_one_mebibyte_is_the_largest_update() {
     with_app(async |app| {
         app.put_unit("U", &[], &[]).await;
-        // Twenty thousand ids that name nothing.
+        // No user and no department has one of these twenty thousand ids.
         let unknown = ids("nobody-has-this-id-", 15_000);
         let large = body(&as_strs(&unknown), &[]);
         assert!(large.len() < 1024 * 1024 && large.len() > 900_000, "{}", large.len());

@@ -6,11 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use futures_util::future::{FutureExt, join_all};
+use futures_util::future::join_all;
 use livechat_units::{Function, Response};
-use tokio::sync::OnceCell;
 
-use crate::support::faulty_client::{Fault, FaultyClient, OtherWrite, SentRequest};
+use crate::support::faulty_client::{Fault, FaultyClient, SentRequest, once};
 use crate::support::lag::with_lag;
 use crate::support::update_case::{Progress, UpdateCase, put_users};
 use crate::support::{TestApp, event, invoke, text, updated_at, with_app};
@@ -89,7 +88,7 @@ pub struct Drill {
     pub faults: Vec<Fault>,
     /// Whether all later attempts meet the last fault again.
     pub is_lasting: bool,
-    /// Whether the function takes the faults for a refusal as over 4 MB, and divides the transaction.
+    /// Whether the function divides the transaction, because the faults say that it has more than 4 MB.
     pub is_divided: bool,
     /// The time until Lambda's deadline.
     pub remaining: Duration,
@@ -234,13 +233,4 @@ impl TransactionNumbers {
             tokens.len() - 1
         })
     }
-}
-
-/// A write that happens once, however often it is asked for.
-fn once(write: OtherWrite) -> OtherWrite {
-    let done = Arc::new(OnceCell::new());
-    Arc::new(move || {
-        let (write, done) = (write.clone(), done.clone());
-        async move { *done.get_or_init(|| write()).await }.boxed()
-    })
 }

@@ -13,10 +13,10 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, FutureExt};
 use livechat_units::dynamodb::connections::OnNewConnection;
 use serde_json::{Value, json};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{OnceCell, oneshot, watch};
 use tokio::time::sleep;
 
 use super::fault_proxy::{self, ConnectionFault};
@@ -60,6 +60,15 @@ impl Fault {
 
 /// A write that happens between two requests of an update.
 pub type OtherWrite = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// A write that happens once, however often it is asked for. Those who ask meanwhile wait for it.
+pub fn once(write: OtherWrite) -> OtherWrite {
+    let done = Arc::new(OnceCell::new());
+    Arc::new(move || {
+        let (write, done) = (write.clone(), done.clone());
+        async move { *done.get_or_init(|| write()).await }.boxed()
+    })
+}
 
 /// A request as the SDK sends it.
 #[derive(Clone)]
