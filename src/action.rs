@@ -187,8 +187,8 @@ impl Action {
         }
     }
 
-    /// True for a check that guards only against lists that were wrong before this update. When such a check does not fit
-    /// into a transaction, it is left out, because the changes that the client asked for come first.
+    /// True for a check that is needed only if a list was wrong before this update. If it does not fit into a transaction, it is
+    /// left out in favour of changes that the client asked for.
     pub(crate) fn is_optional_check(&self) -> bool {
         matches!(self, Self::CheckUnitLacks { .. } | Self::CheckNotInUnit { .. })
     }

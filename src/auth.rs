@@ -33,7 +33,7 @@ pub struct Caller {
     /// True if the user sees only the units that they monitor. Rocket.Chat restricts monitors and agents in this way,
     /// unless they are managers or administrators, too.
     pub is_restricted: bool,
-    /// The user's item. The update needs it again if it lists the caller as a monitor.
+    /// The user's item. It is needed again if the body lists the caller as a monitor.
     pub item: Item,
 }
 
@@ -99,8 +99,8 @@ impl Credentials {
     }
 }
 
-/// The credentials that authenticated most recently in this execution environment. They decide only whether the unit is
-/// read together with the caller's items or after them. Every request is authorized by what it reads.
+/// The credentials that authenticated most recently in this execution environment. For these, the unit is read together with
+/// the caller's items, and otherwise after them. They decide nothing else: every request is authorized by what it reads.
 ///
 /// Token and user are remembered as a pair. If a token alone were remembered, a request with a known token and another
 /// user's id would take another time than one with an unknown token, and so would reveal that the token exists.
@@ -126,7 +126,7 @@ impl SeenCredentials {
         }
     }
 
-    /// Forgets credentials that no longer authenticate, so that their next request reads nothing but the caller's items.
+    /// Forgets credentials that no longer authenticate, so that their next request reads only the caller's items first.
     pub(crate) fn forget(&self, credentials: &Credentials) {
         self.lock().retain(|seen| seen != credentials);
     }

@@ -23,14 +23,14 @@ const FIRST_PAUSE: Duration = Duration::from_millis(25);
 
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// After a lost race, a new request pauses at most this long. The limit falls in a straight line while the request gets
-/// older, until it is [`SHORTEST_RACE_PAUSE`].
+/// The limit of the pause after a lost race, for a new request. The limit falls linearly with the request's age, to
+/// [`SHORTEST_RACE_PAUSE`].
 const LONGEST_RACE_PAUSE: Duration = Duration::from_millis(200);
 
 /// The limit of the pause after a lost race, for requests that are at least as old as [`RACE_AGE`].
 const SHORTEST_RACE_PAUSE: Duration = Duration::from_millis(5);
 
-/// The age of a request from which on it pauses as short as possible after a lost race.
+/// Requests of this age and older have the limit [`SHORTEST_RACE_PAUSE`].
 const RACE_AGE: Duration = Duration::from_secs(2);
 
 /// When a request must be answered, and what it has used of DynamoDB so far.
@@ -148,8 +148,8 @@ impl<'a> Retry<'a> {
         self.sleep(longest, failure).await
     }
 
-    /// Waits before the next try of an update whose transaction was refused. The first time it does not wait: the update
-    /// that won the race is done, and the refusal has brought what the next plan needs.
+    /// Waits before the next try of an update whose transaction was refused. After the first refusal there is no wait: the
+    /// update that won the race is done, and the refusal contains what the next plan needs.
     ///
     /// # Errors
     /// The time budget would end during the pause.
@@ -179,8 +179,8 @@ impl<'a> Retry<'a> {
     }
 }
 
-/// The longest pause after a lost race, for a request of this age. Who has waited longer pauses shorter and so tries more
-/// often, so that nobody loses every race. The figures were chosen by measuring: see docs/performance.md, "A unit that many
+/// The longest pause after a lost race, for a request of this age. An older request pauses for a shorter time and tries more
+/// often, so that no request loses every race. The figures were chosen by measuring: see docs/performance.md, "A unit that many
 /// change".
 fn race_pause(age: Duration) -> Duration {
     let left = RACE_AGE.saturating_sub(age).div_duration_f64(RACE_AGE);

@@ -57,7 +57,7 @@ impl From<Corrupt> for Error {
 /// The Meteor method behind the endpoint. Rocket.Chat's errors name it.
 const METHOD: &str = "livechat:saveUnit";
 
-/// The header of those answers after which the same request may succeed later.
+/// The header of answers that say: repeat the same request later, and it may succeed.
 const RETRY_AFTER: Option<(&str, &str)> = Some(("retry-after", "1"));
 
 /// How one variant is answered: a row of docs/contract.md.
@@ -196,7 +196,7 @@ impl Error {
         self.row().outcome
     }
 
-    /// The answer to the client. It says what the client did wrong, and never why the function failed.
+    /// The answer to the client. It says what the client did wrong. It never says why the function failed.
     pub fn response(&self) -> Response {
         let row = self.row();
         let response = match row.body {

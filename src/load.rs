@@ -1,5 +1,5 @@
-//! What the function knows of the stored items. It reads them once. Refused and committed transactions then bring its
-//! knowledge up to date.
+//! What the function knows of the stored items. It reads them once. After each refused or committed transaction it brings
+//! its knowledge up to date.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,8 +9,8 @@ use crate::id::{DepartmentId, UnitId, UserId};
 use crate::item::{Corrupt, Department, Item, Items, Key, LosingUnit, Stored, Unit, User};
 use crate::request::Update;
 
-/// The items that an update depends on, as far as they are known. A corrupt item becomes an error only when the plan
-/// needs it, because an earlier row of docs/contract.md may apply.
+/// The items that an update depends on, as far as they are known. A corrupt item is an error only when the plan needs it,
+/// because another answer may come first in the order of docs/contract.md.
 #[derive(Clone, Debug)]
 pub struct Loaded<'a> {
     /// The update that the items were read for.
@@ -57,10 +57,11 @@ impl<'a> Loaded<'a> {
 
     /// Takes over the items that a refused transaction returned, so that they need not be read again.
     ///
-    /// A unit's list can be compared with a department only if the list was read last. If the unit or a listed
-    /// department has changed, its list or place is newer than what is known of the other items, so the unlisted items
-    /// are forgotten and read again. If only unlisted items have changed, all items are kept. Otherwise two unlisted
-    /// items whose conditions fail in turns could cause each other to be forgotten again and again.
+    /// Unlisted items are the losing units and the departments that leave. What is known of them may be older than the
+    /// unit and the listed departments in the refusal. So if one of those has changed, the unlisted items are forgotten.
+    /// The next plan then assumes that they are right, and the conditions check that. If only unlisted items have
+    /// changed, nothing is forgotten: two unlisted items could otherwise fail in turns without end, each time because the
+    /// other one was forgotten.
     pub fn apply_refusal(&mut self, transaction: &Transaction, failed: Vec<FailedCondition>) {
         let is_unlisted = |failed: &FailedCondition| {
             transaction.actions.get(failed.action).is_some_and(Action::is_on_unlisted_item)

@@ -34,7 +34,7 @@ impl RequestMetrics {
         self.duration.as_secs_f64() * 1e3
     }
 
-    /// Writes the line to standard output. If that fails, the request is answered all the same. `version` is the version of
+    /// Writes the line to standard output. A failure to write is ignored, because the request must be answered. `version` is the version of
     /// the Lambda function.
     pub fn print(&self, function_name: &str, version: &str) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -42,8 +42,9 @@ impl RequestMetrics {
         let _ignored = io::stdout().lock().write_all(line.as_bytes());
     }
 
-    /// Two directives: one for all metrics by function, and one for the number of requests by status, too. CloudWatch
-    /// charges for each combination of dimensions, so outcome and version are only properties, which log queries can search.
+    /// The line has two directives: all metrics by function, and the number of requests by function and status. CloudWatch
+    /// charges for each combination of dimensions. So outcome and version are no dimensions but properties, which log
+    /// queries can search.
     fn line(&self, function_name: &str, version: &str, now: Duration) -> Value {
         let metrics = json!([
             { "Name": "Requests", "Unit": "Count" },

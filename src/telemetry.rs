@@ -9,8 +9,8 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Logs to standard output. The level is that of `RUST_LOG`, else `info`. Lambda's own level, `AWS_LAMBDA_LOG_LEVEL`, is not
-/// read: Lambda applies it itself, and would drop the metrics with it.
+/// Logs to standard output, at the level of `RUST_LOG` or else `info`. Lambda's own variable `AWS_LAMBDA_LOG_LEVEL` is not
+/// read. If it is set, Lambda filters the lines by it, and drops those with metrics, too.
 pub fn init() {
     let level = env::var("RUST_LOG").ok().and_then(|text| level(&text)).unwrap_or(LevelFilter::INFO);
     subscriber(level, io::stdout).init();

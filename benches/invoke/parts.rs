@@ -244,7 +244,7 @@ impl Bench {
                     consumption.read_units,
                     consumption.bytes_read / 1e3
                 ),
-                goal: "2 units a KB of changed items",
+                goal: "2 units for each KB of a changed item",
                 met: Some(consumption.write_units == floor),
             });
             let (cpu, time) =

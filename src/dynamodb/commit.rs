@@ -1,12 +1,10 @@
-//! Commits the transactions of one request. What must not be answered while a transaction may still be stored, is decided
-//! here.
+//! Commits the transactions of one request. Also decides which errors must wait because a transaction may still be stored.
 //!
 //! A transaction may be sent in several copies: if no reply comes, and after a failure. All copies have the same
 //! ClientRequestToken, so DynamoDB stores at most one of them and answers the others with the same success. A copy without an
-//! answer may still be on its way to DynamoDB. If another copy is refused, the update is planned again at once: each
-//! transaction has the condition that the unit has the version that was read, so at most one of the two is stored. But if
-//! the request would end with an error instead, a copy without an answer could be stored later, although the error
-//! promises that nothing was stored. [`Writes::settle`] prevents that.
+//! answer may still be on its way to DynamoDB. If another copy is refused, the update is planned again at once. That is safe:
+//! both transactions require the same version of the unit, so at most one of them is stored. An error is not safe: it
+//! promises that nothing is stored, and the copy without an answer could be stored later. [`Writes::settle`] prevents that.
 
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::builders::TransactWriteItemsFluentBuilder;
@@ -125,9 +123,9 @@ impl Writes<'_> {
         Ok(outcome)
     }
 
-    /// The outcome for failed conditions. If the unit was last changed at the time of this request, an earlier transaction
-    /// of this request may be stored, of which a copy has no answer yet. Then that answer is waited for, because a new plan
-    /// would carry out the update twice.
+    /// The outcome for failed conditions. If an item has the `_updatedAt` of this request, an earlier transaction of this
+    /// request may be stored although its answer has not come. Then this waits for that answer, because a new plan would
+    /// carry out the update twice.
     async fn refused(&mut self, failed: Vec<FailedCondition>) -> CommitOutcome {
         let is_changed_now = |failed: &FailedCondition| {
             let time = failed.item.as_ref().and_then(|item| item.get("_updatedAt"));

@@ -1,5 +1,5 @@
-//! An HTTP client that opens a new connection for a request on demand, and leaves its old connections behind if only the
-//! new one answers.
+//! An HTTP client that opens a new connection for a request on demand. If only that connection answers, the client stops
+//! using the older ones.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};

@@ -15,17 +15,17 @@ const MIN_WAIT: Duration = Duration::from_millis(100);
 /// The longest wait for a reply before the second request, however slow DynamoDB is.
 const MAX_WAIT: Duration = Duration::from_millis(500);
 
-/// The second requests that a new execution environment may send at once: more than one update needs.
+/// The tokens of a new execution environment. A second request takes one token. One update needs fewer than these.
 const FIRST_TOKENS: f64 = 3.0;
 
-/// The second requests that may follow each other after a quiet time.
+/// The maximum number of tokens. So many second requests may follow each other after a quiet time.
 const MAX_TOKENS: f64 = 5.0;
 
-/// The second requests that each first request allows.
+/// The tokens that each first request brings.
 const TOKENS_OF_A_REQUEST: f64 = 0.03;
 
-/// The second requests that each second allows: two a minute. An execution environment with little work needs them after
-/// every freeze, and they are no load for DynamoDB.
+/// The tokens that come with each second of time: two a minute. An execution environment with little work needs them after
+/// every freeze, and so few requests are no load for DynamoDB.
 const TOKENS_OF_A_SECOND: f64 = 1.0 / 30.0;
 
 /// What an execution environment remembers for its second requests: how long replies take, and how many second requests

@@ -1,4 +1,4 @@
-//! The tables and the client that reaches them; reads items in batches, with retries.
+//! The two tables and the client that reaches them. Reads items in batches, with retries.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -23,13 +23,13 @@ use crate::error::Error;
 use crate::item::{Item, Items, Key};
 use crate::limits::MAX_BATCH_GET_KEYS;
 
-/// Most BatchGetItems at the same time. A body can list tens of thousands of ids.
+/// The maximum number of BatchGetItems at the same time. A body can list tens of thousands of ids.
 const MAX_CONCURRENT_READS: usize = 16;
 
-/// Longest wait for the first connection. It takes some ten milliseconds when DynamoDB is reachable.
+/// The longest wait for the first connection. If DynamoDB is reachable, it takes some ten milliseconds.
 const MAX_CONNECT_TIME: Duration = Duration::from_millis(300);
 
-/// The attributes that are read of the livechat table's items, of all kinds. Departments may have many more, which this
+/// The attributes that are read, of any kind of item in the livechat table. Departments may have many more, which this
 /// function does not need.
 const ATTRIBUTES: [&str; 11] = [
     "pk",
@@ -75,8 +75,8 @@ impl Store {
     }
 
     /// Sends a first request, so that the first update finds the credentials loaded and a connection open. The request
-    /// reads a token hash that can't exist. Of the requests that the function's role allows this is the cheapest, half a
-    /// read capacity unit.
+    /// reads a token hash that can't exist. This costs half a read capacity unit, and no request that the function's role
+    /// allows costs less.
     ///
     /// The request may fail. Updates send their own requests with their own retries in any case.
     pub(crate) async fn connect(&self) {
@@ -156,8 +156,8 @@ impl Store {
         Ok(found)
     }
 
-    /// Sends a BatchGetItem, and sends it a second time on a new connection if no reply comes. The first success counts,
-    /// else the last error.
+    /// Sends a BatchGetItem. If no reply comes, sends it a second time on a new connection. Returns the first success, or
+    /// the last error if both fail.
     async fn reply_to_read(
         &self,
         request: &HashMap<String, KeysAndAttributes>,

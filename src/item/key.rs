@@ -17,7 +17,7 @@ pub enum Key {
     Token(String),
     /// A user.
     User(UserId),
-    /// A permission, by its id; [`PERMISSION`](super::PERMISSION) is the one that the function reads.
+    /// A permission, by its id. The function reads only [`PERMISSION`](super::PERMISSION).
     Permission(String),
     /// A unit.
     Unit(UnitId),
@@ -54,8 +54,7 @@ impl Key {
     }
 }
 
-/// An item with an attribute of a wrong type. The function reads the attribute, and docs/data-model.md gives it another
-/// type.
+/// The item has an attribute that the function needs, and its type is not the one in docs/data-model.md.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Corrupt {
     /// The item's partition key.

@@ -19,8 +19,8 @@ pub const MONITOR_ROLE: &str = "livechat-monitor";
 pub struct Token {
     /// The user who logged in. A token without `userId` authenticates no user.
     pub user_id: Option<String>,
-    /// Epoch seconds; `None` for personal access tokens, which don't expire. A wrong type is an error of this attribute
-    /// alone, so that only the token's user sees it: any other user is refused before the expiry is looked at.
+    /// Epoch seconds. `None` for personal access tokens, which don't expire. A value of a wrong type is kept as an error here,
+    /// so that other users are refused first, as with an intact token. Only the token's user gets the error.
     pub expires_at: Result<Option<f64>, Corrupt>,
 }
 
@@ -51,7 +51,7 @@ pub struct Unit {
     pub visibility: Option<String>,
     /// Grows by one with every committed change. `None` counts as version 0.
     pub version: Option<u64>,
-    /// Username by the monitor's user id.
+    /// The monitors: each user id with the username.
     pub monitors: BTreeMap<String, String>,
     /// The departments' ids.
     pub departments: BTreeSet<String>,

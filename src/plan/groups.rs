@@ -10,8 +10,8 @@ use crate::item::{Stored, Unit};
 use crate::limits::MAX_TRANSACTION_ACTIONS;
 use crate::load::Loaded;
 
-/// The maximum number of departments that one group takes from a losing unit. The two other actions of a full transaction are the updated
-/// unit's and the losing unit's.
+/// The maximum number of departments that one group takes from a losing unit. Each takes one action. Two more actions of the
+/// same transaction change the updated unit and the losing unit.
 const MAX_TAKEN: usize = MAX_TRANSACTION_ACTIONS - 2;
 
 /// The order of the groups, if the update takes several transactions. Access is taken away before it is given.
@@ -46,8 +46,8 @@ impl Group {
         Self { stage, actions, dropped_departments: Vec::new(), dropped_monitors: Vec::new() }
     }
 
-    /// Divides a group that takes several departments from a losing unit into two such groups. `None` when the group is
-    /// the smallest possible.
+    /// Divides a group that takes several departments from a losing unit into two such groups. `None` for any other group,
+    /// because it can't be divided.
     pub(super) fn halves(self) -> Option<(Self, Self)> {
         let (mut joins, lists): (Vec<Action>, Vec<Action>) =
             self.actions.into_iter().partition(|action| matches!(action, Action::JoinDepartment { .. }));

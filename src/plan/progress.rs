@@ -62,8 +62,8 @@ impl Progress {
             || self.left_departments.iter().any(|id| unit.departments.contains(id))
     }
 
-    /// The error to answer. After the first committed transaction, an error that promises that nothing was stored becomes
-    /// [`Error::Busy`]. The client repeats the request and then gets the error itself.
+    /// The error to answer instead of `error`. Most errors promise that nothing is stored. That is wrong once a transaction is
+    /// committed, so the answer is [`Error::Busy`] then. The client repeats the request, and then gets `error` itself.
     pub fn error(&self, error: Error) -> Error {
         match error {
             Error::Unavailable(_) | Error::Internal(_) => error,

@@ -102,7 +102,7 @@ impl Sequence {
     }
 }
 
-/// The order of the actions behind the unit's, when one transaction holds them all.
+/// The order of the actions after the unit's, if one transaction holds all of them.
 fn order_in_one_transaction(action: &Action) -> u8 {
     match action {
         Action::UpdateUnit(_) | Action::JoinDepartment { .. } | Action::CheckInUnit { .. } => 0,
@@ -114,8 +114,8 @@ fn order_in_one_transaction(action: &Action) -> u8 {
     }
 }
 
-/// True if the first transaction sets the name. A shorter name is set first, and a longer name last. So the name never makes
-/// the unit's item larger than it is before and after the update.
+/// True if the first transaction sets the name. A shorter name is set first and a longer one last, so that the longer of the two
+/// names is stored only before or only after the update.
 pub(super) fn is_name_first(update: &Update, unit: &Unit) -> bool {
     unit.name.as_ref().is_some_and(|name| update.name.len() < name.len())
 }
@@ -143,8 +143,8 @@ fn whole_change(update: &Update, unit: &Unit, monitors: &BTreeMap<String, String
     }
 }
 
-/// The unit's change in one of several transactions. Name and visibility are set by the last one, except that access is
-/// taken away first.
+/// The unit's change in one of several transactions. The last one sets name and visibility, with two exceptions: the first
+/// one sets a shorter name, and a visibility that takes access away.
 fn partial_change(update: &Update, unit: &Unit, groups: &[Group], is_last: bool) -> UnitChange {
     let (monitors, num_monitors) = monitors_change(unit, groups);
     let (departments, num_departments) = departments_change(unit, groups);

@@ -16,7 +16,7 @@ pub(super) fn largest_unit_bytes(sequence: &Sequence, loaded: &Loaded, unit: &Un
     let old_name = unit.name.as_ref().map_or(0, String::len);
     let monitors = unit.monitors.iter().map(|(id, username)| monitor_bytes(id, username));
     let ids = unit.departments.iter().chain(&unit.ancestors).map(String::len);
-    // Without the name. Additions come before subtractions in no particular order, so the sum is signed.
+    // Without the name. The sum is signed because groups may subtract before others add.
     let mut bytes = (monitors.sum::<usize>() + ids.sum::<usize>()).cast_signed();
     let mut largest = 0;
     let last = sequence.transactions().count().saturating_sub(1);
@@ -34,7 +34,7 @@ fn monitor_bytes(id: &str, username: &str) -> usize {
     1 + id.len() + username.len()
 }
 
-/// By how many bytes a group lets the unit's item grow or shrink.
+/// By how many bytes a group makes the unit's item larger. Negative if the item becomes smaller.
 fn growth(group: &Group, unit: &Unit) -> isize {
     let old_monitor =
         |id: &str| unit.monitors.get(id).map_or(0, |name| monitor_bytes(id, name)).cast_signed();

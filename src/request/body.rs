@@ -21,11 +21,11 @@ pub struct Update {
     pub name: String,
     /// Who may see the unit's departments.
     pub visibility: Visibility,
-    /// The distinct listed users, in the order of the body, without ids that no user can have.
+    /// The listed users, each once, in the order of the body. Ids that no user can have are left out.
     pub monitors: Vec<UserId>,
-    /// The number of distinct listed users, ids that no user can have included.
+    /// The number of different listed users, including ids that no user can have.
     pub listed_monitors: usize,
-    /// The distinct listed departments, in the order of the body.
+    /// The listed departments, each once, in the order of the body.
     pub departments: Vec<ListedDepartment>,
 }
 
@@ -85,7 +85,7 @@ impl Update {
     /// Parses a body. `unit` is `None` when no unit can have the path's id.
     ///
     /// # Errors
-    /// The body is too large, is not JSON or has another shape, or `unit` is `None`; the first of these that applies.
+    /// The first of these that applies: the body is too large, is not JSON, has another shape, or `unit` is `None`.
     pub fn parse(unit: Option<UnitId>, body: Body) -> Result<Self, Error> {
         let body = body.into_bytes()?;
         let body = json::parse(&body).map_err(|error| Error::InvalidJson(error.to_string()))?;
@@ -106,7 +106,7 @@ impl Update {
         })
     }
 
-    /// The listed departments whose ids a department can have.
+    /// The listed departments, without ids that no department can have.
     pub fn possible_departments(&self) -> impl Iterator<Item = &DepartmentId> {
         self.departments.iter().filter_map(ListedDepartment::possible)
     }
@@ -186,7 +186,7 @@ fn boolean(value: &Value) -> Result<bool, String> {
     value.as_bool().ok_or_else(|| expected("boolean", value))
 }
 
-/// Stricter than Rocket.Chat, which accepts a name of nothing but white space.
+/// Stricter than Rocket.Chat, which accepts a name of white space only.
 fn non_blank(value: &Value) -> Result<&str, String> {
     let text = string(value)?;
     if text.trim().is_empty() { Err("Expected a non-empty string".into()) } else { Ok(text) }

@@ -111,8 +111,8 @@ impl ApiRequest {
 impl Event {
     /// The unit id in the path, percent-decoded exactly once. `None` when the path is not the endpoint's.
     ///
-    /// What counts is the route that API Gateway matched, because stages, base paths and mapping keys may stand before the
-    /// path. docs/contract.md has the rule under "Which requests are the endpoint's".
+    /// The route that API Gateway matched says where the endpoint's path begins, because a stage, a base path or a mapping
+    /// key may stand before it. docs/contract.md has the rule under "Which requests are the endpoint's".
     fn unit_id(&self) -> Option<String> {
         let path = self.raw_path.as_deref().or(self.path.as_deref())?;
         match self.matched_parameter() {
@@ -134,7 +134,7 @@ impl Event {
                 let called = format!("{literal}{rest}");
                 let sent = called.strip_prefix(PATH_PREFIX)?;
                 let id = self.decoded(sent);
-                // On an HTTP API the parameter is decoded. So only the raw path shows whether a slash was encoded.
+                // HTTP APIs decode the parameter, so only the raw path shows whether a slash was encoded.
                 let is_one_segment = !sent.contains('/')
                     || path
                         .rsplit_once(PATH_PREFIX)
@@ -161,8 +161,8 @@ impl Event {
         (is_one_segment && !id.is_empty()).then_some(id)
     }
 
-    /// If the matched route ends with a path parameter: the text before the parameter, and the parameter's name, which ends
-    /// with a `+` if it is greedy.
+    /// Divides the matched route at its last path parameter: `/units/{id}` into `/units/` and `id`, and `/{proxy+}` into `/`
+    /// and `proxy+`. `None` if no route was matched, or if the route does not end with a parameter.
     fn matched_parameter(&self) -> Option<(&str, &str)> {
         let route = match (&self.route_key, &self.resource) {
             (Some(key), _) => key.split_once(' ')?.1,

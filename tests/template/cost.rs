@@ -45,8 +45,10 @@ impl Inputs {
         let logs = |bytes| requests * bytes / 1e9 * self.get("CloudWatch Logs");
         // The first request of each second is traced, and a share of the others.
         let first = requests.min(MONTH);
-        let traces =
-            first + (requests - first) * self.get("share of other requests that X-Ray traces") / 100.0;
+        let traces = first
+            + (requests - first)
+                * self.get("share of requests that X-Ray traces, after the first of each second")
+                / 100.0;
         vec![
             ("API Gateway", requests / MILLION * self.get("API Gateway, HTTP API")),
             ("Lambda, requests", requests / MILLION * self.get("Lambda, requests")),

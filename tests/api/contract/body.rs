@@ -39,7 +39,7 @@ async fn invalid_json_is_400_with_its_position() {
             assert_invalid_json(app, &event("U", body), what).await;
         }
         let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
-        // The position is the last one that the parser has read.
+        // The message gives the last position that the parser has read.
         for (levels, column, column_within) in [(129, 130, 139), (10_000, 129, 139)] {
             let what = format!("recursion limit exceeded at line 1 column {column}");
             assert_invalid_json(app, &event("U", &nested(levels)), &what).await;

@@ -45,7 +45,7 @@ async fn hostile_ids_in_the_body_are_only_ids() {
     ];
     with_app(async |app| {
         app.put_unit("U", &[], &["d"]).await;
-        // Users who cannot exist are left out. Departments that cannot exist are listed once each, as they were sent.
+        // Ids that no user can have are left out. The answer lists ids that no department can have, each once and as sent.
         assert_success(&app.update("U", &ids, &["d"]).await, "U", 0, 1);
         let twice: Vec<&str> = ids.iter().chain(&["d"]).chain(&ids).copied().collect();
         let expected = json!({

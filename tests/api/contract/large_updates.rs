@@ -6,8 +6,7 @@ use serde_json::json;
 
 use crate::support::{TestApp, as_strs, assert_success, body, department, event_of, ids, set, with_app};
 
-/// Sends an update, and checks that it is stored in this many transactions. Each transaction gives the unit one version
-/// more.
+/// Sends an update, and checks that it is stored in this many transactions. Each transaction adds one to the unit's version.
 async fn assert_stored_in(
     app: &TestApp,
     transactions: u64,

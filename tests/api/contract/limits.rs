@@ -50,7 +50,8 @@ async fn a_unit_over_400_kb_is_400() {
             let name = "x".repeat(bytes);
             body(&[], &[]).replace("new name", &name)
         };
-        // The function refuses the largest names itself; of the others only DynamoDB knows that they are too large.
+        // The function refuses the largest names itself. DynamoDB refuses those that are too large together with attributes that
+        // the function does not read.
         for bytes in [500_000, 409_600, 409_590, 409_500] {
             assert_refused(&app.send(&event("U", &body_with_name(bytes))).await, 400, UNIT_TOO_LARGE);
         }

@@ -8,7 +8,7 @@ use crate::support::logs::{capture, contains_a_token, revealing_events};
 use crate::support::responses::INTERNAL_ERROR;
 use crate::support::{ADMIN, TOKEN, TestApp, assert_refused, assert_success, body, event, invoke, with_app};
 
-/// The lines that describe a request; each request logs one.
+/// The lines that describe a request. Each request logs one.
 fn request_lines(lines: &[Value]) -> Vec<&Value> {
     lines.iter().filter(|line| line["message"] == "request").collect()
 }
@@ -29,7 +29,7 @@ async fn no_log_line_contains_a_token() {
     with_app(async |app| {
         let lines = capture(LevelFilter::TRACE, send_revealing_events(app)).await;
         assert_eq!(request_lines(&lines).len(), revealing_events("U").len() + 1, "{lines:?}");
-        // Each line was checked when it was written, as in all tests. These show that the check would find a token.
+        // In all tests, each line is searched for tokens when it is written. This shows that the search would find one.
         assert!(contains_a_token(&format!("a line with {TOKEN}")));
         assert!(contains_a_token(&format!("a line with {}", &TOKEN[..TOKEN.len() / 2])));
         assert!(!contains_a_token(&format!("a line with {}", hashed_token(TOKEN))));

@@ -101,7 +101,7 @@ fn the_examples_match_their_schemas() {
     assert_eq!(operation()["parameters"][0]["example"], sample::UNIT);
 }
 
-/// The schema of the request and the endpoint accept and refuse the same bodies.
+/// The endpoint accepts exactly the bodies that the request's schema accepts.
 #[tokio::test]
 async fn the_schema_of_a_request_accepts_what_the_endpoint_accepts() {
     let schema = validator(&operation()["requestBody"]["content"]["application/json"]["schema"]);
@@ -159,7 +159,7 @@ async fn the_schema_of_a_request_accepts_what_the_endpoint_accepts() {
     .await;
 }
 
-/// Every status and error type of the code is documented, and the other way round.
+/// Every status and error type of the code is documented, and the code has every documented one.
 #[test]
 fn statuses_and_error_types_are_those_of_the_code() {
     let source = include_str!("../../../src/error.rs");

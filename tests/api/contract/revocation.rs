@@ -33,7 +33,7 @@ async fn an_expired_token_is_401() {
             assert_refused_by_both(app, &event_of(expired, ADMIN), 401, NOT_LOGGED_IN).await;
         }
         assert_success(&app.send(&event_of("future", ADMIN)).await, "U", 0, 0);
-        // The function has accepted this token before; now it is expired and not deleted yet.
+        // The function has accepted this token before. Now the token is expired, and TTL has not deleted it yet.
         app.put_token("future", ADMIN, json!({ "expiresAt": now - 1 })).await;
         assert_refused_by_both(app, &event_of("future", ADMIN), 401, NOT_LOGGED_IN).await;
     })

@@ -1,5 +1,5 @@
-//! Which path was called is what API Gateway matched: both APIs, both payload formats, every kind of route, and what may
-//! stand before the path.
+//! API Gateway's matched route says which path was called. These tests try both kinds of API, both payload formats, every kind of
+//! route, and everything that may stand before the path.
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
@@ -118,7 +118,7 @@ impl Gateway {
         json!({ name.trim_end_matches('+'): value })
     }
 
-    /// Whether the route matches other paths than the endpoint's.
+    /// Whether the route also matches paths that are not the endpoint's.
     fn matches_other_paths(self) -> bool {
         matches!(self.route, "/{proxy+}" | "/api/{proxy+}" | "/api/v1/livechat/{rest+}" | "$default")
     }

@@ -42,7 +42,7 @@ async fn another_users_token_looks_like_an_unknown_token() {
                         .await;
                         let response = response.expect("the request was sent");
                         assert_refused(&response, 401, NOT_LOGGED_IN);
-                        // Both tokens take the same work, and so the same time: the requests differ in the hash only.
+                        // Both tokens cause the same work, and so take the same time. The requests differ only in the hash.
                         let sent = &faulty.sent()[sent..];
                         let keys: Vec<usize> = sent.iter().map(|sent| sent.keys().len()).collect();
                         assert_eq!(keys, [3], "three items are read, whatever the body");

@@ -79,7 +79,7 @@ async fn a_missing_table_and_denied_access_are_500() {
 
 #[tokio::test]
 async fn a_failed_condition_decides_before_other_cancellation_reasons() {
-    // The failed condition says that the unit does not exist, so the plan is made again with that.
+    // The failed condition says that the unit does not exist, so the second plan is made without a unit.
     for other in ["TransactionConflict", "ThrottlingError", "ValidationError"] {
         let faulty = FaultyClient::new(move |sent| {
             sent.is_write.then(|| cancelled(&["ConditionalCheckFailed", other, "None"]))

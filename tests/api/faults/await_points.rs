@@ -1,4 +1,4 @@
-//! Lambda kills or freezes the function while an update waits: at each point where it can wait.
+//! Lambda kills or freezes the function at each point where an update can wait.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -42,8 +42,8 @@ async fn environment(app: &TestApp, knows_token: bool) -> Function {
     function
 }
 
-/// The items without their times and without the unit's version: an update that was killed may have been committed, and
-/// then it counts as one version more.
+/// The items without their times and without the unit's version. The version can't be compared, because it is not known whether a
+/// killed update was committed, and so whether it has raised the version.
 fn without_versions(case: &UpdateCase, items: &Items) -> Items {
     let mut items = items.clone();
     for ((pk, _), item) in &mut items {
@@ -102,7 +102,8 @@ async fn an_update_frozen_at_any_await_point_does_not_overwrite_others() {
     with_app(async |app| {
         put_users(app).await;
         let mut cases = Vec::new();
-        // (time frozen, time that Lambda lets it run) in ms: not frozen; longer than one attempt; beyond the deadline.
+        // (how long it is frozen, how long Lambda lets it run) in ms. It is not frozen, frozen for longer than one attempt, or
+        // frozen beyond the deadline.
         for (nth, (freeze, remaining)) in
             [(0, 30_000), (1_200, 30_000), (2_100, 2_000)].into_iter().enumerate()
         {
@@ -201,7 +202,7 @@ async fn a_large_update_frozen_at_any_await_point_goes_on_or_gives_way() {
     with_app(async |app| {
         put_users(app).await;
         let mut cases = Vec::new();
-        // In ms: not frozen, and longer than one attempt.
+        // How long it is frozen, in ms: not at all, and for longer than one attempt.
         for (nth, freeze) in [0, 1_200].into_iter().enumerate() {
             for polls in 0..16 {
                 let case = UpdateCase::new(app, true, 100 * nth + polls).await;

@@ -52,8 +52,8 @@ enum Effect {
     UsesUpTime,
     /// The function does not try again: the answer is 500.
     Permanent,
-    /// DynamoDB refuses the transaction as over 4 MB, so the function divides it. The answer is 200 if that happens once or
-    /// twice, and 500 if the smallest transaction is refused, too.
+    /// DynamoDB says that the transaction has more than 4 MB, so the function divides it. The answer is 200 if that happens once
+    /// or twice, and 500 if even the smallest transaction is refused.
     Divided,
 }
 
@@ -190,8 +190,8 @@ async fn every_fault_at_every_request() {
             }
         }
     }
-    // The drills that take longest are first. Those with many items are last, because every drill scans the table; for
-    // the same reason their faults don't happen twice.
+    // The drills that take longest come first. Large updates come last. They take much computing, so their faults don't happen
+    // twice.
     cells.sort_by_key(|(_, position, times)| (position.is_of_large_update(), Reverse(*times)));
     let drills = cells.iter().map(|(row, position, times)| Drill {
         position: *position,
@@ -219,8 +219,8 @@ async fn every_fault_at_every_request() {
             Effect::Transient | Effect::UsesUpTime => assert!(answer.starts_with("503"), "{cell}: {answer}"),
             Effect::Permanent | Effect::Divided => assert!(answer.starts_with("500"), "{cell}: {answer}"),
         }
-        // An update that is not answered with 200 is stored only if the reply to its last transaction was lost. Of a large
-        // update the first transactions are stored in any case.
+        // Without a 200, an update is stored only if the reply to its last transaction was lost. Only a large update can be
+        // stored in part.
         let may_be_stored = answer == "200" || (row.fault.loses_reply() && position.is_write());
         let is_part = outcome.progress == Progress::Part;
         assert!(may_be_stored || is_part || outcome.progress == Progress::Nothing, "{cell}: {answer}");

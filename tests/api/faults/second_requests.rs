@@ -1,4 +1,4 @@
-//! A reply that does not come: the same request is sent a second time, and both may be answered, in any order and late.
+//! If no reply comes, the same request is sent a second time. Both may be answered, in any order and late.
 //! docs/reliability.md has the results as a table, and `BLESS=1` writes it.
 
 use std::collections::BTreeMap;
@@ -30,7 +30,7 @@ fn late(request: u64, reply: u64) -> Fault {
     Fault::Delayed(ms(request), ms(reply))
 }
 
-/// A transaction of which the first copy has no answer for a while.
+/// A transaction that is sent twice, because its first copy gets no answer for a while.
 struct Scenario {
     name: &'static str,
     /// The fault of each copy. It is chosen by the copy's number and by the time since the first copy, in ms.
@@ -357,7 +357,7 @@ async fn a_frozen_environment_whose_connections_are_dead_answers_soon() {
 
 #[tokio::test]
 async fn no_answer_of_rows_1_to_12_for_an_update_that_is_stored() {
-    /// Each is an update with random faults.
+    /// The number of updates. Each meets random faults.
     const CASES: usize = 150;
     with_app(async |app| {
         app.put_monitors(&["m", "n"]).await;

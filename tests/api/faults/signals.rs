@@ -98,8 +98,8 @@ async fn proxy_with(fault: ConnectionFault, at: usize) -> Proxy {
     .await
 }
 
-/// The requests of two updates. The first reads the caller, reads the unit and writes; the second, with a token seen before,
-/// reads both at once and writes.
+/// The requests of two updates. The first update reads the caller, reads the unit, and writes. The second one has a token that
+/// was seen before, so it reads both at once, and writes.
 const REQUESTS: usize = 5;
 
 /// The requests of the first update.
@@ -146,7 +146,7 @@ async fn a_process_stopped_during_a_request_continues_correctly() {
     with_app(async |app| {
         put_users(app).await;
         for at in 0..REQUESTS_OF_FIRST {
-            // In ms: shorter than the timeout of one request, and longer.
+            // In ms: one is shorter than the timeout of a request, and one is longer.
             for (nth, stop) in [200, 1_300].into_iter().enumerate() {
                 let mut proxy = proxy_with(ConnectionFault::Slow, at).await;
                 let mut process = Process::start(app, &proxy.url).await;
@@ -171,8 +171,8 @@ async fn a_process_stopped_during_a_request_continues_correctly() {
     .await;
 }
 
-/// The request of a large update that is its first transaction. Before it come the read of the caller and two reads of the
-/// unit and everything that is listed.
+/// The number of the request that is a large update's first transaction. Three requests come before it: one reads the caller,
+/// and two read the unit and everything that the body lists.
 const FIRST_TRANSACTION: usize = 3;
 
 #[tokio::test]
@@ -280,7 +280,7 @@ async fn the_process_prints_no_token() {
         let requests = lines.iter().filter(|line| line["message"] == "request").count();
         assert_eq!((metrics, requests), (events.len() + 1, events.len() + 1), "{printed}");
 
-        // The process prints no token either when every request fails, or when the event is not JSON.
+        // It prints no token either if every request fails, or if the event is not JSON.
         let mut process = Process::start(app, "http://127.0.0.1:1").await;
         let answer = process.environment.invoke(case.event.to_string(), Duration::from_millis(1500)).await;
         assert!(matches!(answer, Ok(Answer::Response(_))), "{answer:?}");

@@ -17,7 +17,7 @@ async fn compete(app: &TestApp, updates: &[Asked]) {
     let observer = Observer::new(app);
     let functions: Vec<_> = NAMES.iter().map(|name| observer.function(name)).collect();
     let sent = updates.iter().zip(&functions).map(async |(asked, function)| {
-        // Another order of the first transactions each time.
+        // The first transactions come in another order each time.
         tokio::time::sleep(std::time::Duration::from_millis(fastrand::u64(0..30))).await;
         invoke(function, &asked.event(), None).await
     });
@@ -79,7 +79,7 @@ async fn large_updates_that_take_each_others_departments_end_with_200_or_give_wa
                 }
                 let monitors = ids("m", 80);
                 app.put_monitors(&as_strs(&monitors)).await;
-                // Each wants all departments, in another order.
+                // Each update lists all departments, each in another order.
                 let updates: Vec<Asked> = (0..competitors)
                     .map(|n| {
                         let mut departments = all.clone();

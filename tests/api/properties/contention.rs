@@ -46,13 +46,14 @@ async fn concurrent_updates_that_take_the_same_departments_are_all_answered() {
         for (n, response) in responses.iter().enumerate() {
             assert!(response.status_code == 200 || response.body == BUSY, "{}", response.body);
             let version = app.stored_unit(&format!("U{n}")).await["version"].as_u64().expect("a count") - 7;
-            // One version for its own commit, and one for each time that it lost departments.
+            // The version grows by one with its own commit, and by one each time that it loses departments.
             assert!(version >= u64::from(response.status_code == 200));
             commits += version;
         }
         let committed = responses.iter().filter(|response| response.status_code == 200).count() as u64;
         assert!(committed > 0, "no update was committed");
-        // An update that commits takes all departments from one other unit, unless it is the first one and of U0.
+        // A committed update takes all departments from one other unit. Only U0 has all of them at first, so an update of U0 may
+        // take none.
         assert!(commits == 2 * committed || commits == 2 * committed - 1, "{commits} of {committed}");
     })
     .await;

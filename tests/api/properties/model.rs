@@ -1,5 +1,5 @@
-//! Random sequences of requests and of changes by other programs, on the function and on a model of the contract: every
-//! answer and everything stored must agree. `MODEL_SEQUENCES` is the number of sequences.
+//! Random sequences of requests, and of changes by other programs. The function and a model of the contract get the same
+//! sequence. Their answers and everything stored must agree. `MODEL_SEQUENCES` is the number of sequences.
 
 pub mod changes;
 pub mod random;

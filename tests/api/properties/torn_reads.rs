@@ -1,6 +1,6 @@
-//! BatchGetItem is not a snapshot: other updates may be committed between any two of its items. Here they are, and the
-//! result must be the one that the updates have in some serial order, by the model of the contract. `TORN_READS` is the
-//! number of random cases.
+//! BatchGetItem is not a snapshot: other updates may be committed between any two of its items. These tests commit updates there.
+//! By the model of the contract, the same updates one after the other, in some order, must have the same result. `TORN_READS` is
+//! the number of random cases.
 
 mod client;
 
@@ -40,7 +40,7 @@ impl TornReads {
     /// Sends an update whose reads are torn. Returns how many other updates came between.
     ///
     /// # Errors
-    /// The result is not the one of any serial order.
+    /// No order of the updates, one after the other, has this result.
     async fn run(
         &self,
         before: &StoredTables,
@@ -186,7 +186,7 @@ async fn a_torn_read_of_the_caller_is_serializable() {
     }
 }
 
-/// The reply to a refused transaction is a read as well: here other updates come before each transaction.
+/// The reply to a refused transaction is also a read, so here other updates are committed before each transaction.
 #[tokio::test]
 async fn inconsistent_data_that_changes_before_a_write_is_serializable() {
     let cases = TornReads::new().await;
@@ -265,7 +265,7 @@ async fn a_wrong_list_that_seems_to_need_several_transactions_is_serializable() 
 struct OtherUpdate {
     /// The request during which it is committed.
     operation: Operation,
-    /// How many items of the request are read before.
+    /// How many items of the request are read before the update is committed.
     items_before: usize,
     update: Step,
 }

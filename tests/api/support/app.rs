@@ -21,12 +21,12 @@ pub const TOKEN: &str = sample::TOKEN;
 /// The administrator: a user who may update every unit.
 pub const ADMIN: &str = sample::USER;
 
-/// The stored items by partition and sort key, as JSON. The tokens table has no sort key: it is empty there.
+/// The stored items by partition and sort key, as JSON. For the tokens table the sort key is the empty string.
 pub type Items = BTreeMap<(String, String), Value>;
 
 /// The function, with tables that no other test uses.
 pub struct TestApp {
-    /// A client for the same DynamoDB, which meets no faults.
+    /// A client for the same DynamoDB that meets no faults.
     pub client: Client,
     pub tables: Tables,
     pub function: Function,
@@ -199,7 +199,8 @@ impl TestApp {
         self.send(&event(unit, &body(monitors, departments))).await
     }
 
-    /// Sends an event and checks what it wrote: after a 200 what [`assert_written`] says, otherwise nothing.
+    /// Sends an event and checks what it wrote. After a 200, [`assert_written`] checks it. After any other answer, nothing may have
+    /// changed.
     pub async fn send(&self, event: &Value) -> Response {
         let before = self.stored_items().await;
         let response = self.send_unchecked(event).await;

@@ -39,7 +39,7 @@ pub fn intercepting_client(
     })
 }
 
-/// A client for plain HTTP, which is what the engines of the tests speak. It opens new connections on demand, as the
+/// A client for plain HTTP, because the engines of the tests have no TLS. It opens new connections on demand, as the
 /// function's own client does.
 pub fn plain_http_client() -> SharedHttpClient {
     renewable_client(|settings, components| {

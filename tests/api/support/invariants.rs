@@ -1,4 +1,4 @@
-//! What must hold of all stored items, and of each update that is answered with 200.
+//! What must be true of all stored items, and of each update that is answered with 200.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Items, merge, set, text, updated_at};
 
-/// Checks what an update wrote that was answered with 200: each changed item has the answer's time, each changed unit
+/// Checks the changes by an update that was answered with 200: each changed item has the answer's time, each changed unit
 /// has the next version (or a later one after an update of several transactions), no item was written without a change,
 /// and only monitors' items were deleted.
 pub fn assert_written(before: &Items, after: &Items, response: &Response) {
@@ -31,7 +31,7 @@ pub fn assert_written(before: &Items, after: &Items, response: &Response) {
             let commits = version(item) - version(old.expect("an update creates no unit"));
             assert!(commits == 1 || (is_large && commits > 1), "{key:?} has {commits} versions more");
         }
-        // The time alone is not a reason to write an item.
+        // If only the time differs, the item should not have been written.
         let without_time = |item: &Value| {
             let mut item = item.clone();
             merge(&mut item, json!({ "_updatedAt": null }));

@@ -27,7 +27,7 @@ impl io::Write for WatchedLog {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = std::str::from_utf8(bytes).expect("logs are UTF-8");
         if contains_a_token(text) {
-            // A panic would not do: the function catches panics.
+            // A panic would go unnoticed, because the function catches panics.
             eprintln!("a log line contains a token: {text}");
             std::process::abort();
         }
@@ -42,7 +42,7 @@ impl io::Write for WatchedLog {
 
 /// Begins to watch the log at the lowest level, for all tests of this process.
 ///
-/// All tests share one subscriber. With one subscriber a thread, lines would be missed: `tracing` remembers for the whole
+/// All tests share one subscriber. If each thread had its own subscriber, lines would be missed: `tracing` remembers for the whole
 /// process whether a line is wanted, and may ask while another thread's subscriber is being set or removed.
 pub fn watch() {
     static WATCHING: Once = Once::new();

@@ -83,7 +83,7 @@ impl Observer {
         }
         let (observer, dynamodb) = (self.clone(), dynamodb.clone());
         let body: Value = serde_json::from_slice(request.body().bytes().unwrap_or_default()).expect("JSON");
-        // A task of its own, because the function may give up the request while the items are read.
+        // This is a task of its own, because the function may give up the request while the items are read.
         let observed = tokio::spawn(async move {
             let _turn = observer.turn.lock().await;
             let response = dynamodb.call(request).await;

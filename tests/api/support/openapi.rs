@@ -1,4 +1,4 @@
-//! `docs/openapi.yaml`, and checks that a response is one of those that it describes.
+//! Reads `docs/openapi.yaml`, and checks that it describes a response.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;

@@ -1,5 +1,5 @@
-//! A proxy in front of DynamoDB whose connections can fall silent, as pooled connections do while an execution environment
-//! is frozen: both sides keep them open, and nothing passes any more.
+//! A proxy in front of DynamoDB whose connections can fall silent: both sides keep them open, and nothing passes any more. Pooled
+//! connections may do so while an execution environment is frozen.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

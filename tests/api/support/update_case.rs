@@ -105,7 +105,7 @@ impl UpdateCase {
         text(&items[&self.key()], "_updatedAt")
     }
 
-    /// How much of the update is stored. Panics if anything else is stored, or a part that is no whole transaction.
+    /// How much of the update is stored. Panics if anything else is stored, or if a transaction is stored in part.
     pub fn progress(&self, before: &Items, after: &Items) -> Progress {
         if before == after {
             return Progress::Nothing;

@@ -36,7 +36,7 @@ pub enum Outcome {
     NotFound,
     /// The update is not stored.
     Busy,
-    /// The update may have visited stored, or may still be stored later.
+    /// The update may be stored already, may be stored later, or never.
     Unavailable,
     Unit(UnitState),
     Parent(Option<String>),

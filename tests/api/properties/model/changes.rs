@@ -94,7 +94,7 @@ fn put_permission(stored: &mut StoredTables, roles: &[&str]) {
     stored.livechat.insert((pk, sk), item);
 }
 
-/// Changes a unit's `departmentIds` and `numDepartments`, and no department.
+/// Changes a unit's `departmentIds` and `numDepartments`, but no department.
 fn change_list(stored: &mut StoredTables, unit: Id, change: impl FnOnce(&mut BTreeSet<String>)) {
     if let Some(item) = stored.livechat.get_mut(&unit_key(unit.0)) {
         let mut listed = set(item, "departmentIds");

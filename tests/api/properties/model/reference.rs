@@ -1,4 +1,4 @@
-//! A model of the contract in memory: what docs/contract.md says about an update, on plain maps. It shares no code with
+//! A model of the contract in memory. It does to plain maps what docs/contract.md says about an update, and shares no code with
 //! the function.
 
 use std::collections::BTreeSet;
@@ -133,7 +133,7 @@ impl StoredTables {
             losing_units.extend(self.join(department, id, &ancestors, updated_at));
         }
         for losing_unit in losing_units {
-            // A unit gets one version more, however many departments it loses.
+            // The unit's version grows by one, however many departments it loses.
             let item = self.livechat.get_mut(&unit_key(&losing_unit)).expect("it lost departments");
             increment_version(item, updated_at);
         }
@@ -217,7 +217,7 @@ impl StoredTables {
     }
 }
 
-/// Gives a unit that is written the next version and the time.
+/// Sets the next version and the time of a unit that is written.
 fn increment_version(unit: &mut Value, updated_at: &str) {
     unit["version"] =
         (unit.get("version").map_or(0, |version| version.as_u64().expect("a count")) + 1).into();
