@@ -6,6 +6,8 @@ use std::time::Duration;
 use anyhow::Result;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+#[cfg(feature = "sync")]
+use aws_sdk_dynamodb::operation::scan::builders::ScanFluentBuilder;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, TransactWriteItem, WriteRequest};
 use livechat_units::id::UnitId;
@@ -96,6 +98,23 @@ async fn read_chunk(client: &Client, table: &str, keys: &[Item]) -> Result<Vec<I
         items.extend(read);
     }
     Ok(items)
+}
+
+/// Reads one page of a scan of a table. Returns its items, and the key after which the next page begins.
+///
+/// # Errors
+/// DynamoDB refuses the request for good, or can't be reached.
+#[cfg(feature = "sync")]
+pub async fn scan_page(scan: ScanFluentBuilder, table: &str) -> Result<(Vec<Item>, Option<Item>)> {
+    let scan = scan.table_name(table).consistent_read(true);
+    let mut pause = Pause::default();
+    loop {
+        match scan.clone().send().await {
+            Ok(output) => return Ok((output.items.unwrap_or_default(), output.last_evaluated_key)),
+            Err(error) if is_temporary(&error) => pause.before_next_try(false).await,
+            Err(error) => return Err(Database::describe_error(table, error)),
+        }
+    }
 }
 
 /// Sends these write requests, by table: at most 25 in total.

@@ -18,12 +18,11 @@ use super::model::Subject;
 use super::mongodb::Kind;
 use super::scan;
 use super::sides::{Removal, Sides};
-use crate::database::Database;
 use crate::import::documents::Document;
 use crate::import::records::UnitOrDepartment;
 use crate::import::write::partition;
 use crate::origin::{SOURCE, department_base_key};
-use crate::requests::{Pause, is_temporary};
+use crate::requests::scan_page;
 
 /// The maximum number of looks at the same time.
 const MAX_AT_ONCE: usize = 16;
@@ -174,7 +173,8 @@ impl Pass<'_> {
         let sides = self.sides;
         let mut start = None;
         loop {
-            let (items, next) = tokens_page(&sides.database, start).await?;
+            let scan = sides.database.client.scan().set_exclusive_start_key(start);
+            let (items, next) = scan_page(scan, &sides.database.tables.tokens).await?;
             let mut by_user: BTreeMap<UserId, Vec<Item>> = BTreeMap::new();
             for item in items.into_iter().filter(|item| !item.contains_key(SOURCE)) {
                 let user = item.get("userId").and_then(|user| user.as_s().ok()).and_then(UserId::parse);
@@ -313,20 +313,6 @@ fn is_equal(
 /// A document's `_id` as text, if it is a string or an ObjectId.
 pub(super) fn id_of(document: &Document) -> Option<String> {
     crate::import::extended_json::text(document.get("_id")?).map(str::to_owned)
-}
-
-/// One page of the tokens table.
-async fn tokens_page(database: &Database, start: Option<Item>) -> Result<(Vec<Item>, Option<Item>)> {
-    let table = &database.tables.tokens;
-    let scan = database.client.scan().table_name(table).consistent_read(true).set_exclusive_start_key(start);
-    let mut pause = Pause::default();
-    loop {
-        match scan.clone().send().await {
-            Ok(output) => return Ok((output.items.unwrap_or_default(), output.last_evaluated_key)),
-            Err(error) if is_temporary(&error) => pause.before_next_try(false).await,
-            Err(error) => return Err(Database::describe_error(table, error)),
-        }
-    }
 }
 
 /// Sets the counters of these units right in MongoDB, if they are wrong.

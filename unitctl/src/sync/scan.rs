@@ -15,7 +15,7 @@ use super::sides::Sides;
 use crate::database::Database;
 use crate::import::records::UnitMonitor;
 use crate::origin::{REV, unit_base_key};
-use crate::requests::{Pause, is_temporary};
+use crate::requests::scan_page;
 
 /// What a scan found.
 #[derive(Debug, Default)]
@@ -108,23 +108,13 @@ pub async fn scan(sides: &Sides) -> Result<Scanned> {
 
 /// One page of the livechat table, with what the scan needs of each item.
 async fn page(database: &Database, start: Option<Item>) -> Result<(Vec<Item>, Option<Item>)> {
-    let table = &database.tables.livechat;
     let scan = database
         .client
         .scan()
-        .table_name(table)
-        .consistent_read(true)
         .projection_expression("pk, sk, #rev, deletedAt, monitors")
         .expression_attribute_names("#rev", REV)
         .set_exclusive_start_key(start);
-    let mut pause = Pause::default();
-    loop {
-        match scan.clone().send().await {
-            Ok(output) => return Ok((output.items.unwrap_or_default(), output.last_evaluated_key)),
-            Err(error) if is_temporary(&error) => pause.before_next_try(false).await,
-            Err(error) => return Err(Database::describe_error(table, error)),
-        }
-    }
+    scan_page(scan, &database.tables.livechat).await
 }
 
 fn text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
