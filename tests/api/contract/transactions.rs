@@ -10,7 +10,7 @@ use testing::items::put;
 
 use crate::support::asked::{Asked, first_difference};
 use crate::support::faulty_client::{
-    Fault, FaultyClient, OtherWrite, SentRequest, cancelled, exception, once,
+    Fault, FaultyClient, Numbers, OtherWrite, SentRequest, cancelled, exception, once,
 };
 use crate::support::invariants::{assert_invariants, assert_written};
 use crate::support::observer::{Committed, Observer};
@@ -105,7 +105,7 @@ async fn a_large_update_reads_no_more_than_a_small_one() {
         let sent = faulty.sent();
         let first_write = sent.iter().position(|sent| sent.is_write).expect("it writes");
         assert!(sent[first_write..].iter().all(|sent| sent.is_write), "it reads after it has begun to write");
-        assert_eq!(sent.len() - first_write, 4);
+        assert_eq!(faulty.writes(), 4);
     })
     .await;
 }
@@ -207,19 +207,10 @@ async fn a_unit_that_would_outgrow_400_kb_is_refused_before_anything_is_written(
 /// A write by another program, which happens before the transaction with this number. Copies of a transaction have the same
 /// number.
 fn before_transaction(number: usize, write: OtherWrite) -> FaultyClient {
-    let tokens = std::sync::Mutex::new(Vec::<String>::new());
-    let write = once(write);
+    let (transactions, write) = (Numbers::default(), once(write));
     FaultyClient::new(move |sent: &SentRequest| {
-        if !sent.is_write {
-            return None;
-        }
-        let token = text(&sent.json(), "ClientRequestToken");
-        let mut tokens = tokens.lock().expect("no test panics with it");
-        if !tokens.contains(&token) {
-            tokens.push(token.clone());
-        }
         // All copies wait for the write, because it may take longer than one copy is waited for.
-        (tokens.get(number) == Some(&token)).then(|| Fault::After(write.clone()))
+        (sent.is_write && transactions.number(sent) == number).then(|| Fault::After(write.clone()))
     })
 }
 
@@ -470,8 +461,9 @@ async fn the_batches_of_a_read_may_see_different_moments() {
                     let (other, event) = (other.clone(), event.clone());
                     async move { assert_eq!(invoke(&other, &event, None).await.status_code, 200) }.boxed()
                 });
+                let (reads, write) = (Numbers::default(), once(write));
                 let faulty = FaultyClient::new(move |sent| {
-                    (!sent.is_write && sent.number == read).then(|| Fault::After(write.clone()))
+                    (!sent.is_write && reads.number(sent) == read).then(|| Fault::After(write.clone()))
                 });
                 let response = send_through(app, &faulty, &asked).await;
                 assert_eq!(response.status_code, 200, "{}", response.body);

@@ -2,17 +2,17 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use livechat_units::{Function, Response};
 
-use crate::support::faulty_client::{Fault, FaultyClient, SentRequest, once};
+use crate::support::faulty_client::{Fault, FaultyClient, Numbers, SentRequest, once};
 use crate::support::lag::with_lag;
 use crate::support::update_case::{Progress, UpdateCase, put_users};
-use crate::support::{TestApp, event, invoke, text, updated_at, with_app};
+use crate::support::{TestApp, event, invoke, updated_at, with_app};
 
 /// A request of an update, by what it reads or writes.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -156,12 +156,12 @@ async fn update_through(app: &TestApp, case: &UpdateCase, drill: &Drill) -> Opti
     let other_update = once(case.other_update(app));
     let armed = Arc::new(AtomicBool::new(false));
     let is_armed = armed.clone();
-    let transaction_numbers = TransactionNumbers::default();
+    let transactions = Numbers::default();
     let faulty = FaultyClient::new(move |sent| {
         if !is_armed.load(Ordering::Relaxed) {
             return None;
         }
-        let transaction = if sent.is_write { transaction_numbers.number(sent) } else { 0 };
+        let transaction = if sent.is_write { transactions.number(sent) } else { 0 };
         if position == Position::SecondTransaction && sent.is_write && transaction == 0 {
             return Some(Fault::After(other_update.clone()));
         }
@@ -218,19 +218,4 @@ async fn update_through(app: &TestApp, case: &UpdateCase, drill: &Drill) -> Opti
     let loses_reply = position.is_write() && drill.faults.iter().any(Fault::loses_reply);
     let is_executed = !loses_reply || position == Position::SecondOfThree || progress == Progress::Everything;
     (faults_met.load(Ordering::Relaxed) > 0 && is_executed).then_some(Outcome { response, progress })
-}
-
-/// Numbers an update's transactions. All tries of a transaction have the same `ClientRequestToken`.
-#[derive(Default)]
-struct TransactionNumbers(Mutex<Vec<String>>);
-
-impl TransactionNumbers {
-    fn number(&self, sent: &SentRequest) -> usize {
-        let token = text(&sent.json(), "ClientRequestToken");
-        let mut tokens = self.0.lock().expect("no test panics with it");
-        tokens.iter().position(|known| *known == token).unwrap_or_else(|| {
-            tokens.push(token);
-            tokens.len() - 1
-        })
-    }
 }

@@ -95,6 +95,20 @@ impl SentRequest {
     }
 }
 
+/// Numbers different requests from 0. All copies of a request have the same number.
+#[derive(Default)]
+pub struct Numbers(Mutex<Vec<String>>);
+
+impl Numbers {
+    pub fn number(&self, sent: &SentRequest) -> usize {
+        let mut bodies = self.0.lock().expect("no test panics with it");
+        bodies.iter().position(|known| *known == sent.body).unwrap_or_else(|| {
+            bodies.push(sent.body.clone());
+            bodies.len() - 1
+        })
+    }
+}
+
 type ChooseFault = Arc<dyn Fn(&SentRequest) -> Option<Fault> + Send + Sync>;
 
 /// Makes chosen requests fail, and records all of them.
