@@ -116,7 +116,7 @@ impl Proxy {
     }
 }
 
-/// Chooses the fault of a request by its operation and its body.
+/// Chooses the fault of a request by its path and its body.
 type ChooseFault = Box<dyn Fn(&str, &[u8]) -> ConnectionFault + Send + Sync>;
 
 struct Shared {

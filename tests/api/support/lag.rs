@@ -18,6 +18,13 @@ pub struct Lag {
     pub worst: Duration,
 }
 
+impl Lag {
+    /// Whether the thread stood still so long that a request to DynamoDB may have been given up because of it.
+    pub fn is_stall(self) -> bool {
+        self.worst > Duration::from_millis(300)
+    }
+}
+
 /// Runs a future and measures the lag meanwhile.
 pub async fn with_lag<T>(future: impl Future<Output = T>) -> (T, Lag) {
     let (due, lag) = (Cell::new(Instant::now()), Cell::new(Lag::default()));

@@ -149,7 +149,7 @@ impl UpdateCase {
             let repetition = invoke(function, &self.event, Some(Duration::from_secs(30)));
             let (again, lag) = with_lag(repetition).await;
             attempt += 1;
-            if again.status_code != 503 || lag.worst < Duration::from_millis(300) || attempt == 5 {
+            if again.status_code != 503 || !lag.is_stall() || attempt == 5 {
                 break again;
             }
             // This machine stood still so often that the time was over.
