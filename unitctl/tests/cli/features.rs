@@ -1,5 +1,6 @@
 //! The two commands that the README begins with build the same crates: `cargo run -p unitctl` first, and then
-//! `cargo test --workspace`, which builds a crate again if it needs other features of it.
+//! `cargo test --workspace`, which builds a crate again if it needs other features of it. The feature `sync` adds crates and
+//! builds none of these again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -30,6 +31,22 @@ fn the_second_command_builds_no_crate_again() {
             features.is_subset(again),
             "{name} is built with the features {features:?}, and again with {again:?}: name all of them in \
              unitctl/Cargo.toml"
+        );
+    }
+}
+
+#[test]
+fn the_feature_sync_builds_no_crate_again() {
+    let first = crates(&["--package", "unitctl", "--edges", "no-dev"]);
+    let tests = crates(&["--workspace", "--edges", "normal,build,dev"]);
+    let sync = crates(&["--package", "unitctl", "--features", "sync", "--edges", "normal,build,dev"]);
+    // A small crate, of which procedural macros need less than the programs.
+    let is_exception = |name: &str| name.starts_with("unitctl ") || name.starts_with("once_cell ");
+    for name in first.keys().filter(|name| !is_exception(name)) {
+        let (sync, tests) = (&sync[name], &tests[name]);
+        assert!(
+            sync.is_subset(tests),
+            "{name} is built with {tests:?}, and again with {sync:?} for the feature sync"
         );
     }
 }
