@@ -4,6 +4,7 @@
 
 mod connect;
 mod following;
+mod interleavings;
 mod options;
 mod rocket_chat;
 mod servers;

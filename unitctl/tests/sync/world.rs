@@ -114,8 +114,13 @@ impl World {
 
     /// A command that runs the binary with the tables and the MongoDB of this test.
     pub fn command(&self, arguments: &[&str]) -> Command {
+        self.command_at(endpoint(), arguments)
+    }
+
+    /// The same, with another endpoint of DynamoDB.
+    pub fn command_at(&self, endpoint: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_unitctl"));
-        command.args(["--endpoint", endpoint()]);
+        command.args(["--endpoint", endpoint]);
         command.args(["--tokens-table", &self.database.tables.tokens]);
         command.args(["--livechat-table", &self.database.tables.livechat]);
         command.args(arguments);
@@ -214,7 +219,7 @@ pub struct Process {
 }
 
 impl Process {
-    fn start(mut command: Command) -> Self {
+    pub fn start(mut command: Command) -> Self {
         let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("it starts");
         let lines = Arc::new(Mutex::new(Vec::new()));

@@ -1,0 +1,359 @@
+//! Who changes things: Rocket.Chat, the function, and whoever makes the processes fail.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+use livechat_units::hashed_token;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+use unitctl::sync::model::Side;
+
+use super::facts::{Fact, Known, all, of_dynamodb, snapshot, text};
+use super::history::History;
+use super::proxy::{Mode, Proxy};
+use crate::following::body;
+use crate::rocket_chat::RocketChat;
+use crate::world::{Process, World};
+
+/// What both actors know.
+#[derive(Clone)]
+pub struct Stage {
+    pub world: Arc<World>,
+    pub known: Known,
+    pub history: History,
+    /// The function's caller has this token, which `unitctl token create` made.
+    pub token: String,
+}
+
+/// One side's actor.
+pub struct Actor {
+    pub stage: Stage,
+    pub random: Rng,
+    /// The number of names given so far.
+    names: u32,
+    /// The function's last name of each unit that was answered with 200.
+    last: BTreeMap<String, String>,
+    /// The tokens that Rocket.Chat's users have logged in with, by user.
+    pub tokens: Vec<(String, String)>,
+    /// The tokens that were revoked.
+    pub revoked: Vec<(String, String)>,
+}
+
+fn pick<'a>(random: &mut Rng, all: &'a [String]) -> &'a String {
+    &all[random.usize(..all.len())]
+}
+
+fn toggle(set: &mut BTreeSet<String>, what: &str) {
+    if !set.remove(what) {
+        set.insert(what.to_owned());
+    }
+}
+
+impl Actor {
+    pub fn new(stage: Stage, seed: u64) -> Self {
+        Self {
+            stage,
+            random: Rng::with_seed(seed),
+            names: 0,
+            last: BTreeMap::new(),
+            tokens: Vec::new(),
+            revoked: Vec::new(),
+        }
+    }
+
+    async fn pause(&mut self) {
+        let longest = [5, 60, 400, 900][self.random.usize(..4)];
+        sleep(Duration::from_millis(self.random.u64(..longest))).await;
+    }
+
+    fn name(&mut self, side: Side, unit: &str) -> String {
+        self.names += 1;
+        let name =
+            format!("{} {}", if side == Side::MongoDb { "Rocket.Chat" } else { "function" }, self.names);
+        self.stage.history.gives_name(side, unit, &name);
+        name
+    }
+
+    fn change(&mut self, monitors: &mut BTreeSet<String>, departments: &mut BTreeSet<String>) {
+        let known = self.stage.known.clone();
+        for _ in 0..self.random.usize(..3) {
+            toggle(monitors, pick(&mut self.random, &known.monitors));
+        }
+        for _ in 0..self.random.usize(..3) {
+            toggle(departments, pick(&mut self.random, &known.departments));
+        }
+    }
+
+    /// Changes what Rocket.Chat's pages change.
+    pub async fn rocket_chat(mut self, steps: u32) -> Self {
+        let world = self.stage.world.clone();
+        let known = self.stage.known.clone();
+        for _ in 0..steps {
+            let pause = Duration::from_millis(self.random.u64(..30));
+            let rocket_chat = RocketChat { pause, ..world.rocket_chat().clone() };
+            let unit = pick(&mut self.random, &known.units).clone();
+            let department = pick(&mut self.random, &known.departments).clone();
+            let user = pick(&mut self.random, &known.monitors).clone();
+            match self.random.u32(..20) {
+                0..=7 => self.save_unit(&rocket_chat, &unit).await,
+                8..=10 => {
+                    let unit = self.random.bool().then_some(unit.as_str());
+                    rocket_chat.set_department_unit(&department, unit).await;
+                }
+                11 => {
+                    rocket_chat
+                        .change_department(&department, &format!("{department} {}", self.random.u32(..)))
+                        .await
+                }
+                12 => {
+                    rocket_chat.remove_monitor(&user).await;
+                    self.pause().await;
+                    rocket_chat.add_roles(&user, &["livechat-monitor"]).await;
+                }
+                13 => rocket_chat.rename_user(&user, &format!("{user}.{}", self.random.u32(..))).await,
+                14 => {
+                    rocket_chat.revoke("manage-livechat-units", "livechat-manager").await;
+                    self.pause().await;
+                    rocket_chat.grant("manage-livechat-units", "livechat-manager").await;
+                }
+                15 => {
+                    rocket_chat.set_active(&user, false).await;
+                    let (gone, left) =
+                        std::mem::take(&mut self.tokens).into_iter().partition(|(other, _)| *other == user);
+                    self.tokens = left;
+                    self.revoked.extend::<Vec<_>>(gone);
+                    self.pause().await;
+                    rocket_chat.set_active(&user, true).await;
+                }
+                _ => self.log_in_or_out(&rocket_chat, &user).await,
+            }
+            self.pause().await;
+        }
+        self
+    }
+
+    async fn save_unit(&mut self, rocket_chat: &RocketChat, unit: &str) {
+        let rows = rocket_chat.monitors(unit).await;
+        let mut monitors: BTreeSet<String> = rows.into_iter().map(|(user, _)| user).collect();
+        let documents = all(&rocket_chat.departments()).await;
+        let here = documents.iter().filter(|document| text(document, "parentId") == unit);
+        let mut departments: BTreeSet<String> = here.map(|document| text(document, "_id")).collect();
+        self.change(&mut monitors, &mut departments);
+        let name = self.name(Side::MongoDb, unit);
+        let visibility = *self.random.choice(&["private", "public"]).expect("two");
+        let monitors: Vec<(&str, &str)> =
+            monitors.iter().map(|user| (user.as_str(), user.as_str())).collect();
+        let departments: Vec<&str> = departments.iter().map(String::as_str).collect();
+        rocket_chat.save_unit(Some(unit), &name, visibility, &monitors, &departments).await;
+    }
+
+    async fn log_in_or_out(&mut self, rocket_chat: &RocketChat, user: &str) {
+        if self.tokens.len() < 3 || self.random.bool() {
+            let token = format!("token-{}-{}", self.tokens.len() + self.revoked.len(), self.random.u64(..));
+            rocket_chat.log_in(user, &hashed_token(&token)).await;
+            self.tokens.push((user.to_owned(), token));
+        } else {
+            let (user, token) = self.tokens.swap_remove(self.random.usize(..self.tokens.len()));
+            rocket_chat.log_out(&user, &hashed_token(&token)).await;
+            self.revoked.push((user, token));
+        }
+    }
+
+    /// Changes units as a client of the function does: it reads a unit, and sends all of it with some changes.
+    pub async fn function(mut self, steps: u32) -> Self {
+        for _ in 0..steps {
+            let unit = pick(&mut self.random, &self.stage.known.units.clone()).clone();
+            self.update(&unit, |_, _| {}).await;
+            self.pause().await;
+        }
+        self
+    }
+
+    /// One update. `decide` may change what is chosen at random.
+    pub async fn update(
+        &mut self,
+        unit: &str,
+        decide: impl FnOnce(&mut BTreeSet<String>, &mut BTreeSet<String>),
+    ) {
+        let Stage { world, known, history, token } = self.stage.clone();
+        let items = snapshot(&world, &known).await;
+        let before = of_dynamodb(&items, &known);
+        let of_unit = |fact: &Fact| match fact {
+            Fact::Monitor(of, user) if of == unit && before[fact] == "true" => Some(user.clone()),
+            _ => None,
+        };
+        let mut monitors: BTreeSet<String> = before.keys().filter_map(of_unit).collect();
+        let mut departments: BTreeSet<String> = known
+            .departments
+            .iter()
+            .filter(|id| before[&Fact::Place((*id).clone())] == unit)
+            .cloned()
+            .collect();
+        self.change(&mut monitors, &mut departments);
+        decide(&mut monitors, &mut departments);
+        history.function_finds_name(
+            unit,
+            &before[&Fact::Name(unit.into())],
+            self.last.get(unit).map(String::as_str),
+        );
+        self.last.remove(unit);
+        let name = self.name(Side::DynamoDb, unit);
+        let visibility = *self.random.choice(&["private", "public"]).expect("two");
+        let monitors: Vec<&str> = monitors.iter().map(String::as_str).collect();
+        let departments: Vec<&str> = departments.iter().map(String::as_str).collect();
+        let update = body(&name, visibility, &monitors, &departments);
+        let answer = world.update(unit, "boss", &token, &update).await;
+        assert!([200, 403, 503].contains(&answer.status_code), "{} {}", answer.status_code, answer.body);
+        let after = snapshot(&world, &known).await;
+        if answer.status_code == 200 {
+            self.last.insert(unit.to_owned(), name.clone());
+        }
+        // If nobody else wrote the unit meanwhile, only these facts have changed.
+        let version = |items: &super::facts::Items| {
+            items
+                .get(&(format!("UNIT#{unit}"), "UNIT".into()))
+                .and_then(|item| item["version"].as_u64())
+                .unwrap_or(0)
+        };
+        let is_exact = answer.status_code == 200 && version(&after) == version(&items) + 1;
+        let mut targets =
+            vec![(Fact::Name(unit.into()), name), (Fact::Visibility(unit.into()), visibility.into())];
+        for user in &known.monitors {
+            targets.push((
+                Fact::Monitor(unit.into(), user.clone()),
+                monitors.contains(&user.as_str()).to_string(),
+            ));
+        }
+        for id in &known.departments {
+            let fact = Fact::Place(id.clone());
+            if departments.contains(&id.as_str()) {
+                targets.push((fact, unit.to_owned()));
+            } else if !is_exact || before[&fact] == unit {
+                targets.push((fact, String::new()));
+            }
+        }
+        for (fact, value) in targets {
+            if !is_exact || before[&fact] != value {
+                history.function_sets(fact, value);
+            }
+        }
+    }
+}
+
+/// A process of the sync with its connections. It may be started again and again.
+pub struct Slot {
+    pub process: Process,
+    pub mongodb: Proxy,
+    pub dynamodb: Proxy,
+    /// What the processes before it have printed.
+    printed: Vec<String>,
+    /// The number of lines at the start that do not count.
+    ignored: usize,
+}
+
+impl Slot {
+    pub async fn start(world: &World) -> Self {
+        let mongodb = Proxy::start(&super::random::mongodb_address(world)).await;
+        let dynamodb = Proxy::start(testing::dynamodb::address()).await;
+        let process = process(world, &mongodb, &dynamodb);
+        Self { process, mongodb, dynamodb, printed: Vec::new(), ignored: 0 }
+    }
+
+    pub fn restart(&mut self, world: &World) {
+        self.process.kill();
+        self.printed.extend(self.process.printed());
+        self.process = process(world, &self.mongodb, &self.dynamodb);
+    }
+
+    /// What was printed since the last call of [`Slot::begin`].
+    pub fn printed(&self) -> Vec<String> {
+        self.printed.iter().cloned().chain(self.process.printed()).skip(self.ignored).collect()
+    }
+
+    pub fn begin(&mut self) {
+        self.ignored = self.printed.len() + self.process.printed().len();
+    }
+}
+
+/// Starts a process whose connections go through these proxies.
+fn process(world: &World, mongodb: &Proxy, dynamodb: &Proxy) -> Process {
+    let uri = super::random::through(world, mongodb);
+    let endpoint = format!("http://{}", dynamodb.address);
+    Process::start(world.command_at(&endpoint, &["sync", "--mongodb-uri", &uri]))
+}
+
+/// Makes processes fail until it is told to stop. All of them run again at the end.
+pub async fn chaos(
+    world: Arc<World>,
+    mut slots: Vec<Slot>,
+    seed: u64,
+    mut stop: tokio::sync::oneshot::Receiver<()>,
+) -> Vec<Slot> {
+    let mut random = Rng::with_seed(seed);
+    while stop.try_recv() == Err(tokio::sync::oneshot::error::TryRecvError::Empty) {
+        let index = random.usize(..slots.len());
+        let moment = |random: &mut Rng, longest| Duration::from_millis(random.u64(20..longest));
+        match random.u32(..12) {
+            0..=2 => {
+                let slot = &mut slots[index];
+                slot.process.kill();
+                if random.bool() {
+                    sleep(moment(&mut random, 1_000)).await;
+                }
+                // The others would take over after some time. Now, both may work at the same time.
+                world.delete("SYNC#STATE", "LEASE").await;
+                slot.restart(&world);
+            }
+            3..=5 => {
+                slots[index].process.signal("STOP");
+                sleep(moment(&mut random, 300)).await;
+                world.delete("SYNC#STATE", "LEASE").await;
+                sleep(moment(&mut random, 3_000)).await;
+                slots[index].process.signal("CONT");
+            }
+            6 | 7 => {
+                let slot = &slots[index];
+                let proxy = if random.bool() { &slot.mongodb } else { &slot.dynamodb };
+                proxy.set(Mode::Cut);
+                sleep(moment(&mut random, 1_500)).await;
+                proxy.set(Mode::Open);
+            }
+            8 | 9 => {
+                let slot = &slots[index];
+                let proxy = if random.bool() { &slot.mongodb } else { &slot.dynamodb };
+                proxy.set(Mode::Slow(moment(&mut random, 150)));
+                sleep(moment(&mut random, 2_000)).await;
+                proxy.set(Mode::Open);
+            }
+            10 => {
+                if random.bool() {
+                    world.delete("SYNC#STATE", "POSITIONS").await;
+                } else {
+                    world.put(rubbish(&mut random)).await;
+                }
+                world.delete("SYNC#STATE", "LEASE").await;
+                slots[index].restart(&world);
+            }
+            _ => world.delete("SYNC#STATE", "LEASE").await,
+        }
+        sleep(moment(&mut random, 1_200)).await;
+    }
+    slots
+}
+
+/// Positions that no stream ever had.
+fn rubbish(random: &mut Rng) -> Value {
+    let position = *random.choice(&["rubbish", "", "{}", "{\"_data\":\"82\"}"]).expect("some");
+    let names = [
+        "users",
+        "rocketchat_permissions",
+        "rocketchat_settings",
+        "rocketchat_livechat_department",
+        "rocketchat_livechat_unit_monitors",
+        "dynamodb",
+    ];
+    let positions: BTreeMap<&str, &str> = names.into_iter().map(|name| (name, position)).collect();
+    json!({ "pk": "SYNC#STATE", "sk": "POSITIONS", "positions": positions })
+}
