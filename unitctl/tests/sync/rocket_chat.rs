@@ -147,7 +147,7 @@ impl RocketChat {
 
     /// `deleteUser`: the rows of a monitor, then the copy in the trash, then the user.
     pub async fn delete_user(&self, id: &str) {
-        self.unit_monitors().delete_many(doc! { "monitorId": id }).await.expect("they are deleted");
+        self.delete_rows(doc! { "monitorId": id }).await;
         self.wait().await;
         self.delete_with_trash(&self.users(), "users", id).await;
     }
@@ -394,10 +394,7 @@ impl RocketChat {
         let rows: Vec<Document> = all(&self.unit_monitors(), doc! { "unitId": &id }).await;
         for saved in rows.iter().filter_map(|row| row.get_str("monitorId").ok()) {
             if !monitors.iter().any(|(monitor, _)| *monitor == saved) {
-                self.unit_monitors()
-                    .delete_many(doc! { "unitId": &id, "monitorId": saved })
-                    .await
-                    .expect("they are deleted");
+                self.delete_rows(doc! { "unitId": &id, "monitorId": saved }).await;
                 self.wait().await;
             }
         }
@@ -446,7 +443,7 @@ impl RocketChat {
     }
 
     async fn delete_what_belongs_to(&self, id: &str) {
-        self.unit_monitors().delete_many(doc! { "unitId": id }).await.expect("they are deleted");
+        self.delete_rows(doc! { "unitId": id }).await;
         self.wait().await;
         let update = doc! {
             "$unset": { "parentId": 1 }, "$pull": { "ancestors": id }, "$set": { "_updatedAt": self.now() },
@@ -461,8 +458,17 @@ impl RocketChat {
     /// `LivechatEnterprise.removeMonitor`: the role, then the rows of all units. The counters stay as they are.
     pub async fn remove_monitor(&self, user: &str) {
         self.remove_roles(user, &["livechat-monitor"]).await;
-        self.unit_monitors().delete_many(doc! { "monitorId": user }).await.expect("they are deleted");
+        self.delete_rows(doc! { "monitorId": user }).await;
         self.wait().await;
+    }
+
+    /// A `deleteMany` of monitors' rows. They are deleted one by one, because SecantusDB's `deleteMany` never ends, and holds
+    /// up the whole collection, if a transaction has changed one of the documents at the same time.
+    async fn delete_rows(&self, filter: Document) {
+        for row in all(&self.unit_monitors(), filter).await {
+            let id = row.get("_id").expect("a document has an id").clone();
+            self.unit_monitors().delete_one(doc! { "_id": id }).await.expect("it is deleted");
+        }
     }
 
     /// `LivechatUnit.incrementDepartmentsCount` and `decrementDepartmentsCount`

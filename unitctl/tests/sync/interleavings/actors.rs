@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use unitctl::sync::model::Side;
 
 use super::facts::{Fact, Known, all, of_dynamodb, snapshot, text};
-use super::history::History;
+use super::history::{History, name};
 use super::proxy::{Mode, Proxy};
 use crate::following::body;
 use crate::rocket_chat::RocketChat;
@@ -68,12 +68,10 @@ impl Actor {
         sleep(Duration::from_millis(self.random.u64(..longest))).await;
     }
 
-    fn name(&mut self, side: Side, unit: &str) -> String {
+    /// A name that nobody has given before.
+    fn name(&mut self, side: Side) -> String {
         self.names += 1;
-        let name =
-            format!("{} {}", if side == Side::MongoDb { "Rocket.Chat" } else { "function" }, self.names);
-        self.stage.history.gives_name(side, unit, &name);
-        name
+        name(side, self.names)
     }
 
     fn change(&mut self, monitors: &mut BTreeSet<String>, departments: &mut BTreeSet<String>) {
@@ -141,7 +139,8 @@ impl Actor {
         let here = documents.iter().filter(|document| text(document, "parentId") == unit);
         let mut departments: BTreeSet<String> = here.map(|document| text(document, "_id")).collect();
         self.change(&mut monitors, &mut departments);
-        let name = self.name(Side::MongoDb, unit);
+        let name = self.name(Side::MongoDb);
+        self.stage.history.gives_name(Side::MongoDb, unit, &name);
         let visibility = *self.random.choice(&["private", "public"]).expect("two");
         let monitors: Vec<(&str, &str)> =
             monitors.iter().map(|user| (user.as_str(), user.as_str())).collect();
@@ -165,17 +164,25 @@ impl Actor {
     pub async fn function(mut self, steps: u32) -> Self {
         for _ in 0..steps {
             let unit = pick(&mut self.random, &self.stage.known.units.clone()).clone();
-            self.update(&unit, |_, _| {}).await;
+            self.update(&unit, Self::change).await;
             self.pause().await;
         }
         self
     }
 
-    /// One update. `decide` may change what is chosen at random.
-    pub async fn update(
+    /// Moves a department to a unit, and changes nothing else but the name and the visibility.
+    pub async fn take_department(&mut self, id: &str, unit: &str) {
+        let take = |_: &mut Self, _: &mut BTreeSet<String>, departments: &mut BTreeSet<String>| {
+            departments.insert(id.to_owned());
+        };
+        self.update(unit, take).await;
+    }
+
+    /// One update, with monitors and departments that `change` has changed.
+    async fn update(
         &mut self,
         unit: &str,
-        decide: impl FnOnce(&mut BTreeSet<String>, &mut BTreeSet<String>),
+        change: impl FnOnce(&mut Self, &mut BTreeSet<String>, &mut BTreeSet<String>),
     ) {
         let Stage { world, known, history, token } = self.stage.clone();
         let items = snapshot(&world, &known).await;
@@ -191,23 +198,26 @@ impl Actor {
             .filter(|id| before[&Fact::Place((*id).clone())] == unit)
             .cloned()
             .collect();
-        self.change(&mut monitors, &mut departments);
-        decide(&mut monitors, &mut departments);
+        change(self, &mut monitors, &mut departments);
         history.function_finds_name(
             unit,
             &before[&Fact::Name(unit.into())],
             self.last.get(unit).map(String::as_str),
         );
         self.last.remove(unit);
-        let name = self.name(Side::DynamoDb, unit);
+        let name = self.name(Side::DynamoDb);
         let visibility = *self.random.choice(&["private", "public"]).expect("two");
         let monitors: Vec<&str> = monitors.iter().map(String::as_str).collect();
         let departments: Vec<&str> = departments.iter().map(String::as_str).collect();
         let update = body(&name, visibility, &monitors, &departments);
         let answer = world.update(unit, "boss", &token, &update).await;
         assert!([200, 403, 503].contains(&answer.status_code), "{} {}", answer.status_code, answer.body);
+        if answer.status_code == 403 {
+            return;
+        }
         let after = snapshot(&world, &known).await;
         if answer.status_code == 200 {
+            history.gives_name(Side::DynamoDb, unit, &name);
             self.last.insert(unit.to_owned(), name.clone());
         }
         // If nobody else wrote the unit meanwhile, only these facts have changed.

@@ -27,12 +27,24 @@ struct Noted {
     rows: BTreeMap<String, (String, String)>,
     /// What the function may have changed: its own update was the only one that could have set this value.
     by_function: Vec<(Fact, String)>,
-    /// The names that each side's actor gave, by unit, in order. Each is given once.
+    /// The names that each side's actor gave, by unit, in order, if it knows that they were stored. Each is given once.
     names: BTreeMap<(Side, String), Vec<String>>,
     /// The names that DynamoDB was seen to have.
     seen_in_dynamodb: BTreeSet<String>,
     /// Names of the function that were gone before the function gave the next one, and what was there instead.
     replaced: Vec<(String, String)>,
+}
+
+/// A name that this side's actor gives.
+pub fn name(side: Side, number: u32) -> String {
+    format!("{} {number}", prefix(side))
+}
+
+fn prefix(side: Side) -> &'static str {
+    match side {
+        Side::MongoDb => "Rocket.Chat",
+        Side::DynamoDb => "function",
+    }
 }
 
 /// What a process of the sync printed.
@@ -65,7 +77,10 @@ impl History {
     async fn follow_collection(self, collection: Collection<Document>) {
         let mut stream = collection.watch().await.expect("it is a replica set");
         tokio::spawn(async move {
-            while let Ok(event) = stream.next_if_any().await {
+            // At the end the database is dropped, and the stream with it.
+            while stream.is_alive()
+                && let Ok(event) = stream.next_if_any().await
+            {
                 let Some(event) = event else { continue };
                 let id = event.document_key.as_ref().map(|key| text(key, "_id")).unwrap_or_default();
                 let is_row = collection.name().ends_with("unit_monitors");
@@ -102,7 +117,7 @@ impl History {
         self.noted(|noted| facts.iter().all(|(fact, value)| noted.mongodb.get(fact) == Some(value)))
     }
 
-    /// One side's actor is about to give a unit this name.
+    /// One side's actor has given a unit this name.
     pub fn gives_name(&self, side: Side, unit: &str, name: &str) {
         self.noted(|noted| noted.names.entry((side, unit.to_owned())).or_default().push(name.to_owned()));
     }
@@ -174,10 +189,6 @@ impl Noted {
         }
     }
 
-    fn is_of(&self, side: Side, unit: &str, name: &str) -> bool {
-        self.names.get(&(side, unit.to_owned())).is_some_and(|names| names.iter().any(|given| given == name))
-    }
-
     /// Names are given once, so what became of each is known exactly.
     fn lost_names(&self, lines: &[Line]) -> Vec<String> {
         let mut complaints = Vec::new();
@@ -207,9 +218,9 @@ impl Noted {
             for pair in had.windows(2) {
                 let (old, new) = (pair[0], pair[1]);
                 // The sync has written this. Rocket.Chat's name must have been carried before, or be named.
-                let is_by_sync = self.is_of(Side::DynamoDb, unit, new);
+                let is_by_sync = new.starts_with(prefix(Side::DynamoDb));
                 if is_by_sync
-                    && self.is_of(Side::MongoDb, unit, old)
+                    && old.starts_with(prefix(Side::MongoDb))
                     && !was_in_dynamodb(old)
                     && !is_named(old)
                 {
