@@ -1,0 +1,87 @@
+//! Full passes. The floor of the first one is the import of the same documents, since it reads, parses and writes the same.
+//! The floor of one that writes nothing is a plain read of both sides, with nothing parsed or compared.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use aws_sdk_dynamodb::types::AttributeValue;
+use livechat_units::Tables;
+use livechat_units::item::Item;
+use testing::dynamodb::{endpoint, new_tables};
+use testing::items::scan;
+use unitctl::sync::mongodb::Kind;
+
+use crate::measure::{Run, Usage};
+use crate::workspace::Workspace;
+
+pub async fn run(workspace: &Workspace) -> Result<()> {
+    println!(
+        "\n{:<42} {:>8} {:>12} {:>8} {:>9} {:>8}",
+        "full passes", "s", "documents/s", "CPU s", "peak MB", "floor"
+    );
+    let import = workspace.import(&workspace.tables).await?;
+    let print = |name: &str, run: &Run, floor: &Run| {
+        let rate = workspace.documents as f64 / run.seconds;
+        let Usage { cpu_seconds, peak_mb } = run.usage;
+        let ratio = run.seconds / floor.seconds;
+        println!(
+            "{name:<42} {:>8.1} {rate:>12.0} {cpu_seconds:>8.1} {peak_mb:>9.1} {ratio:>7.2}x",
+            run.seconds
+        );
+    };
+    print("floor: the import of the same documents", &import, &import);
+    let empty = new_tables(&workspace.client).await;
+    let first = once(workspace, &empty).await?;
+    print("into empty tables", &first, &import);
+    let imported = once(workspace, &workspace.tables).await?;
+    print("after an import: only bases are new", &imported, &import);
+    let plain = read_both(workspace).await?;
+    print("floor: a plain read of both sides", &plain, &plain);
+    print("nothing to do", &once(workspace, &workspace.tables).await?, &plain);
+    let (ours, expected) = (items(workspace, &empty).await?, items(workspace, &workspace.tables).await?);
+    ensure!(ours == expected, "a pass into empty tables leaves other items than an import");
+    println!("both ways lead to the same {} items", ours.len());
+    Ok(())
+}
+
+async fn once(workspace: &Workspace, tables: &Tables) -> Result<Run> {
+    workspace.unitctl(endpoint(), tables, &["sync", "--once"])?.end().await
+}
+
+/// Reads everything once, in this process.
+async fn read_both(workspace: &Workspace) -> Result<Run> {
+    let mongo = workspace.mongo.connect().await;
+    let start = Instant::now();
+    for kind in [Kind::Users, Kind::Permissions, Kind::Departments, Kind::Units, Kind::UnitMonitors] {
+        let mut batches = mongo.documents(kind);
+        while batches.next().await?.is_some() {}
+    }
+    for table in [&workspace.tables.tokens, &workspace.tables.livechat] {
+        let mut pages =
+            workspace.client.scan().table_name(table).consistent_read(true).into_paginator().send();
+        while pages.try_next().await?.is_some() {}
+    }
+    Ok(Run { seconds: start.elapsed().as_secs_f64(), usage: Usage::default() })
+}
+
+/// Every item by its key, without the sync's own.
+async fn items(workspace: &Workspace, tables: &Tables) -> Result<BTreeMap<String, Item>> {
+    let mut all = BTreeMap::new();
+    for table in [&tables.tokens, &tables.livechat] {
+        all.extend(scan(&workspace.client, table).await?.into_iter().filter_map(|mut item| {
+            // They count writes, and say whether the function has changed the unit.
+            item.retain(|name, _| name != "rev" && name != "version");
+            for value in item.values_mut() {
+                if let AttributeValue::Ss(members) = value {
+                    // A set has no order.
+                    members.sort_unstable();
+                }
+            }
+            let text = |name| item.get(name).and_then(|value| value.as_s().ok()).map_or("", String::as_str);
+            let key = format!("{} {} {}", text("hashedToken"), text("pk"), text("sk"));
+            (!text("pk").starts_with("SYNC#")).then_some((key, item))
+        }));
+    }
+    Ok(all)
+}
