@@ -5,6 +5,7 @@
 mod connect;
 mod following;
 mod interleavings;
+mod large;
 mod options;
 mod rocket_chat;
 mod servers;
