@@ -10,6 +10,7 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::scan::builders::ScanFluentBuilder;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, TransactWriteItem, WriteRequest};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use livechat_units::id::UnitId;
 use livechat_units::item::{Item, Key};
 use livechat_units::limits::MAX_BATCH_GET_KEYS;
@@ -20,6 +21,9 @@ use crate::output::warn;
 
 /// The maximum pause before the unprocessed part of a request is sent again.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
+
+/// The maximum number of requests of one read at the same time.
+const READS_AT_ONCE: usize = 8;
 
 /// The number of tries in a row without any progress after which the operator is informed. With the pauses they take more
 /// than a minute.
@@ -60,19 +64,22 @@ impl Database {
 /// # Errors
 /// DynamoDB refuses a request for good, or can't be reached.
 pub async fn read(client: &Client, keys: HashMap<String, Vec<Item>>) -> Result<Vec<Item>> {
-    let mut items = Vec::new();
-    for (table, keys) in keys {
-        for chunk in keys.chunks(MAX_BATCH_GET_KEYS) {
-            items.extend(read_chunk(client, &table, chunk).await?);
-        }
-    }
-    Ok(items)
+    let chunks = keys.into_iter().flat_map(|(table, keys)| {
+        let chunks: Vec<_> = keys.chunks(MAX_BATCH_GET_KEYS).map(<[Item]>::to_vec).collect();
+        chunks.into_iter().map(move |chunk| (table.clone(), chunk))
+    });
+    let reads = chunks.map(|(table, chunk)| {
+        let client = client.clone();
+        async move { read_chunk(&client, &table, chunk).await }
+    });
+    let items: Vec<Vec<Item>> = stream::iter(reads).buffer_unordered(READS_AT_ONCE).try_collect().await?;
+    Ok(items.into_iter().flatten().collect())
 }
 
 /// Reads at most [`MAX_BATCH_GET_KEYS`] items of one table.
-async fn read_chunk(client: &Client, table: &str, keys: &[Item]) -> Result<Vec<Item>> {
+async fn read_chunk(client: &Client, table: &str, keys: Vec<Item>) -> Result<Vec<Item>> {
     let mut items = Vec::new();
-    let request = KeysAndAttributes::builder().consistent_read(true).set_keys(Some(keys.to_vec())).build()?;
+    let request = KeysAndAttributes::builder().consistent_read(true).set_keys(Some(keys)).build()?;
     let mut unread = HashMap::from([(table.to_owned(), request)]);
     let mut pause = Pause::default();
     while !unread.is_empty() {
