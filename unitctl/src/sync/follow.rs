@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Result;
-use livechat_units::id::UnitId;
+use livechat_units::id::{UnitId, UserId};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, interval, sleep, sleep_until};
@@ -22,6 +22,7 @@ use super::pass::{self, recount};
 use super::queue::{Queue, Stream, Waiting};
 use super::sides::{Looked, Removal, Sides};
 use super::streams::{Follower, NoStream, Position, StreamEvent};
+use super::together;
 
 /// The maximum number of looks at the same time.
 const MAX_AT_ONCE: usize = 16;
@@ -41,6 +42,10 @@ const PAUSE_BEFORE_OPENING: Duration = Duration::from_secs(1);
 
 /// How long looks may go on after the process was told to end.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// How often the oldest change that waits is looked for while this many wait.
+const SHOW_EVERY: Duration = Duration::from_millis(100);
+const MANY: usize = 1_000;
 
 /// The name of DynamoDB's stream among the positions.
 const DYNAMODB: Stream = "dynamodb";
@@ -71,7 +76,7 @@ struct Following {
     status: Arc<Status>,
     options: Options,
     queue: Queue,
-    looks: JoinSet<(Subject, Result<Looked>)>,
+    looks: JoinSet<Vec<(Subject, Result<Looked>)>>,
     /// The change streams that are not open.
     closed: BTreeSet<&'static str>,
     is_stream_failing: bool,
@@ -80,6 +85,8 @@ struct Following {
     /// True if the last pass removed nothing.
     is_held: bool,
     stored: BTreeMap<String, String>,
+    /// When the oldest change that waits was shown last.
+    shown: Instant,
     /// Units whose counters are to be looked at, and when.
     recounts: BTreeMap<UnitId, Instant>,
 }
@@ -128,6 +135,7 @@ pub async fn follow(
         next_pass: Some(Instant::now()),
         is_held: false,
         stored,
+        shown: Instant::now(),
         recounts: BTreeMap::new(),
     };
     let mut store = interval(STORE_EVERY);
@@ -140,7 +148,7 @@ pub async fn follow(
             Some(watch) = watches.recv() => following.watch(watch).await,
             Some(event) = stream_events.recv() => following.stream(event),
             Some(ended) = following.looks.join_next() => {
-                if let Ok((subject, result)) = ended {
+                for (subject, result) in ended.unwrap_or_default() {
                     following.looked(subject, result);
                 }
             }
@@ -203,6 +211,29 @@ async fn pass_ended(pass: &mut Option<JoinHandle<PassResult>>) -> PassResult {
     result?
 }
 
+/// Looks at one subject, or at several users together.
+async fn look_at_all(sides: &Sides, subjects: Vec<(Subject, Removal)>) -> Vec<(Subject, Result<Looked>)> {
+    let users: Vec<UserId> = subjects
+        .iter()
+        .filter_map(|(subject, _)| if let Subject::User(id) = subject { Some(id.clone()) } else { None })
+        .collect();
+    let mut results = Vec::with_capacity(subjects.len());
+    // After an error, or if there is only one, each gets a look alone.
+    let together = if users.len() > 1 { together::look(sides, &users).await.ok() } else { None };
+    for (subject, removal) in subjects {
+        let done = match (&subject, &together) {
+            (Subject::User(id), Some(users)) => users.looked(sides, id),
+            _ => None,
+        };
+        let result = match done {
+            Some(looked) => Ok(looked),
+            None => look(sides, &subject, removal).await,
+        };
+        results.push((subject, result));
+    }
+    results
+}
+
 impl Following {
     fn start_what_is_due(&mut self) {
         let now = Instant::now();
@@ -216,8 +247,8 @@ impl Following {
             }));
         }
         let room = MAX_AT_ONCE.saturating_sub(self.looks.len());
-        for (subject, waiting) in self.queue.take_due(room, now) {
-            self.start_look(subject, &waiting);
+        for subjects in self.queue.take_due(room, now) {
+            self.start_look(subjects);
         }
         let due: Vec<UnitId> =
             self.recounts.iter().filter(|(_, at)| **at <= now).map(|(unit, _)| unit.clone()).collect();
@@ -234,17 +265,17 @@ impl Following {
         }
     }
 
-    fn start_look(&mut self, subject: Subject, waiting: &Waiting) {
-        let removal = match (self.is_held, waiting.is_deletion) {
+    fn start_look(&mut self, subjects: Vec<(Subject, Waiting)>) {
+        let is_held = self.is_held;
+        let removal = |waiting: &Waiting| match (is_held, waiting.is_deletion) {
             (true, _) => Removal::Held,
             (false, true) => Removal::Deleted,
             (false, false) => Removal::No,
         };
+        let subjects: Vec<(Subject, Removal)> =
+            subjects.into_iter().map(|(subject, waiting)| (subject, removal(&waiting))).collect();
         let sides = Arc::clone(&self.sides);
-        self.looks.spawn(async move {
-            let result = look(&sides, &subject, removal).await;
-            (subject, result)
-        });
+        self.looks.spawn(async move { look_at_all(&sides, subjects).await });
     }
 
     fn next_wake(&self) -> Instant {
@@ -290,7 +321,8 @@ impl Following {
             }
             WatchEvent::Lost { reason } => {
                 self.closed.remove(name);
-                self.sides.reporter.warn(format!("{reason} A full pass follows."));
+                let reason = reason.trim_end_matches('.');
+                self.sides.reporter.warn(format!("{reason}; a full pass follows"));
                 self.queue.forget_position(name);
                 self.need_pass();
             }
@@ -375,9 +407,13 @@ impl Following {
         }
     }
 
-    fn show(&self) {
+    fn show(&mut self) {
         self.status.pending.store(self.queue.pending() as u64, Ordering::Relaxed);
-        self.status.set_oldest(self.queue.oldest());
+        // It goes through all that wait, so it is not done for each event when very many do.
+        if self.queue.pending() < MANY || self.shown.elapsed() >= SHOW_EVERY {
+            self.status.set_oldest(self.queue.oldest());
+            self.shown = Instant::now();
+        }
         let is_interrupted = self.is_stream_failing || !self.closed.is_empty();
         self.status.is_interrupted.store(is_interrupted, Ordering::Relaxed);
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use livechat_units::id::{DepartmentId, UnitId, UserId};
+use livechat_units::item::{Item, Key};
 use time::OffsetDateTime;
 
 use super::base::DepartmentBase;
@@ -17,8 +18,10 @@ use super::model::{PlaceView, Side, Subject};
 use super::mongodb::Kind;
 use super::sides::{Looked, Removal, Sides};
 use super::units;
+use crate::import::documents::Document;
 use crate::import::records::{UnitOrDepartment, long_ago};
-use crate::origin::department_base_key;
+use crate::import::write::partition;
+use crate::origin::{SYNC_PREFIX, department_base_key};
 use crate::requests::transact;
 
 /// The number of refused writes in a row after which a look gives up for a while.
@@ -33,21 +36,29 @@ const MAX_PAUSE: Duration = Duration::from_millis(50);
 /// A side can't be read or written.
 pub async fn look(sides: &Sides, subject: &Subject, removal: Removal) -> Result<Looked> {
     sides.reporter.counters.looks.fetch_add(1, Ordering::Relaxed);
-    if let Subject::Unit(id) = subject {
-        return units::look(sides, id, removal).await;
-    }
-    let is_changed = entity(sides, subject, removal).await?;
-    let mut looked = Looked::default();
     match subject {
-        Subject::Department(id) => place(sides, id, &mut looked).await?,
-        // A user who can be a monitor now may be missing in units.
-        Subject::User(_) if is_changed => {
-            let units = sides.reporter.open_subjects().into_iter();
-            looked.follow_ups.extend(units.filter(|open| matches!(open, Subject::Unit(_))));
+        Subject::Unit(id) => return units::look(sides, id, removal).await,
+        // Each save of a unit in Rocket.Chat moves the time of all its departments, so most of them are the same.
+        Subject::Department(id) if is_department_equal(sides, id).await? => {
+            sides.reporter.open(subject, BTreeSet::new());
+            sides.reporter.held_back(subject, false);
+            return Ok(Looked::default());
         }
         _ => {}
     }
+    let mut looked = Looked::default();
+    let is_changed = entity(sides, subject, removal).await?;
+    match subject {
+        Subject::Department(id) => place(sides, id, &mut looked).await?,
+        Subject::User(_) if is_changed => looked.follow_ups.extend(units_to_look_at(sides)),
+        _ => {}
+    }
     Ok(looked)
+}
+
+/// The units in which a user may be missing who can be a monitor now.
+pub(super) fn units_to_look_at(sides: &Sides) -> impl Iterator<Item = Subject> {
+    sides.reporter.open_subjects().into_iter().filter(|open| matches!(open, Subject::Unit(_)))
 }
 
 /// Brings a user, a permission or a department (without its place) to DynamoDB, or removes it there. Returns whether
@@ -56,7 +67,6 @@ pub async fn look(sides: &Sides, subject: &Subject, removal: Removal) -> Result<
 /// # Errors
 /// A side can't be read or written.
 pub async fn entity(sides: &Sides, subject: &Subject, removal: Removal) -> Result<bool> {
-    let mut is_changed = false;
     for _ in 0..=MAX_REFUSALS {
         let written = match subject {
             Subject::User(id) => user(sides, subject, id, removal).await?,
@@ -65,10 +75,9 @@ pub async fn entity(sides: &Sides, subject: &Subject, removal: Removal) -> Resul
             Subject::Unit(_) => None,
         };
         match written {
-            None => return Ok(is_changed),
-            // A write of many tokens takes several transactions. The next look sees whether all is done.
-            Some(Written::Committed) if sides.mode.is_dry_run => return Ok(true),
-            Some(Written::Committed) => is_changed = true,
+            None => return Ok(false),
+            // What has changed since it was read comes as an event.
+            Some(Written::Committed) => return Ok(true),
             Some(Written::Refused) => {
                 sides.reporter.counters.refusals.fetch_add(1, Ordering::Relaxed);
                 tokio::time::sleep(MAX_PAUSE.mul_f64(fastrand::f64())).await;
@@ -169,6 +178,43 @@ fn tell<W>(sides: &Sides, subject: &Subject, decision: Decision<W>) -> Option<W>
     sides.reporter.open(subject, problems.collect());
     sides.reporter.held_back(subject, decision.is_held_back);
     decision.write
+}
+
+/// Reads a department on both sides, and compares it.
+async fn is_department_equal(sides: &Sides, id: &DepartmentId) -> Result<bool> {
+    let keys = vec![Key::Department(id.clone()).attributes(), department_base_key(id)];
+    let (bases, departments): (Vec<Item>, Vec<Item>) = sides
+        .database
+        .get_all(keys)
+        .await?
+        .into_iter()
+        .partition(|item| partition(item).starts_with(SYNC_PREFIX));
+    let Some(document) = sides.mongodb.department(id).await? else { return Ok(false) };
+    Ok(is_equal(id, departments.first(), bases.first(), document, OffsetDateTime::now_utc()))
+}
+
+/// Whether a department is the same on both sides, and its base says so.
+pub(super) fn is_equal(
+    id: &DepartmentId,
+    stored: Option<&Item>,
+    base: Option<&Item>,
+    document: Document,
+    now: OffsetDateTime,
+) -> bool {
+    let decision = departments::decide(id, stored, Some(document.clone()), false, now);
+    if decision.write.is_some() || !decision.problems.is_empty() {
+        return false;
+    }
+    let Ok(UnitOrDepartment::Department(found)) = UnitOrDepartment::parse(document) else { return true };
+    let Some(base) = base.and_then(|base| DepartmentBase::parse(id.clone(), base.clone()).ok()) else {
+        return false;
+    };
+    let in_dynamodb = stored.and_then(|item| item.get("parentId")?.as_s().ok()).map(String::as_str);
+    let in_mongodb = found.place.parent_id.as_deref();
+    base.intent.is_none()
+        && !base.rooms
+        && in_dynamodb == in_mongodb
+        && base.place.as_ref().map(UnitId::as_str) == in_mongodb
 }
 
 /// A department's base. One that can't be read counts as absent; the look at the unit deletes it.

@@ -21,6 +21,7 @@ pub mod scan;
 pub mod sides;
 pub mod stamp;
 pub mod streams;
+pub mod together;
 pub mod units;
 
 use std::net::SocketAddr;

@@ -8,18 +8,18 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use livechat_units::id::{DepartmentId, UnitId, UserId};
 use livechat_units::item::{Item, Key};
 use time::OffsetDateTime;
+use tokio::sync::mpsc;
 
-use super::base::DepartmentBase;
+use super::dynamodb::permissions;
 use super::dynamodb::users::{self, Found, Options};
-use super::dynamodb::{departments, permissions};
 use super::guard::{self, Suspicion};
-use super::look::look;
+use super::look::{is_equal, look};
 use super::model::Subject;
-use super::mongodb::Kind;
+use super::mongodb::{Batches, Failure, Kind};
 use super::scan;
 use super::sides::{Removal, Sides};
+use super::together::{self, USERS_TOGETHER};
 use crate::import::documents::Document;
-use crate::import::records::UnitOrDepartment;
 use crate::import::write::partition;
 use crate::origin::{SOURCE, department_base_key};
 use crate::requests::scan_page;
@@ -138,8 +138,9 @@ impl Pass<'_> {
     async fn users(&mut self) -> Result<()> {
         let sides = self.sides;
         let lifetime = sides.lifetime();
-        let mut batches = sides.mongodb.documents(Kind::Users);
-        while let Some(batch) = batches.next().await? {
+        let mut batches = ahead(sides.mongodb.documents(Kind::Users));
+        while let Some(batch) = batches.recv().await {
+            let batch = batch?;
             self.count(batch.len());
             let found: BTreeMap<UserId, Found> = batch
                 .into_iter()
@@ -149,22 +150,41 @@ impl Pass<'_> {
                 })
                 .collect();
             let ids: Vec<UserId> = found.keys().cloned().collect();
-            let mut stored = users::read(&sides.database, &ids).await?;
-            let mut named: Vec<_> =
-                stored.iter_mut().filter_map(|(id, stored)| Some((stored, found.get(id)?))).collect();
-            users::read_named(&sides.database, &mut named).await?;
+            // The tokens that a list lacks need not be read: a user who has such a token differs.
+            let stored = users::read(&sides.database, &ids).await?;
             let options = Options { lifetime, now: OffsetDateTime::now_utc(), may_remove: false };
             let mut differing = Vec::new();
             for (id, found) in found {
                 let Some(stored) = stored.get(&id) else { continue };
                 let decision = users::decide(stored, found, &options);
                 if decision.write.is_some() || !decision.problems.is_empty() {
-                    differing.push(Subject::User(id));
+                    differing.push(id);
                 }
             }
-            self.looks(differing, self.removal).await?;
+            drop(stored);
+            self.differing_users(differing).await?;
         }
         Ok(())
+    }
+
+    /// Looks at users together, and at those that need it alone.
+    async fn differing_users(&mut self, ids: Vec<UserId>) -> Result<()> {
+        let sides = self.sides;
+        let together: Vec<Vec<UserId>> = ids.chunks(USERS_TOGETHER).map(<[UserId]>::to_vec).collect();
+        let looks = together.into_iter().map(|ids| async move {
+            match together::look(sides, &ids).await {
+                Ok(users) => users.alone,
+                // Looks at single users are repeated.
+                Err(_) => ids.into_iter().collect(),
+            }
+        });
+        let mut looks = stream::iter(looks).buffer_unordered(MAX_AT_ONCE);
+        let mut alone = Vec::new();
+        while let Some(ids) = looks.next().await {
+            alone.extend(ids.into_iter().map(Subject::User));
+        }
+        drop(looks);
+        self.looks(alone, self.removal).await
     }
 
     /// Finds tokens that came from Rocket.Chat and are in no user's list: of tables that were filled before there were
@@ -183,13 +203,13 @@ impl Pass<'_> {
                 }
             }
             let ids: Vec<UserId> = by_user.keys().cloned().collect();
-            let stored = users::read(&sides.database, &ids).await?;
+            let lists = users::read_lists(&sides.database, &ids).await?;
             for (id, tokens) in by_user {
-                let Some(stored) = stored.get(&id) else { continue };
-                let unlisted: Vec<Item> =
-                    tokens.into_iter().filter(|token| !stored.lists(partition(token))).collect();
+                let list = lists.get(&id);
+                let is_listed = |token: &Item| list.is_some_and(|list| list.contains(partition(token)));
+                let unlisted: Vec<Item> = tokens.into_iter().filter(|token| !is_listed(token)).collect();
                 if !unlisted.is_empty() {
-                    self.unlisted(stored.clone(), unlisted).await?;
+                    self.unlisted(&id, unlisted).await?;
                 }
             }
             start = next;
@@ -199,18 +219,22 @@ impl Pass<'_> {
         }
     }
 
-    async fn unlisted(&mut self, mut stored: users::StoredUser, tokens: Vec<Item>) -> Result<()> {
+    async fn unlisted(&mut self, id: &UserId, tokens: Vec<Item>) -> Result<()> {
         let sides = self.sides;
-        let id = stored.id.clone();
         let subject = Subject::User(id.clone());
-        stored.add_tokens(tokens);
+        let mut stored = users::read(&sides.database, std::slice::from_ref(id)).await?;
+        let Some(stored) = stored.get_mut(id) else { bail!("the user was not read") };
+        // A token that is listed meanwhile was read as it is now.
+        let unlisted: Vec<Item> =
+            tokens.into_iter().filter(|token| !stored.lists(partition(token))).collect();
+        stored.add_tokens(unlisted);
         let lifetime = sides.lifetime();
-        let document = sides.mongodb.user(&id).await?;
+        let document = sides.mongodb.user(id).await?;
         let found = Found::parse(document, false, lifetime);
-        users::read_named(&sides.database, &mut [(&mut stored, &found)]).await?;
+        users::read_named(&sides.database, &mut [(&mut *stored, &found)]).await?;
         let may_remove = self.removal != Removal::Held;
         let options = Options { lifetime, now: OffsetDateTime::now_utc(), may_remove };
-        let decision = users::decide(&stored, found, &options);
+        let decision = users::decide(stored, found, &options);
         sides.reporter.held_back(&subject, decision.is_held_back);
         let Some(write) = decision.write else { return Ok(()) };
         for orphan in write.orphans() {
@@ -286,28 +310,18 @@ impl Pass<'_> {
     }
 }
 
-/// Whether a department is the same on both sides, and its base says so.
-fn is_equal(
-    id: &DepartmentId,
-    stored: Option<&Item>,
-    base: Option<&Item>,
-    document: Document,
-    now: OffsetDateTime,
-) -> bool {
-    let decision = departments::decide(id, stored, Some(document.clone()), false, now);
-    if decision.write.is_some() || !decision.problems.is_empty() {
-        return false;
-    }
-    let Ok(UnitOrDepartment::Department(found)) = UnitOrDepartment::parse(document) else { return true };
-    let Some(base) = base.and_then(|base| DepartmentBase::parse(id.clone(), base.clone()).ok()) else {
-        return false;
-    };
-    let in_dynamodb = stored.and_then(|item| item.get("parentId")?.as_s().ok()).map(String::as_str);
-    let in_mongodb = found.place.parent_id.as_deref();
-    base.intent.is_none()
-        && !base.rooms
-        && in_dynamodb == in_mongodb
-        && base.place.as_ref().map(UnitId::as_str) == in_mongodb
+/// Reads the next batch while the last one is compared.
+fn ahead(mut batches: Batches) -> mpsc::Receiver<Result<Vec<Document>, Failure>> {
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while let Some(batch) = batches.next().await.transpose() {
+            let is_last = batch.is_err();
+            if sender.send(batch).await.is_err() || is_last {
+                return;
+            }
+        }
+    });
+    receiver
 }
 
 /// A document's `_id` as text, if it is a string or an ObjectId.

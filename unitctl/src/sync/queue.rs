@@ -4,12 +4,13 @@
 //! writes. A position may be stored when all events before it have been dealt with. So after a crash, the events that
 //! were not dealt with come again.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::model::Subject;
+use super::together::USERS_TOGETHER;
 
 /// How long no event of a unit may have come before it is looked at.
 const QUIET: Duration = Duration::from_millis(300);
@@ -29,6 +30,11 @@ pub struct Queue {
     waiting: HashMap<Subject, Waiting>,
     /// What is being looked at now, by subject.
     in_flight: HashMap<Subject, Waiting>,
+    /// The users that wait and are not being looked at, by when they are due. Those whose look has failed are among the
+    /// others, because they are looked at alone.
+    users: BTreeSet<(Instant, Subject)>,
+    /// The others that wait and are not being looked at, by when they are due.
+    others: BTreeSet<(Instant, Subject)>,
     positions: BTreeMap<Stream, Position>,
 }
 
@@ -79,18 +85,26 @@ impl Queue {
         of_stream.events.push_back(Event { position, pending: subjects.len() });
         of_stream.advance();
         for subject in subjects {
-            self.add(subject, is_deletion, now).events.push((stream, number));
+            self.add(subject, is_deletion, now, now, &[(stream, number)]);
         }
     }
 
     /// Takes a subject that no event of a stream led to.
     pub fn look_at(&mut self, subject: Subject, now: Instant) {
-        self.add(subject, false, now);
+        self.add(subject, false, now, now, &[]);
     }
 
-    fn add(&mut self, subject: Subject, is_deletion: bool, now: Instant) -> &mut Waiting {
+    fn add(
+        &mut self,
+        subject: Subject,
+        is_deletion: bool,
+        since: Instant,
+        now: Instant,
+        events: &[(Stream, u64)],
+    ) {
         let is_unit = matches!(subject, Subject::Unit(_));
-        let waiting = self.waiting.entry(subject).or_insert_with(|| Waiting {
+        self.remove_from_order(&subject);
+        let waiting = self.waiting.entry(subject.clone()).or_insert_with(|| Waiting {
             since: now,
             due: now,
             is_deletion: false,
@@ -101,20 +115,58 @@ impl Queue {
         if is_unit && waiting.failures == 0 {
             waiting.due = (now + QUIET).min(waiting.since + MAX_DELAY);
         }
-        waiting
+        waiting.since = waiting.since.min(since);
+        waiting.events.extend(events.iter().copied());
+        self.put_in_order(&subject);
     }
 
-    /// Takes the subjects that are due, at most this many. None of them is being looked at already.
-    pub fn take_due(&mut self, most: usize, now: Instant) -> Vec<(Subject, Waiting)> {
-        let is_due = |(subject, waiting): &(&Subject, &Waiting)| {
-            waiting.due <= now && !self.in_flight.contains_key(*subject)
+    /// The order in which a subject that waits stands, and its place.
+    fn order(
+        &mut self,
+        subject: &Subject,
+    ) -> Option<(&mut BTreeSet<(Instant, Subject)>, (Instant, Subject))> {
+        let waiting = self.waiting.get(subject)?;
+        let is_user = matches!(subject, Subject::User(_)) && waiting.failures == 0;
+        let order = if is_user { &mut self.users } else { &mut self.others };
+        Some((order, (waiting.due, subject.clone())))
+    }
+
+    fn put_in_order(&mut self, subject: &Subject) {
+        if !self.in_flight.contains_key(subject)
+            && let Some((order, place)) = self.order(subject)
+        {
+            order.insert(place);
+        }
+    }
+
+    fn remove_from_order(&mut self, subject: &Subject) {
+        if let Some((order, place)) = self.order(subject) {
+            order.remove(&place);
+        }
+    }
+
+    /// Takes the subjects that are due, for at most this many looks. The users of one look are looked at together; every
+    /// other look has one subject. None of them is being looked at already.
+    pub fn take_due(&mut self, most: usize, now: Instant) -> Vec<Vec<(Subject, Waiting)>> {
+        let due = |order: &BTreeSet<(Instant, Subject)>, most: usize| -> Vec<Subject> {
+            let due = order.iter().take_while(|(due, _)| *due <= now).take(most);
+            due.map(|(_, subject)| subject.clone()).collect()
         };
-        let mut due: Vec<_> = self.waiting.iter().filter(is_due).collect();
+        if most == 0 {
+            return Vec::new();
+        }
         // Users first: a revoked token is the most urgent of all. Then whoever has waited longest.
-        due.sort_by_key(|(subject, waiting)| (!matches!(subject, Subject::User(_)), waiting.since));
-        let due: Vec<Subject> = due.into_iter().take(most).map(|(subject, _)| subject.clone()).collect();
-        let mut taken = Vec::with_capacity(due.len());
-        for subject in due {
+        let users = due(&self.users, most * USERS_TOGETHER);
+        let together = users.len().div_ceil(most).max(1);
+        let mut looks: Vec<Vec<Subject>> = users.chunks(together).map(<[Subject]>::to_vec).collect();
+        looks.extend(due(&self.others, most - looks.len()).into_iter().map(|subject| vec![subject]));
+        looks.into_iter().map(|subjects| self.take(subjects)).collect()
+    }
+
+    fn take(&mut self, subjects: Vec<Subject>) -> Vec<(Subject, Waiting)> {
+        let mut taken = Vec::with_capacity(subjects.len());
+        for subject in subjects {
+            self.remove_from_order(&subject);
             if let Some(waiting) = self.waiting.remove(&subject) {
                 self.in_flight.insert(subject.clone(), waiting.clone());
                 taken.push((subject, waiting));
@@ -125,23 +177,22 @@ impl Queue {
 
     /// When the next subject is due. `None` if none waits, or all that wait are being looked at.
     pub fn next_due(&self) -> Option<Instant> {
-        let free = self.waiting.iter().filter(|(subject, _)| !self.in_flight.contains_key(*subject));
-        free.map(|(_, waiting)| waiting.due).min()
+        let first = [self.users.first(), self.others.first()];
+        first.into_iter().flatten().map(|(due, _)| *due).min()
     }
 
     /// A look has ended well. These have to be looked at because of it; the events that led to it are dealt with when
     /// those looks have ended, too.
     pub fn finished(&mut self, subject: &Subject, follow_ups: Vec<Subject>, now: Instant) {
         let Some(done) = self.in_flight.remove(subject) else { return };
+        self.put_in_order(subject);
         for follow_up in follow_ups {
             for (stream, number) in &done.events {
                 if let Some(event) = self.positions.get_mut(stream).and_then(|all| all.event(*number)) {
                     event.pending += 1;
                 }
             }
-            let waiting = self.add(follow_up, false, now);
-            waiting.since = waiting.since.min(done.since);
-            waiting.events.extend(done.events.iter().copied());
+            self.add(follow_up, false, done.since, now, &done.events);
         }
         for (stream, number) in done.events {
             let Some(of_stream) = self.positions.get_mut(stream) else { continue };
@@ -162,7 +213,8 @@ impl Queue {
             again.is_deletion |= waiting.is_deletion;
             again.events.extend(waiting.events);
         }
-        self.waiting.insert(subject, again);
+        self.waiting.insert(subject.clone(), again);
+        self.put_in_order(&subject);
     }
 
     /// Forgets the position of a stream that was lost. Its next event begins anew.
@@ -220,8 +272,8 @@ mod tests {
         Subject::Unit(UnitId::parse(id).expect("an id"))
     }
 
-    fn names(taken: Vec<(Subject, Waiting)>) -> Vec<String> {
-        taken.into_iter().map(|(subject, _)| subject.to_string()).collect()
+    fn names(taken: Vec<Vec<(Subject, Waiting)>>) -> Vec<String> {
+        taken.into_iter().flatten().map(|(subject, _)| subject.to_string()).collect()
     }
 
     #[test]
@@ -293,8 +345,31 @@ mod tests {
         assert!(queue.take_due(9, now).is_empty());
         let later = now + Duration::from_secs(1);
         let taken = queue.take_due(9, later);
-        assert!(taken[0].1.is_deletion && taken[0].1.failures == 1);
+        assert!(taken[0][0].1.is_deletion && taken[0][0].1.failures == 1);
         queue.finished(&user("a"), Vec::new(), later);
         assert_eq!(queue.positions().get(MONGODB).map(String::as_str), Some("2"));
+    }
+
+    #[test]
+    fn many_users_are_looked_at_together_and_one_that_failed_alone() {
+        let mut queue = Queue::default();
+        let now = Instant::now();
+        for number in 0..250 {
+            queue.look_at(user(&format!("{number}")), now);
+        }
+        queue.look_at(unit("u"), now);
+        let sizes = |taken: Vec<Vec<_>>| taken.iter().map(Vec::len).collect::<Vec<_>>();
+        let later = now + Duration::from_secs(1);
+        // As few in each look as possible, so that they end soon.
+        assert_eq!(sizes(queue.take_due(2, later)), [100, 100]);
+        assert_eq!(sizes(queue.take_due(60, later)), [vec![1; 50], vec![1]].concat());
+        assert!(queue.take_due(9, later).is_empty());
+        for failed in ["7", "8"] {
+            queue.failed(user(failed), later);
+        }
+        queue.look_at(user("a"), later);
+        queue.look_at(user("b"), later);
+        assert_eq!(sizes(queue.take_due(3, later + Duration::from_secs(1))), [1, 1, 1]);
+        assert_eq!(queue.pending(), 253);
     }
 }

@@ -7,7 +7,7 @@
 mod decide;
 mod write;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use anyhow::Result;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -16,7 +16,7 @@ use livechat_units::item::{Item, Key};
 use time::{Duration, OffsetDateTime};
 
 pub use self::decide::decide;
-pub use self::write::{UserWrite, forget, write};
+pub use self::write::{UserWrite, forget, write, write_together};
 use crate::database::Database;
 use crate::import::documents::Document;
 use crate::import::user::{User, visible_hashes};
@@ -145,6 +145,19 @@ pub async fn read(database: &Database, ids: &[UserId]) -> Result<HashMap<UserId,
         }
     }
     Ok(users)
+}
+
+/// Reads only the lists of these users, for what the items `TOKENS` say.
+///
+/// # Errors
+/// DynamoDB refuses a request for good, or can't be reached.
+pub async fn read_lists(database: &Database, ids: &[UserId]) -> Result<HashMap<UserId, HashSet<String>>> {
+    let items = database.get_all(ids.iter().map(tokens_key).collect()).await?;
+    let lists = items.into_iter().filter_map(|item| {
+        let id = partition(&item).strip_prefix("USER#").and_then(UserId::parse)?;
+        Some((id, hashes(Some(&item)).map(str::to_owned).collect()))
+    });
+    Ok(lists.collect())
 }
 
 /// Reads the tokens that MongoDB's documents have and the lists do not: new ones, and those of an import that knew no

@@ -1,6 +1,6 @@
 //! Reads documents by their ids, all documents of a kind, and the settings.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use futures_util::TryStreamExt;
 use livechat_units::id::{DepartmentId, UserId};
@@ -77,6 +77,28 @@ impl MongoDb {
     /// MongoDB can't be read.
     pub async fn user(&self, id: &UserId) -> Result<Option<Document>, Failure> {
         self.document(Kind::Users, id.as_str()).await
+    }
+
+    /// Those of these users that exist, with their login tokens.
+    ///
+    /// # Errors
+    /// MongoDB can't be read.
+    pub async fn users(&self, ids: &[UserId]) -> Result<HashMap<UserId, Document>, Failure> {
+        let mut users = HashMap::new();
+        for ids in ids.chunks(IDS_A_QUERY) {
+            let collection = self.collection(Kind::Users.collection());
+            let mut find = collection.find(with_ids(ids.iter().map(UserId::as_str)));
+            if let Some(projection) = Kind::Users.projection() {
+                find = find.projection(projection);
+            }
+            let found: Vec<BsonDocument> =
+                within(finding(Kind::Users), async { find.await?.try_collect().await }).await?;
+            users.extend(found.into_iter().filter_map(|document| {
+                let id = UserId::parse(id_text(document.get("_id")?)?)?;
+                Some((id, extended_json(document)))
+            }));
+        }
+        Ok(users)
     }
 
     /// A permission.

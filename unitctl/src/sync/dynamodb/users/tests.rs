@@ -365,3 +365,62 @@ async fn very_many_tokens_take_several_transactions_and_each_leaves_the_user_in_
     look(&database, "u", &Value::Null, &OPTIONS).await;
     assert_eq!(items(&database).await.into_keys().collect::<Vec<_>>(), ["USER#u TOKENS"]);
 }
+
+/// Decides about these users, as they are stored now.
+async fn decisions(database: &Database, users: &[Value]) -> Vec<UserWrite> {
+    let mut writes = Vec::new();
+    for value in users {
+        let id = value["_id"].as_str().expect("an id");
+        writes.extend(decision(database, id, value, &OPTIONS).await.write);
+    }
+    writes
+}
+
+#[tokio::test]
+async fn many_users_are_written_together_as_each_would_be_alone() {
+    let (together, alone) = (database().await, database().await);
+    let users: Vec<Value> =
+        (0..90).map(|number| user(&format!("u{number}"), &[numbered('t', number, 1)])).collect();
+    let writes = decisions(&together, &users).await;
+    assert_eq!(writes.len(), 90);
+    let results = write_together(&together, &writes).await.expect("they are written");
+    assert_eq!(results, [Written::Committed; 90]);
+    for value in &users {
+        look(&alone, value["_id"].as_str().expect("an id"), value, &OPTIONS).await;
+    }
+    assert_eq!(items(&together).await, items(&alone).await);
+    assert!(decisions(&together, &users).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_user_who_was_changed_meanwhile_is_refused_with_those_of_the_same_transaction_only() {
+    let database = database().await;
+    let users: Vec<Value> =
+        (0..90).map(|number| user(&format!("u{number}"), &[numbered('t', number, 1)])).collect();
+    let writes = decisions(&database, &users).await;
+    look(&database, "u40", &user("u40", &[]), &OPTIONS).await;
+    let results = write_together(&database, &writes).await.expect("the others are written");
+    // A transaction has a hundred actions, and each user takes three.
+    let refused: Vec<usize> = results
+        .iter()
+        .enumerate()
+        .filter(|(_, result)| **result == Written::Refused)
+        .map(|(n, _)| n)
+        .collect();
+    assert_eq!(refused, (33..66).collect::<Vec<_>>());
+    let stored = items(&database).await;
+    assert!(!stored.contains_key("USER#u41 USER") && stored.contains_key("USER#u66 USER"));
+    assert_eq!(attributes(&stored, "USER#u40 TOKENS").get("hashes"), None);
+}
+
+#[tokio::test]
+async fn two_users_with_the_same_token_are_not_in_the_same_transaction() {
+    let database = database().await;
+    let users = [user("u", &[login('a', 1)]), user("v", &[login('a', 1)]), user("w", &[login('b', 1)])];
+    let writes = decisions(&database, &users).await;
+    let results = write_together(&database, &writes).await.expect("DynamoDB takes the transactions");
+    // The token is the first user's.
+    assert_eq!(results[0], Written::Committed);
+    assert_eq!(results[1], Written::Refused);
+    assert_eq!(attributes(&items(&database).await, &hash('a'))["userId"], "u");
+}

@@ -1,6 +1,6 @@
 //! Writes a user with their tokens, in transactions that each have the condition that nothing else has written the user.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 
 use anyhow::Result;
@@ -70,6 +70,11 @@ impl UserWrite {
             tokens_to_put: BTreeMap::new(),
             now,
         }
+    }
+
+    /// The user's id.
+    pub fn user(&self) -> &UserId {
+        &self.id
     }
 
     /// Deletes those stored tokens that came from Rocket.Chat for this user and whose hashes are chosen.
@@ -186,6 +191,19 @@ impl UserWrite {
         Some(item)
     }
 
+    /// The hashes of the tokens that are written or deleted.
+    fn tokens(&self) -> impl Iterator<Item = &String> {
+        self.tokens_to_delete.keys().chain(self.tokens_to_put.keys())
+    }
+
+    /// The size of all that is written or deleted at most.
+    fn bytes(&self) -> usize {
+        let user = if let UserChange::Put(item) = &self.user { item_bytes(item) } else { 0 };
+        let tokens = self.tokens_to_delete.values().sum::<usize>()
+            + self.tokens_to_put.values().map(item_bytes).sum::<usize>();
+        self.list_bytes() + user + tokens
+    }
+
     /// The size of the longest list at most.
     fn list_bytes(&self) -> usize {
         let old = self.old_list.as_ref().map_or(0, item_bytes);
@@ -237,6 +255,66 @@ pub async fn write(database: &Database, write: &UserWrite) -> Result<Written> {
         }
     }
     Ok(Written::Committed)
+}
+
+/// Writes these users, as many in one transaction as it takes. Says of each whether it is stored. If a condition of one
+/// fails, the others of the transaction are not stored either.
+///
+/// # Errors
+/// DynamoDB refuses a request for a reason that does not pass. Some users may be stored.
+pub async fn write_together(database: &Database, writes: &[UserWrite]) -> Result<Vec<Written>> {
+    let mut results = Vec::with_capacity(writes.len());
+    let mut group = Group::default();
+    for write in writes {
+        let mut transactions = write.transactions(&database.tables)?;
+        if transactions.len() == 1 && group.has_room(write, &transactions[0]) {
+            group.add(write, transactions.remove(0));
+            continue;
+        }
+        group.send(database, &mut results).await?;
+        if transactions.len() == 1 {
+            group.add(write, transactions.remove(0));
+        } else {
+            results.push(self::write(database, write).await?);
+        }
+    }
+    group.send(database, &mut results).await?;
+    Ok(results)
+}
+
+/// Users who are written in one transaction.
+#[derive(Default)]
+struct Group {
+    users: usize,
+    actions: Vec<TransactWriteItem>,
+    bytes: usize,
+    /// The tokens that are written. A transaction may write no item twice, and two users may have the same token in MongoDB.
+    tokens: HashSet<String>,
+}
+
+impl Group {
+    fn has_room(&self, write: &UserWrite, actions: &[TransactWriteItem]) -> bool {
+        self.actions.len() + actions.len() <= MAX_ACTIONS
+            && self.bytes + write.bytes() <= MAX_TRANSACTION_BYTES
+            && !write.tokens().any(|hash| self.tokens.contains(hash))
+    }
+
+    fn add(&mut self, write: &UserWrite, actions: Vec<TransactWriteItem>) {
+        self.users += 1;
+        self.actions.extend(actions);
+        self.bytes += write.bytes();
+        self.tokens.extend(write.tokens().cloned());
+    }
+
+    /// Sends the transaction, if there is one. The next one is empty.
+    async fn send(&mut self, database: &Database, results: &mut Vec<Written>) -> Result<()> {
+        let Self { users, actions, .. } = std::mem::take(self);
+        if users > 0 {
+            let written: Written = transact(database, actions).await?.into();
+            results.extend(std::iter::repeat_n(written, users));
+        }
+        Ok(())
+    }
 }
 
 /// Deletes the memory of a user who was deleted long ago ([`StoredUser::is_forgettable`]).
