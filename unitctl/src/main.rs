@@ -61,6 +61,13 @@ enum Command {
     Import(Import),
     #[cfg(feature = "sync")]
     Sync(Sync),
+    /// Say how to get a build that has this command
+    #[cfg(not(feature = "sync"))]
+    #[command(hide = true)]
+    Sync {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     Check(Check),
     Token(Token),
     User(User),
@@ -101,6 +108,10 @@ async fn run(cli: Cli) -> Result<bool> {
     match command {
         Command::Local(local) => local.run().await?,
         Command::Import(import) => return import.run(&target.database().await?, output).await,
+        #[cfg(not(feature = "sync"))]
+        Command::Sync { .. } => anyhow::bail!(
+            "this unitctl was built without `sync`; install it with `cargo install --locked --path unitctl --features sync`"
+        ),
         #[cfg(feature = "sync")]
         Command::Sync(sync) => return sync.run(target.database().await?, target.streams().await).await,
         Command::Check(check) => return check.run(&target.database().await?, output).await,

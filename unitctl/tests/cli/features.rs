@@ -50,3 +50,13 @@ fn the_feature_sync_builds_no_crate_again() {
         );
     }
 }
+
+#[cfg(not(feature = "sync"))]
+#[test]
+fn without_the_feature_the_command_sync_says_how_to_get_it() {
+    let mut sync = assert_cmd::Command::new(env!("CARGO_BIN_EXE_unitctl"));
+    let output = sync.args(["sync", "--once", "--mongodb-uri", "mongodb://a/b"]).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(printed.contains("cargo install --locked --path unitctl --features sync"), "{printed}");
+}
