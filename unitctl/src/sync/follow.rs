@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use livechat_units::id::{UnitId, UserId};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
@@ -218,8 +218,17 @@ async fn look_at_all(sides: &Sides, subjects: Vec<(Subject, Removal)>) -> Vec<(S
         .filter_map(|(subject, _)| if let Subject::User(id) = subject { Some(id.clone()) } else { None })
         .collect();
     let mut results = Vec::with_capacity(subjects.len());
-    // After an error, or if there is only one, each gets a look alone.
-    let together = if users.len() > 1 { together::look(sides, &users).await.ok() } else { None };
+    let together = match users.len() {
+        0 | 1 => None,
+        _ => match together::look(sides, &users).await {
+            Ok(users) => Some(users),
+            Err(error) => {
+                // Each is looked at alone the next time.
+                let fail = |(subject, _)| (subject, Err(anyhow!("{error:#}")));
+                return subjects.into_iter().map(fail).collect();
+            }
+        },
+    };
     for (subject, removal) in subjects {
         let done = match (&subject, &together) {
             (Subject::User(id), Some(users)) => users.looked(sides, id),
