@@ -8,12 +8,12 @@ use anyhow::{Result, ensure};
 use aws_sdk_dynamodb::types::AttributeValue;
 use livechat_units::Tables;
 use livechat_units::item::Item;
-use testing::dynamodb::{endpoint, new_tables};
+use testing::dynamodb::endpoint;
 use testing::items::scan;
 use unitctl::sync::mongodb::Kind;
 
 use crate::measure::{Run, Usage};
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, tables_without_stream};
 
 pub async fn run(workspace: &Workspace) -> Result<()> {
     println!(
@@ -31,7 +31,7 @@ pub async fn run(workspace: &Workspace) -> Result<()> {
         );
     };
     print("floor: the import of the same documents", &import, &import);
-    let empty = new_tables(&workspace.client).await;
+    let empty = tables_without_stream(&workspace.client).await?;
     let first = once(workspace, &empty).await?;
     print("into empty tables", &first, &import);
     let imported = once(workspace, &workspace.tables).await?;

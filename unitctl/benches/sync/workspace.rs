@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::{StreamSpecification, StreamViewType};
 use livechat_units::{Function, Tables};
 use mongodb::bson::{DateTime, Document, doc};
 use serde_json::Value;
@@ -69,7 +70,7 @@ impl Workspace {
         let Some(mongo) = mongo().await else { return Ok(None) };
         let config = engine::sdk_config(endpoint());
         let client = Client::new(&config);
-        let tables = new_tables(&client).await;
+        let tables = tables_without_stream(&client).await?;
         let function = Function::new(&config, tables.clone());
         let folder = TempDir::new()?;
         let mut workspace = Self { size, mongo, client, tables, folder, documents: 0, function };
@@ -157,6 +158,7 @@ impl Workspace {
 
     /// Starts the sync, and waits until it follows.
     pub async fn following(&self, endpoint: &str) -> Result<Process> {
+        set_stream(&self.client, &self.tables, true).await?;
         let mut sync = self.unitctl(endpoint, &self.tables, &["sync"])?;
         sync.prints("a full pass has ended").await?;
         Ok(sync)
@@ -193,6 +195,27 @@ impl Workspace {
         let first = unit * DEPARTMENTS_IN_UNIT;
         (first..first + DEPARTMENTS_IN_UNIT - usize::from(!all)).map(department).collect()
     }
+}
+
+/// New tables. The embedded engine goes through all records of the stream for each write, so the stream is only there
+/// while the sync follows. An import and a full pass need none.
+pub async fn tables_without_stream(client: &Client) -> Result<Tables> {
+    let tables = new_tables(client).await;
+    set_stream(client, &tables, false).await?;
+    Ok(tables)
+}
+
+async fn set_stream(client: &Client, tables: &Tables, is_on: bool) -> Result<()> {
+    let table = client.describe_table().table_name(&tables.livechat).send().await?.table;
+    let was_on =
+        table.and_then(|table| table.stream_specification).is_some_and(|stream| stream.stream_enabled);
+    if was_on != is_on {
+        let view = is_on.then_some(StreamViewType::KeysOnly);
+        let stream =
+            StreamSpecification::builder().stream_enabled(is_on).set_stream_view_type(view).build()?;
+        client.update_table().table_name(&tables.livechat).stream_specification(stream).send().await?;
+    }
+    Ok(())
 }
 
 pub fn user_id(number: usize) -> String {
