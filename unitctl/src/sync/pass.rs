@@ -27,6 +27,9 @@ use crate::requests::scan_page;
 /// The maximum number of looks at the same time.
 const MAX_AT_ONCE: usize = 16;
 
+/// How often units are looked at again that the looks at other units name.
+const MAX_ROUNDS: u32 = 4;
+
 /// How often a look that failed is repeated before the pass fails.
 const TRIES: u32 = 3;
 
@@ -81,8 +84,9 @@ pub async fn run(sides: &Sides, allow_removals: bool) -> Result<Outcome> {
 }
 
 impl Pass<'_> {
-    /// Looks at these, several at a time.
-    async fn looks(&mut self, subjects: Vec<Subject>, removal: Removal) -> Result<()> {
+    /// Looks at these, several at a time. Returns what has to be looked at because of it. Units come last in a pass anyway,
+    /// so before that the result does not matter.
+    async fn looks(&mut self, subjects: Vec<Subject>, removal: Removal) -> Result<BTreeSet<Subject>> {
         let sides = self.sides;
         let looks = subjects.into_iter().map(|subject| async move {
             let mut tries = 0;
@@ -104,30 +108,7 @@ impl Pass<'_> {
             self.outcome.written_units.extend(looked.written_units);
             follow_ups.extend(looked.follow_ups);
         }
-        drop(looks);
-        // Units come last in a pass anyway. Those that a unit's look names are done now.
-        if !follow_ups.is_empty() {
-            Box::pin(self.last_looks(follow_ups, removal)).await?;
-        }
-        Ok(())
-    }
-
-    async fn last_looks(&mut self, mut subjects: BTreeSet<Subject>, removal: Removal) -> Result<()> {
-        // A department may go from one unit to the next. More rounds than this mean that others write all the time, and
-        // events tell of that.
-        for _ in 0..4 {
-            let mut next = BTreeSet::new();
-            for subject in std::mem::take(&mut subjects) {
-                let looked = look(self.sides, &subject, removal).await?;
-                self.outcome.written_units.extend(looked.written_units);
-                next.extend(looked.follow_ups);
-            }
-            if next.is_empty() {
-                return Ok(());
-            }
-            subjects = next;
-        }
-        Ok(())
+        Ok(follow_ups)
     }
 
     fn count(&mut self, documents: usize) {
@@ -184,7 +165,8 @@ impl Pass<'_> {
             alone.extend(ids.into_iter().map(Subject::User));
         }
         drop(looks);
-        self.looks(alone, self.removal).await
+        self.looks(alone, self.removal).await?;
+        Ok(())
     }
 
     /// Finds tokens that came from Rocket.Chat and are in no user's list: of tables that were filled before there were
@@ -301,10 +283,20 @@ impl Pass<'_> {
 
     async fn units(&mut self) -> Result<()> {
         let mut batches = self.sides.mongodb.documents(Kind::Units);
+        let mut follow_ups = BTreeSet::new();
         while let Some(batch) = batches.next().await? {
             self.count(batch.len());
             let ids = batch.iter().filter_map(|document| UnitId::parse(id_of(document)?));
-            self.looks(ids.map(Subject::Unit).collect(), self.removal).await?;
+            follow_ups.extend(self.looks(ids.map(Subject::Unit).collect(), self.removal).await?);
+        }
+        // A department may go from one unit to the next. More rounds than this mean that others write all the time, and
+        // events tell of that.
+        for _ in 0..MAX_ROUNDS {
+            if follow_ups.is_empty() {
+                break;
+            }
+            let subjects = std::mem::take(&mut follow_ups).into_iter().collect();
+            follow_ups = self.looks(subjects, self.removal).await?;
         }
         Ok(())
     }
