@@ -41,7 +41,8 @@ pub async fn run(workspace: &Arc<Workspace>) -> Result<()> {
             if is_loaded {
                 let first = number % (workspace.size.users - USERS);
                 let ids: Vec<String> = (first..first + USERS).map(user_id).collect();
-                let status = if number / workspace.size.users % 2 == 0 { "online" } else { "away" };
+                let status =
+                    if (number / workspace.size.users).is_multiple_of(2) { "online" } else { "away" };
                 workspace.mongo.rocket_chat.change_presence(&ids, status).await;
                 number += USERS;
             }

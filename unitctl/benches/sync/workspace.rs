@@ -246,7 +246,7 @@ fn long_ago() -> DateTime {
 fn user(number: usize, size: Size) -> Document {
     let when = DateTime::from_millis(DateTime::now().timestamp_millis() / 1000 * 1000);
     let mut tokens = vec![doc! { "when": when, "hashedToken": hash(&number.to_string()) }];
-    if number % PERSONAL.0 == 0 {
+    if number.is_multiple_of(PERSONAL.0) {
         tokens.extend((0..PERSONAL.1).map(|token| {
             doc! {
                 "hashedToken": hash(&format!("{number} {token}")), "type": "personalAccessToken", "createdAt": when,

@@ -24,6 +24,12 @@ const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration
 /// The name of a stream of changes, by which its position is stored.
 pub type Stream = &'static str;
 
+/// A subject and when it is due.
+type Due = (Instant, Subject);
+
+/// Subjects in the order in which they are due.
+type Order = BTreeSet<Due>;
+
 /// Subjects to look at.
 #[derive(Debug, Default)]
 pub struct Queue {
@@ -32,9 +38,9 @@ pub struct Queue {
     in_flight: HashMap<Subject, Waiting>,
     /// The users that wait and are not being looked at, by when they are due. Those whose look has failed are among the
     /// others, because they are looked at alone.
-    users: BTreeSet<(Instant, Subject)>,
+    users: Order,
     /// The others that wait and are not being looked at, by when they are due.
-    others: BTreeSet<(Instant, Subject)>,
+    others: Order,
     positions: BTreeMap<Stream, Position>,
 }
 
@@ -121,10 +127,7 @@ impl Queue {
     }
 
     /// The order in which a subject that waits stands, and its place.
-    fn order(
-        &mut self,
-        subject: &Subject,
-    ) -> Option<(&mut BTreeSet<(Instant, Subject)>, (Instant, Subject))> {
+    fn order(&mut self, subject: &Subject) -> Option<(&mut Order, Due)> {
         let waiting = self.waiting.get(subject)?;
         let is_user = matches!(subject, Subject::User(_)) && waiting.failures == 0;
         let order = if is_user { &mut self.users } else { &mut self.others };
@@ -148,7 +151,7 @@ impl Queue {
     /// Takes the subjects that are due, for at most this many looks. The users of one look are looked at together; every
     /// other look has one subject. None of them is being looked at already.
     pub fn take_due(&mut self, most: usize, now: Instant) -> Vec<Vec<(Subject, Waiting)>> {
-        let due = |order: &BTreeSet<(Instant, Subject)>, most: usize| -> Vec<Subject> {
+        let due = |order: &Order, most: usize| -> Vec<Subject> {
             let due = order.iter().take_while(|(due, _)| *due <= now).take(most);
             due.map(|(_, subject)| subject.clone()).collect()
         };
