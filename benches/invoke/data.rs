@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use testing::events::{update_body, update_event};
 use testing::items;
 use unitctl::database::Database;
-use unitctl::{engine, sample};
+use unitctl::sample;
 
 use crate::proxy::Call;
 
@@ -26,7 +26,7 @@ pub struct Profile {
 }
 
 pub async fn put(client: &Client, tables: &Tables) -> Result<()> {
-    engine::create_tables(client, tables).await?;
+    testing::dynamodb::create_tables(client, tables).await?;
     sample::put(&Database { client: client.clone(), tables: tables.clone() }).await?;
     for members in MEMBERS {
         items::put(client, &tables.livechat, &unit(members)).await?;

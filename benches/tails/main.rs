@@ -93,7 +93,7 @@ async fn main() -> Result<()> {
     tokio::spawn(engine::serve(listener, engine::open(None)?, std::future::pending()));
     let client = Client::new(&engine::sdk_config(&endpoint));
     let tables = Tables { tokens: "bench-tokens".into(), livechat: "bench-livechat".into() };
-    engine::create_tables(&client, &tables).await?;
+    testing::dynamodb::create_tables(&client, &tables).await?;
     sample::put(&Database { client: client.clone(), tables: tables.clone() }).await?;
     let proxy = Proxy::start(&endpoint).await?;
     let builds = base.into_iter().chain([("function", function)]).collect();

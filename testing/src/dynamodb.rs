@@ -8,6 +8,7 @@ use aws_sdk_dynamodb::Client;
 use livechat_units::Tables;
 use tokio::net::TcpListener;
 use unitctl::engine;
+use unitctl::template::Table;
 use uuid::Uuid;
 
 /// The endpoint of the engine that all tests of a process share: the environment variable `DYNAMODB_ENDPOINT`, or an
@@ -49,13 +50,37 @@ pub fn start_engine() -> Result<String> {
     receiver.recv().context("the engine did not start")
 }
 
-/// Creates both tables under names that no other test uses.
+/// Creates both tables as the template declares them, but without the stream. The embedded engine goes through all
+/// records of a stream for each write, so a table with one gets slower with each test.
+///
+/// # Errors
+/// The template does not declare the tables, or DynamoDB refuses to create them.
+pub async fn create_tables(client: &Client, tables: &Tables) -> Result<()> {
+    Table::of_variable("TOKENS_TABLE")?.create(client, &tables.tokens).await?;
+    Table::of_variable("LIVECHAT_TABLE")?.without_stream().create(client, &tables.livechat).await
+}
+
+/// Creates both tables, without the stream, under names that no other test uses.
 ///
 /// # Panics
 /// DynamoDB refuses.
 pub async fn new_tables(client: &Client) -> Tables {
-    let name = Uuid::new_v4();
-    let tables = Tables { tokens: format!("{name}-tokens"), livechat: format!("{name}-livechat") };
+    let tables = new_names();
+    create_tables(client, &tables).await.expect("the tables are created");
+    tables
+}
+
+/// Creates both tables, with the stream, under names that no other test uses.
+///
+/// # Panics
+/// DynamoDB refuses.
+pub async fn new_tables_with_stream(client: &Client) -> Tables {
+    let tables = new_names();
     engine::create_tables(client, &tables).await.expect("the tables are created");
     tables
+}
+
+fn new_names() -> Tables {
+    let name = Uuid::new_v4();
+    Tables { tokens: format!("{name}-tokens"), livechat: format!("{name}-livechat") }
 }

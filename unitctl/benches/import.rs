@@ -20,7 +20,7 @@ use livechat_units::Tables;
 use livechat_units::item::Item;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use testing::dynamodb::start_engine;
+use testing::dynamodb::{create_tables, start_engine};
 use testing::items::{put, scan};
 use unitctl::engine;
 
@@ -53,7 +53,7 @@ fn main() -> Result<()> {
 
     let make = |name: &str| {
         let tables = Tables { tokens: format!("{name}-tokens"), livechat: format!("{name}-livechat") };
-        runtime.block_on(engine::create_tables(&client, &tables)).map(|_| tables)
+        runtime.block_on(create_tables(&client, &tables)).map(|_| tables)
     };
     let floor = runtime.block_on(write_directly(&client, &make("floor")?, users, departments))?;
     let floor_rate = documents as f64 / floor;

@@ -101,6 +101,11 @@ impl Table {
         Ok(yaml_serde::from_value(properties.clone())?)
     }
 
+    /// The same table without a stream.
+    pub fn without_stream(self) -> Self {
+        Self { stream_specification: None, ..self }
+    }
+
     /// Creates the table under this name.
     ///
     /// # Errors

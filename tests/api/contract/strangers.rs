@@ -34,16 +34,22 @@ async fn another_users_token_looks_like_an_unknown_token() {
                     for token in [OF_ANOTHER_USER, UNKNOWN] {
                         let mut event = event_of(token, user);
                         event["body"] = body.as_str().into();
-                        let sent = faulty.sent().len();
-                        let mut response = None;
-                        let lines = logs::capture(LevelFilter::TRACE, async {
-                            response = Some(invoke(function, &event, None).await);
-                        })
-                        .await;
-                        let response = response.expect("the request was sent");
+                        let (response, sent, lines) = loop {
+                            let before = faulty.sent().len();
+                            let mut response = None;
+                            let lines = logs::capture(LevelFilter::TRACE, async {
+                                response = Some(invoke(function, &event, None).await);
+                            })
+                            .await;
+                            let response = response.expect("the request was sent");
+                            let sent = faulty.sent()[before..].to_vec();
+                            // If a reply came late, the read was sent twice.
+                            if !sent.iter().any(|sent| sent.is_repeated) {
+                                break (response, sent, lines);
+                            }
+                        };
                         assert_refused(&response, 401, NOT_LOGGED_IN);
                         // Both tokens cause the same work, and so take the same time. The requests differ only in the hash.
-                        let sent = &faulty.sent()[sent..];
                         let keys: Vec<usize> = sent.iter().map(|sent| sent.keys().len()).collect();
                         assert_eq!(keys, [3], "three items are read, whatever the body");
                         let sent = sent[0].body.replace(&hashed_token(token), "the hash");

@@ -15,7 +15,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use livechat_units::item::Item;
 use livechat_units::{Function, Response};
 use serde_json::Value;
-use testing::dynamodb::{endpoint, new_tables};
+use testing::dynamodb::{endpoint, new_tables_with_stream};
 use testing::events::{set_caller, update_event};
 use testing::items::{self, json_of, scan};
 use unitctl::database::Database;
@@ -61,7 +61,7 @@ pub async fn mongo() -> Option<Mongo> {
 pub async fn world() -> Option<World> {
     let mongo = mongo().await?;
     let client = Client::new(&engine::sdk_config(endpoint()));
-    let tables = new_tables(&client).await;
+    let tables = new_tables_with_stream(&client).await;
     Some(World { mongo, database: Database { client, tables } })
 }
 
