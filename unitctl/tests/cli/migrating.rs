@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use unitctl::{engine, local_gateway};
 
 use crate::documents::{blocks, shell};
-use crate::world::{endpoint, run, world};
+use crate::world::{endpoint, run, world, world_with_stream};
 
 const PAGE: &str = include_str!("../../../docs/migrating.md");
 const IMPORTING: &str = include_str!("../../../docs/importing.md");
@@ -134,7 +134,7 @@ async fn the_commands_lead_to_a_first_update() {
         unitctl::template::TEMPLATE.contains("\n  ApiUrl:\n"),
         "the stack has the output that the page reads"
     );
-    let world = world().await;
+    let world = world_with_stream().await;
     let tables = world.database.tables.clone();
     let api = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let api_url = format!("http://{}", api.local_addr().expect("it is bound"));

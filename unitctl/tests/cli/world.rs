@@ -9,7 +9,7 @@ use livechat_units::item::Item;
 use livechat_units::{Function, Response};
 use serde_json::Value;
 pub use testing::dynamodb::endpoint;
-use testing::dynamodb::new_tables;
+use testing::dynamodb::{new_tables, new_tables_with_stream};
 use testing::events::{set_caller, update_body, update_event};
 use testing::items::{self, json_of, scan};
 use unitctl::database::Database;
@@ -27,10 +27,17 @@ pub struct World {
     pub database: Database,
 }
 
-/// Creates empty tables.
+/// Creates empty tables, without a stream.
 pub async fn world() -> World {
     let client = Client::new(&engine::sdk_config(endpoint()));
     let tables = new_tables(&client).await;
+    World { database: Database { client, tables } }
+}
+
+/// Creates empty tables as the template declares them, for the sync.
+pub async fn world_with_stream() -> World {
+    let client = Client::new(&engine::sdk_config(endpoint()));
+    let tables = new_tables_with_stream(&client).await;
     World { database: Database { client, tables } }
 }
 

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use livechat_units::Tables;
 use livechat_units::item::Item;
 use serde_json::Value;
-use testing::dynamodb::{endpoint, new_tables};
+use testing::dynamodb::{endpoint, new_tables_with_stream};
 use testing::items;
 
 use crate::database::Database;
@@ -16,7 +16,7 @@ use crate::engine;
 /// Two empty tables.
 pub async fn database() -> Database {
     let client = Client::new(&engine::sdk_config(endpoint()));
-    let Tables { tokens, livechat } = new_tables(&client).await;
+    let Tables { tokens, livechat } = new_tables_with_stream(&client).await;
     Database { client, tables: Tables { tokens, livechat } }
 }
 
