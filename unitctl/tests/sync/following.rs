@@ -277,7 +277,9 @@ async fn updates_through_the_function_are_in_mongodb() {
     // Rooms, closed ones too.
     eventually(SOON, async || {
         let of = async |filter| rocket_chat.rooms().count_documents(filter).await.expect("it is read");
-        of(doc! { "departmentAncestors": north.as_str() }).await == 4
+        let joined =
+            doc! { "departmentAncestors": north.as_str(), "departmentId": { "$in": [support, returns] } };
+        of(joined).await == 4
             && of(doc! { "departmentId": sales, "departmentAncestors": { "$exists": true } }).await == 0
     })
     .await;
