@@ -30,6 +30,7 @@ pub async fn shell(commands: &str, world: &World, folder: &Path, bin: &Path) -> 
         .env("PATH", format!("{}:{}:{path}", bin.display(), unitctl.display()))
         .env("AWS_ENDPOINT_URL_CLOUDFORMATION", cloudformation(&outputs).await)
         .env("AWS_ENDPOINT_URL_DYNAMODB", endpoint())
+        .env("AWS_ENDPOINT_URL_DYNAMODB_STREAMS", endpoint())
         .env("AWS_ACCESS_KEY_ID", "test")
         .env("AWS_SECRET_ACCESS_KEY", "test")
         .env("AWS_REGION", "eu-west-1")
