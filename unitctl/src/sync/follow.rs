@@ -40,7 +40,7 @@ const PAUSE_AFTER_FAILED_PASS: Duration = Duration::from_secs(5);
 /// The pause before DynamoDB's stream is opened again.
 const PAUSE_BEFORE_OPENING: Duration = Duration::from_secs(1);
 
-/// How long looks may go on after the process was told to end.
+/// How long looks may go on after the process got the signal to end.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// How often the oldest change that waits is looked for while this many wait.
@@ -53,7 +53,7 @@ const DYNAMODB: Stream = "dynamodb";
 /// Why following ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The process was told to end.
+    /// The process got the signal to end.
     Shutdown,
     /// Another process has taken over the lease.
     LeaseLost,

@@ -1,4 +1,4 @@
-//! A full pass: compares everything on both sides, and looks at what differs. It finds what no event told.
+//! A full pass: compares everything on both sides, and looks at what differs. It finds changes of which no event came.
 
 use std::collections::{BTreeMap, BTreeSet};
 

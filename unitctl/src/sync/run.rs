@@ -28,10 +28,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The name under which the lease shows this process to others.
 const PURPOSE: &str = "unitctl sync";
 
-/// Ready when the process is told to end.
+/// Ready when the process gets the signal to end.
 type Shutdown = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Runs the command until the process is told to end. Returns whether nothing stays open or is held back.
+/// Runs the command until the process gets the signal to end. Returns whether nothing stays open or is held back.
 ///
 /// # Errors
 /// Something that does not pass, such as a wrong password, another workspace or a table without a stream. With `--once`
@@ -179,7 +179,7 @@ impl Process<'_> {
         Ok(open == 0 && held_back == 0 && outcome.suspicion.is_none())
     }
 
-    /// Follows, or waits for the lease, until the process is told to end.
+    /// Follows, or waits for the lease, until the process gets the signal to end.
     async fn follow(
         &self,
         mongodb: MongoDb,

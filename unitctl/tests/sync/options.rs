@@ -176,7 +176,7 @@ async fn a_uri_without_a_database_or_a_server_that_does_not_answer_is_one_senten
     assert_eq!((run.code, run.stderr.lines().count()), (1, 1), "{run:?}");
     assert!(run.stderr.contains("names no database"), "{run:?}");
     let mut sync = world.sync(&["--mongodb-uri", "mongodb://127.0.0.1:1/rocketchat"]);
-    // It waits, and ends when it is told to.
+    // It waits. SIGTERM ends it.
     tokio::time::sleep(Duration::from_secs(8)).await;
     assert!(sync.is_running());
     sync.signal("TERM");

@@ -6,15 +6,15 @@ use crate::engine::sdk_config;
 use crate::requests::transact;
 
 fn user(id: &str) -> UserId {
-    UserId::parse(id).unwrap()
+    UserId::parse(id).expect("an id")
 }
 
 fn unit_id() -> UnitId {
-    UnitId::parse("unit1").unwrap()
+    UnitId::parse("unit1").expect("an id")
 }
 
 fn department_id() -> DepartmentId {
-    DepartmentId::parse("department1").unwrap()
+    DepartmentId::parse("department1").expect("an id")
 }
 
 fn facts() -> UnitFacts {
@@ -30,12 +30,12 @@ fn string(text: &str) -> AttributeValue {
 }
 
 fn item_of(action: TransactWriteItem) -> Item {
-    action.put.unwrap().item
+    action.put.expect("it is a put").item
 }
 
 #[test]
 fn a_units_base_is_an_item_of_its_own() {
-    let item = item_of(UnitBase::new(unit_id(), facts()).put("table").unwrap());
+    let item = item_of(UnitBase::new(unit_id(), facts()).put("table").expect("the action is complete"));
     let expected = Item::from([
         ("pk".into(), string("SYNC#UNIT#unit1")),
         ("sk".into(), string("BASE")),
@@ -57,12 +57,12 @@ fn a_departments_base_is_an_item_of_its_own() {
         ("parentId".into(), string("unit1")),
         ("rooms".into(), AttributeValue::Bool(true)),
     ]);
-    assert_eq!(item_of(base.put("table").unwrap()), expected);
+    assert_eq!(item_of(base.put("table").expect("the action is complete")), expected);
 }
 
 #[test]
 fn an_item_that_an_operator_has_edited_is_an_error() {
-    let good = item_of(UnitBase::new(unit_id(), facts()).put("table").unwrap());
+    let good = item_of(UnitBase::new(unit_id(), facts()).put("table").expect("the action is complete"));
     let edits = [
         ("rev", string("1")),
         ("rev", AttributeValue::N("0".into())),
@@ -84,7 +84,8 @@ fn an_item_that_an_operator_has_edited_is_an_error() {
         assert!(UnitBase::parse(unit_id(), item).is_err(), "without {attribute}");
     }
 
-    let good = item_of(DepartmentBase::new(department_id(), None).put("table").unwrap());
+    let good =
+        item_of(DepartmentBase::new(department_id(), None).put("table").expect("the action is complete"));
     for (attribute, value) in
         [("parentId", string("")), ("rooms", string("true")), ("intent", string("none"))]
     {
@@ -120,7 +121,7 @@ fn an_intent_is_judged_by_the_time_of_mongodbs_document() {
     let base = UnitBase { intent: Some(UnitIntent::new(&delta, &seen)), ..UnitBase::new(unit_id(), facts()) };
     let at = |time: &str| {
         let view = UnitView { updated_at: format!("2026-01-01T00:00:{time}Z"), ..seen.clone() };
-        (base.intent.as_ref().unwrap().state(&view), base.fence(&view))
+        (base.intent.as_ref().expect("there is an intent").state(&view), base.fence(&view))
     };
     let fence = Some("2026-01-01T00:00:00.001Z".to_owned());
     assert_eq!(at("00.000"), (IntentState::Pending, fence));
@@ -131,11 +132,11 @@ fn an_intent_is_judged_by_the_time_of_mongodbs_document() {
 }
 
 fn a_place() -> impl Strategy<Value = Place> {
-    prop::option::of(".{1,9}".prop_map(|id| UnitId::parse(id).unwrap()))
+    prop::option::of(".{1,9}".prop_map(|id| UnitId::parse(id).expect("an id")))
 }
 
 fn users() -> impl Strategy<Value = BTreeSet<UserId>> {
-    prop::collection::btree_set(".{1,9}".prop_map(|id| UserId::parse(id).unwrap()), 0..4)
+    prop::collection::btree_set(".{1,9}".prop_map(|id| UserId::parse(id).expect("an id")), 0..4)
 }
 
 fn visibility() -> impl Strategy<Value = Visibility> {
@@ -162,7 +163,7 @@ proptest! {
     ) {
         let facts = UnitFacts { name, visibility, monitors };
         let base = UnitBase { id: unit_id(), rev, facts, intent };
-        let read = UnitBase::parse(unit_id(), item_of(base.put("table").unwrap())).unwrap();
+        let read = UnitBase::parse(unit_id(), item_of(base.put("table").expect("the action is complete"))).expect("the item can be read");
         prop_assert_eq!(read, UnitBase { rev: rev + 1, ..base });
     }
 
@@ -174,7 +175,7 @@ proptest! {
     ) {
         let intent = intent.map(|(place, seen, updated_at)| PlaceIntent { place, seen, updated_at });
         let base = DepartmentBase { id: department_id(), rev, place, intent, rooms };
-        let read = DepartmentBase::parse(department_id(), item_of(base.put("table").unwrap())).unwrap();
+        let read = DepartmentBase::parse(department_id(), item_of(base.put("table").expect("the action is complete"))).expect("the item can be read");
         prop_assert_eq!(read, DepartmentBase { rev: rev + 1, ..base });
     }
 }
@@ -187,23 +188,65 @@ async fn a_base_is_written_only_if_nobody_else_has_written_it_since_it_was_read(
     let table = database.tables.livechat.as_str();
 
     let new = UnitBase::new(unit_id(), facts());
-    assert!(transact(&database, vec![new.put(table).unwrap()]).await.unwrap());
-    assert!(!transact(&database, vec![new.put(table).unwrap()]).await.unwrap(), "it exists now");
+    assert!(
+        transact(&database, vec![new.put(table).expect("the action is complete")])
+            .await
+            .expect("DynamoDB answers")
+    );
+    assert!(
+        !transact(&database, vec![new.put(table).expect("the action is complete")])
+            .await
+            .expect("DynamoDB answers"),
+        "it exists now"
+    );
 
-    let mut stored = database.get_all(vec![unit_base_key(&unit_id())]).await.unwrap();
-    let read = UnitBase::parse(unit_id(), stored.pop().unwrap()).unwrap();
+    let mut stored = database.get_all(vec![unit_base_key(&unit_id())]).await.expect("DynamoDB answers");
+    let read = UnitBase::parse(unit_id(), stored.pop().expect("it is stored")).expect("the item can be read");
     assert_eq!(read, UnitBase { rev: 1, ..new });
-    assert!(transact(&database, vec![read.put(table).unwrap()]).await.unwrap());
-    assert!(!transact(&database, vec![read.put(table).unwrap()]).await.unwrap(), "its rev is 2 now");
-    assert!(!transact(&database, vec![read.delete(table).unwrap()]).await.unwrap(), "its rev is 2 now");
+    assert!(
+        transact(&database, vec![read.put(table).expect("the action is complete")])
+            .await
+            .expect("DynamoDB answers")
+    );
+    assert!(
+        !transact(&database, vec![read.put(table).expect("the action is complete")])
+            .await
+            .expect("DynamoDB answers"),
+        "its rev is 2 now"
+    );
+    assert!(
+        !transact(&database, vec![read.delete(table).expect("the action is complete")])
+            .await
+            .expect("DynamoDB answers"),
+        "its rev is 2 now"
+    );
     let read = UnitBase { rev: 2, ..read };
-    assert!(transact(&database, vec![read.delete(table).unwrap()]).await.unwrap());
-    assert!(!transact(&database, vec![read.put(table).unwrap()]).await.unwrap(), "it is deleted now");
+    assert!(
+        transact(&database, vec![read.delete(table).expect("the action is complete")])
+            .await
+            .expect("DynamoDB answers")
+    );
+    assert!(
+        !transact(&database, vec![read.put(table).expect("the action is complete")])
+            .await
+            .expect("DynamoDB answers"),
+        "it is deleted now"
+    );
 
     let new = DepartmentBase::new(department_id(), None);
-    assert!(transact(&database, vec![new.put(table).unwrap()]).await.unwrap());
-    let stored = database.get_all(vec![department_base_key(&department_id())]).await.unwrap();
-    let read = DepartmentBase::parse(department_id(), stored.into_iter().next().unwrap()).unwrap();
+    assert!(
+        transact(&database, vec![new.put(table).expect("the action is complete")])
+            .await
+            .expect("DynamoDB answers")
+    );
+    let stored =
+        database.get_all(vec![department_base_key(&department_id())]).await.expect("DynamoDB answers");
+    let read = DepartmentBase::parse(department_id(), stored.into_iter().next().expect("it is stored"))
+        .expect("the item can be read");
     assert_eq!(read, DepartmentBase { rev: 1, ..new });
-    assert!(transact(&database, vec![read.delete(table).unwrap()]).await.unwrap());
+    assert!(
+        transact(&database, vec![read.delete(table).expect("the action is complete")])
+            .await
+            .expect("DynamoDB answers")
+    );
 }

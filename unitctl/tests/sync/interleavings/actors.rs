@@ -294,7 +294,7 @@ fn process(world: &World, mongodb: &Proxy, dynamodb: &Proxy) -> Process {
     Process::start(world.command_at(&endpoint, &["sync", "--mongodb-uri", &uri]))
 }
 
-/// Makes processes fail until it is told to stop. All of them run again at the end.
+/// Makes processes fail until the test ends it. All of them run again at the end.
 pub async fn chaos(
     world: Arc<World>,
     mut slots: Vec<Slot>,
