@@ -44,11 +44,11 @@ impl Case {
 }
 
 fn unit_id() -> UnitId {
-    UnitId::parse("unit").unwrap()
+    UnitId::parse("unit").expect("an id")
 }
 
 fn users() -> impl Strategy<Value = BTreeSet<UserId>> {
-    let user = (0..4).prop_map(|index| UserId::parse(format!("user{index}")).unwrap());
+    let user = (0..4).prop_map(|index| UserId::parse(format!("user{index}")).expect("an id"));
     prop::collection::btree_set(user, 0..4)
 }
 
@@ -103,7 +103,7 @@ fn cases() -> impl Strategy<Value = Case> {
 fn values(facts: &UnitFacts) -> Vec<Fact> {
     let mut values = vec![Fact::Name(facts.name.clone()), Fact::Visibility(facts.visibility)];
     values.extend((0..4).map(|index| {
-        let user = UserId::parse(format!("user{index}")).unwrap();
+        let user = UserId::parse(format!("user{index}")).expect("an id");
         let is_monitor = facts.monitors.contains(&user);
         Fact::Monitor(user, is_monitor)
     }));

@@ -75,7 +75,7 @@ impl Process {
             Next::PutIntents => self.put_intents(world),
             Next::WriteMongoDb => self.write_mongodb(world),
             Next::WriteRooms => {
-                let base = self.department_base.as_mut().unwrap();
+                let base = self.department_base.as_mut().expect("an earlier step has set it");
                 base.rooms = false;
                 if world.can_put(None, Some(base)) {
                     world.put(None, Some(base), &[]);
@@ -87,7 +87,7 @@ impl Process {
 
     fn look(&mut self, world: &mut World) -> Next {
         let mongodb = self.mongodb.insert(world.mongodb.clone());
-        let dynamodb = self.dynamodb.as_ref().unwrap();
+        let dynamodb = self.dynamodb.as_ref().expect("an earlier step has set it");
         let unit_fence = self.unit_base.as_ref().and_then(|base| base.fence(&mongodb.unit));
         let place_fence = self.department_base.as_ref().and_then(|base| base.fence(&mongodb.department));
         if unit_fence.is_some() || place_fence.is_some() {
@@ -144,7 +144,7 @@ impl Process {
 
     /// Fences each document whose intent may still be committed.
     fn fence(&mut self, world: &mut World) -> Next {
-        let mongodb = self.mongodb.as_ref().unwrap();
+        let mongodb = self.mongodb.as_ref().expect("an earlier step has set it");
         let mut is_set = false;
         if let Some(base) = &mut self.unit_base
             && let Some(time) = base.fence(&mongodb.unit)
@@ -166,13 +166,15 @@ impl Process {
     }
 
     fn write_dynamodb(&mut self, world: &mut World) -> Next {
-        let (of_unit, of_place) = self.merges.as_ref().unwrap();
+        let (of_unit, of_place) = self.merges.as_ref().expect("an earlier step has set it");
         let mut delta = of_unit.to_dynamodb.first(MOST);
         let place = place_for(Side::DynamoDb, of_place);
         let is_as_read = self.dynamodb.as_ref() == Some(&world.dynamodb);
         let is_refused = std::mem::take(&mut self.is_next_write_refused);
-        let (unit_base, department_base) =
-            (self.unit_base.as_mut().unwrap(), self.department_base.as_mut().unwrap());
+        let (unit_base, department_base) = (
+            self.unit_base.as_mut().expect("an earlier step has set it"),
+            self.department_base.as_mut().expect("an earlier step has set it"),
+        );
         if is_refused || !is_as_read || !world.can_put(Some(unit_base), Some(department_base)) {
             return Next::ReadBases;
         }
@@ -203,10 +205,12 @@ impl Process {
     }
 
     fn put_intents(&mut self, world: &mut World) -> Next {
-        let (of_unit, of_place) = self.merges.as_ref().unwrap();
-        let mongodb = self.mongodb.as_ref().unwrap();
-        let (unit_base, department_base) =
-            (self.unit_base.as_mut().unwrap(), self.department_base.as_mut().unwrap());
+        let (of_unit, of_place) = self.merges.as_ref().expect("an earlier step has set it");
+        let mongodb = self.mongodb.as_ref().expect("an earlier step has set it");
+        let (unit_base, department_base) = (
+            self.unit_base.as_mut().expect("an earlier step has set it"),
+            self.department_base.as_mut().expect("an earlier step has set it"),
+        );
         self.delta = of_unit.to_mongodb.first(MOST);
         unit_base.intent = (!self.delta.is_empty()).then(|| UnitIntent::new(&self.delta, &mongodb.unit));
         if let Some(place) = place_for(Side::MongoDb, of_place) {
@@ -224,8 +228,10 @@ impl Process {
     }
 
     fn write_mongodb(&mut self, world: &mut World) -> Next {
-        let (unit_base, department_base) =
-            (self.unit_base.as_mut().unwrap(), self.department_base.as_mut().unwrap());
+        let (unit_base, department_base) = (
+            self.unit_base.as_mut().expect("an earlier step has set it"),
+            self.department_base.as_mut().expect("an earlier step has set it"),
+        );
         let is_refused = std::mem::take(&mut self.is_next_write_refused);
         let is_as_read = self.mongodb.as_ref() == Some(&world.mongodb);
         let (unit_intent, place_intent) = (unit_base.intent.take(), department_base.intent.take());
@@ -261,7 +267,7 @@ fn observed(
     facts.extend((one.name == other.name).then(|| Fact::Name(one.name.clone())));
     facts.extend((one.visibility == other.visibility).then_some(Fact::Visibility(one.visibility)));
     for index in 0..3 {
-        let user = UserId::parse(format!("user{index}")).unwrap();
+        let user = UserId::parse(format!("user{index}")).expect("an id");
         let is_monitor = other.monitors.contains(&user);
         let is_open = of_unit.open.iter().any(|open| open.fact == Fact::Monitor(user.clone(), true));
         if is_open || one.monitors.contains(&user) == is_monitor {

@@ -55,15 +55,15 @@ pub enum Clients {
 }
 
 pub fn unit() -> UnitId {
-    UnitId::parse("unit").unwrap()
+    UnitId::parse("unit").expect("an id")
 }
 
 pub fn department() -> DepartmentId {
-    DepartmentId::parse("department").unwrap()
+    DepartmentId::parse("department").expect("an id")
 }
 
 fn user(index: usize) -> UserId {
-    UserId::parse(format!("user{index}")).unwrap()
+    UserId::parse(format!("user{index}")).expect("an id")
 }
 
 pub fn clients() -> impl Strategy<Value = Clients> {
@@ -72,7 +72,7 @@ pub fn clients() -> impl Strategy<Value = Clients> {
     let name = prop::option::of(prop::sample::select(vec!["A".to_owned(), "B".into(), "C".into()]));
     let visibility = prop::option::of(prop::sample::select(vec![Visibility::Public, Visibility::Private]));
     let monitors = prop::option::of(prop::collection::btree_set(users(), 0..3));
-    let units = (0..2).prop_map(|index| UnitId::parse(format!("unit{index}")).unwrap());
+    let units = (0..2).prop_map(|index| UnitId::parse(format!("unit{index}")).expect("an id"));
     prop_oneof![
         6 => (side(), name, visibility, monitors).prop_map(|(side, name, visibility, monitors)| {
             Clients::Save(side, name, visibility, monitors)
@@ -159,11 +159,13 @@ impl World {
     }
 
     pub fn unit_base(&self) -> Option<UnitBase> {
-        self.unit_base.clone().map(|item| UnitBase::parse(unit(), item).unwrap())
+        self.unit_base.clone().map(|item| UnitBase::parse(unit(), item).expect("the item can be read"))
     }
 
     pub fn department_base(&self) -> Option<DepartmentBase> {
-        self.department_base.clone().map(|item| DepartmentBase::parse(department(), item).unwrap())
+        self.department_base
+            .clone()
+            .map(|item| DepartmentBase::parse(department(), item).expect("the item can be read"))
     }
 
     /// A process names what it is about to overwrite. Without disturbances both sides have changed each such value.
@@ -196,12 +198,12 @@ impl World {
         }
         if let Some(base) = unit {
             assert_eq!(base.facts, self.common.0, "the base of the unit is not what was common");
-            self.unit_base = Some(item(base.put("table").unwrap()));
+            self.unit_base = Some(item(base.put("table").expect("the action is complete")));
             base.rev += 1;
         }
         if let Some(base) = department {
             assert_eq!(base.place, self.common.1, "the base of the department is not what was common");
-            self.department_base = Some(item(base.put("table").unwrap()));
+            self.department_base = Some(item(base.put("table").expect("the action is complete")));
             base.rev += 1;
         }
     }
@@ -306,5 +308,5 @@ fn is_same_fact(one: &Fact, other: &Fact) -> bool {
 }
 
 fn item(action: TransactWriteItem) -> Item {
-    action.put.unwrap().item
+    action.put.expect("it is a put").item
 }

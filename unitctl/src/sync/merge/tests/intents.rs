@@ -25,7 +25,7 @@ fn a_committed_intent_is_the_base_although_it_was_undone_meanwhile() {
 
 #[test]
 fn an_intent_that_was_not_committed_is_not_the_base() {
-    let fence = intended().fence(&view(facts("A", &[]), EARLY)).unwrap();
+    let fence = intended().fence(&view(facts("A", &[]), EARLY)).expect("it is pending");
     for time in [EARLY, &fence] {
         let merge = merge(&intended(), &view(facts("A", &[]), time), &view(facts("B", &["ann"]), LATE));
         assert_eq!((merge.to_mongodb.name.as_deref(), merge.to_mongodb.join), (Some("B"), users(&["ann"])));

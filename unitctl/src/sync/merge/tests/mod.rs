@@ -24,7 +24,7 @@ const LATE: &str = "2026-01-01T11:00:00.000Z";
 const JUST_AFTER_LATE: &str = "2026-01-01T11:00:00.002Z";
 
 fn user(id: &str) -> UserId {
-    UserId::parse(id).unwrap()
+    UserId::parse(id).expect("an id")
 }
 
 fn users(ids: &[&str]) -> BTreeSet<UserId> {
@@ -32,11 +32,11 @@ fn users(ids: &[&str]) -> BTreeSet<UserId> {
 }
 
 fn unit_id() -> UnitId {
-    UnitId::parse("u1").unwrap()
+    UnitId::parse("u1").expect("an id")
 }
 
 fn unit_in(id: &str) -> Place {
-    Some(UnitId::parse(id).unwrap())
+    Some(UnitId::parse(id).expect("an id"))
 }
 
 fn facts(name: &str, monitors: &[&str]) -> UnitFacts {

@@ -3,7 +3,7 @@
 use super::*;
 
 fn department_id() -> DepartmentId {
-    DepartmentId::parse("d1").unwrap()
+    DepartmentId::parse("d1").expect("an id")
 }
 
 fn in_unit(id: &str, updated_at: &str) -> PlaceView {
@@ -48,7 +48,7 @@ fn a_department_that_both_sides_moved_follows_the_later_one() {
     assert_eq!((later.write_to, later.target, later.before), (Some(Side::MongoDb), unit_in("u2"), None));
     assert_eq!(later.updated_at, LATE);
     let sentence = "department d1: its place in no unit in MongoDB is overwritten with its place in unit u2, as in DynamoDB";
-    assert_eq!(later.lost.unwrap().to_string(), sentence);
+    assert_eq!(later.lost.expect("a value is lost").to_string(), sentence);
 
     let equal_times = place(Some(&base), &in_no_unit(LATE), &in_unit("u2", LATE));
     assert_eq!((equal_times.write_to, equal_times.target), (Some(Side::DynamoDb), None));
