@@ -106,6 +106,7 @@ impl Actor {
                         .await
                 }
                 12 => {
+                    self.stage.history.role_is_lost_for_a_while(&known.units, &user);
                     rocket_chat.remove_monitor(&user).await;
                     self.pause().await;
                     rocket_chat.add_roles(&user, &["livechat-monitor"]).await;
