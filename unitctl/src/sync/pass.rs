@@ -49,6 +49,8 @@ struct Pass<'a> {
     /// For what both sides have.
     removal: Removal,
     outcome: Outcome,
+    /// The units that the looks at departments named.
+    units_of_departments: BTreeSet<Subject>,
     bar: ProgressBar,
 }
 
@@ -70,7 +72,8 @@ pub async fn run(sides: &Sides, allow_removals: bool) -> Result<Outcome> {
         }
         None => (Removal::Missing, Removal::No),
     };
-    let mut pass = Pass { sides, removal, outcome: Outcome { suspicion, ..Outcome::default() }, bar };
+    let outcome = Outcome { suspicion, ..Outcome::default() };
+    let mut pass = Pass { sides, removal, outcome, units_of_departments: BTreeSet::new(), bar };
     // Removals first: a user who was deleted is the most urgent.
     pass.looks(scanned.missing, of_missing).await?;
     pass.users().await?;
@@ -84,8 +87,8 @@ pub async fn run(sides: &Sides, allow_removals: bool) -> Result<Outcome> {
 }
 
 impl Pass<'_> {
-    /// Looks at these, several at a time. Returns what has to be looked at because of it. Units come last in a pass anyway,
-    /// so before that the result does not matter.
+    /// Looks at these, several at a time. Returns what has to be looked at because of it. Only units are, and a pass looks at
+    /// all of MongoDB's units in the end.
     async fn looks(&mut self, subjects: Vec<Subject>, removal: Removal) -> Result<BTreeSet<Subject>> {
         let sides = self.sides;
         let looks = subjects.into_iter().map(|subject| async move {
@@ -276,7 +279,8 @@ impl Pass<'_> {
                     differing.push(Subject::Department(id));
                 }
             }
-            self.looks(differing, self.removal).await?;
+            let follow_ups = self.looks(differing, self.removal).await?;
+            self.units_of_departments.extend(follow_ups);
         }
         Ok(())
     }
@@ -284,11 +288,18 @@ impl Pass<'_> {
     async fn units(&mut self) -> Result<()> {
         let mut batches = self.sides.mongodb.documents(Kind::Units);
         let mut follow_ups = BTreeSet::new();
+        // Of these, the units that MongoDB lacks are left when MongoDB's own have been looked at.
+        let mut others = std::mem::take(&mut self.units_of_departments);
         while let Some(batch) = batches.next().await? {
             self.count(batch.len());
             let ids = batch.iter().filter_map(|document| UnitId::parse(id_of(document)?));
-            follow_ups.extend(self.looks(ids.map(Subject::Unit).collect(), self.removal).await?);
+            let subjects: Vec<Subject> = ids.map(Subject::Unit).collect();
+            for subject in &subjects {
+                others.remove(subject);
+            }
+            follow_ups.extend(self.looks(subjects, self.removal).await?);
         }
+        follow_ups.extend(others);
         // A department may go from one unit to the next. More rounds than this mean that others write all the time, and
         // events tell of that.
         for _ in 0..MAX_ROUNDS {

@@ -206,6 +206,42 @@ async fn what_did_not_come_from_rocket_chat_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_department_in_an_operators_own_unit_stays_open() {
+    let Some((world, departments, [north, south])) = synced().await else { return };
+    world
+        .put(json!({
+            "pk": "UNIT#own", "sk": "UNIT", "_id": "own", "name": "Own", "visibility": "private", "type": "u",
+            "numMonitors": 0, "numDepartments": 0, "monitors": {}, "version": 0,
+            "_updatedAt": "2026-11-01T00:00:00.000Z",
+        }))
+        .await;
+    let update = body("Own", "private", &[], &[&departments[0]]);
+    assert_eq!(world.update("own", "boss", TOKEN, &update).await.status_code, 200);
+    let (code, printed) = once(&world, &[]).await;
+    assert_eq!(code, 3, "{printed}");
+    let open = format!(
+        "department {} is in the unit, which MongoDB does not have, so MongoDB's place stays as it is",
+        departments[0]
+    );
+    assert!(printed.contains(&open), "{printed}");
+    let department = world.rocket_chat().department(&departments[0]).await.expect("it is there");
+    assert_eq!(department.get_str("parentId").ok(), Some(north.as_str()));
+    assert_eq!(unit_facts(&world, "own").await.expect("it stays").3.len(), 1);
+    // In no unit, MongoDB's department still is not where DynamoDB has it.
+    world.rocket_chat().set_department_unit(&departments[0], None).await;
+    let (code, printed) = once(&world, &[]).await;
+    assert_eq!(code, 3, "{printed}");
+    assert!(printed.contains(&open), "{printed}");
+    assert_eq!(unit_facts(&world, "own").await.expect("it stays").3.len(), 1);
+    // In another unit it is, by a later change of both sides.
+    world.rocket_chat().set_department_unit(&departments[0], Some(&south)).await;
+    let (code, printed) = once(&world, &[]).await;
+    assert_eq!(code, 0, "{printed}");
+    assert!(unit_facts(&world, "own").await.expect("it stays").3.is_empty());
+    assert!(unit_facts(&world, &south).await.expect("it is there").3.contains(&departments[0]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tables_that_were_imported_before_there_were_lists_of_tokens() {
     let Some((world, ..)) = synced().await else { return };
     // As the first version imported them: no TOKENS, no rev, and a token that was revoked since.

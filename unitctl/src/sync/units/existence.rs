@@ -118,7 +118,14 @@ pub(super) async fn missing_in_mongodb(
         return Ok(Step::Done);
     };
     if !unit.item.contains_key(REV) && stored.base.is_none() {
-        // An operator's own unit.
+        // An operator's own unit stays. If it has taken a department of Rocket.Chat's, MongoDB can't have that place.
+        let taken = stored.departments.iter().filter(|(department, found)| {
+            found.view.place.as_ref() == Some(id) && snapshot.departments.contains_key(*department)
+        });
+        let open = taken.map(|(department, _)| {
+            format!("department {department} is in the unit, which MongoDB does not have, so MongoDB's place stays as it is")
+        });
+        sides.reporter.open(&subject, open.collect());
         return Ok(Step::Done);
     }
     if !removal.is_allowed() {
