@@ -21,10 +21,11 @@ use super::proxy::Proxy;
 use crate::following::body;
 use crate::world::{World, world};
 
-/// How long it may take until both sides are equal after the last change.
-const CALM: Duration = Duration::from_secs(90);
+/// How long it may take until both sides are equal after the last change. The lease of a killed process lasts for half a
+/// minute, and a transaction that it has left open in MongoDB blocks others for a minute.
+const CALM: Duration = Duration::from_secs(180);
 
-/// How long a run may take. A transaction that a killed process has left open in MongoDB blocks others for a minute.
+/// How long a run may take.
 const LONGEST: Duration = Duration::from_secs(600);
 
 /// Host and port of MongoDB.
