@@ -1,10 +1,11 @@
 //! Commits the transactions of one request. Also decides which errors must wait because a transaction may still be stored.
 //!
-//! A transaction may be sent in several copies: if no reply comes, and after a failure. All copies have the same
-//! ClientRequestToken, so DynamoDB stores at most one of them and answers the others with the same success. A copy without an
-//! answer may still be on its way to DynamoDB. If another copy is refused, the update is planned again at once. That is safe:
-//! both transactions require the same version of the unit, so at most one of them is stored. An error is not safe: it
-//! promises that nothing is stored, and the copy without an answer could be stored later. [`Writes::settle`] prevents that.
+//! A transaction is sent again if no reply comes, and after a failure. So there may be several copies of it. All copies
+//! have the same ClientRequestToken, so DynamoDB stores at most one of them and answers the others with the same
+//! success. A copy without an answer may still be on its way to DynamoDB. If another copy is refused, the update is
+//! planned again at once. That is safe: both transactions require the same version of the unit, so at most one of them
+//! is stored. It is not safe to answer the client with an error that promises that nothing is stored, because the copy
+//! without an answer could be stored later. [`Writes::settle`] prevents that.
 
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::builders::TransactWriteItemsFluentBuilder;
@@ -70,7 +71,7 @@ struct Answer {
 }
 
 impl Store {
-    /// The writes of one request, which has this `_updatedAt`.
+    /// The writes of one request. Every item that it writes gets this `_updatedAt`.
     pub(crate) fn writes<'a>(&'a self, updated_at: &'a str, budget: &'a Budget) -> Writes<'a> {
         let unanswered = Unanswered {
             store: self,
@@ -88,8 +89,9 @@ impl Writes<'_> {
     /// Commits a transaction. It is sent again until it is stored or refused, or until the time budget ends.
     ///
     /// # Errors
-    /// Other updates conflict with it, or DynamoDB is unavailable, until the time budget ends; an item is too large; or
-    /// DynamoDB refuses the request. [`Self::settle`] has to decide whether the error may be answered.
+    /// An item is too large, or DynamoDB refuses the request. Or the time budget ends while other updates still
+    /// conflict with the transaction, or while DynamoDB is unavailable. The caller passes every error to
+    /// [`Self::settle`], before the client gets it.
     pub(crate) async fn commit(&mut self, transaction: &Transaction) -> Result<CommitOutcome, Error> {
         let items: Vec<TransactWriteItem> = transaction
             .actions
@@ -123,9 +125,9 @@ impl Writes<'_> {
         Ok(outcome)
     }
 
-    /// The outcome for failed conditions. If an item has the `_updatedAt` of this request, an earlier transaction of this
-    /// request may be stored although its answer has not come. Then this waits for that answer, because a new plan would
-    /// carry out the update twice.
+    /// The outcome for failed conditions. If an item has the `_updatedAt` of this request, an earlier transaction of
+    /// this request may be stored although its answer has not come. Then the function waits for that answer, because a
+    /// new plan would carry out the update twice.
     async fn refused(&mut self, failed: Vec<FailedCondition>) -> CommitOutcome {
         let is_changed_now = |failed: &FailedCondition| {
             let time = failed.item.as_ref().and_then(|item| item.get("_updatedAt"));
@@ -167,7 +169,8 @@ impl Writes<'_> {
     /// Waits before the update is planned again.
     ///
     /// # Errors
-    /// The time budget would end during the pause. [`Self::settle`] has to decide whether the error may be answered.
+    /// The time budget would end during the pause. The caller passes the error to [`Self::settle`], before the client
+    /// gets it.
     pub(crate) async fn pause_after_refusal(&mut self) -> Result<(), Error> {
         self.retry.pause_after_refusal().await
     }
@@ -183,12 +186,13 @@ impl Writes<'_> {
         (!self.unanswered.copies.is_empty()).then_some(self.unanswered.transaction)
     }
 
-    /// Makes sure that an error can be answered. If the error promises that nothing is stored, this waits for the answers to
-    /// all copies. Returns the transaction that is stored after all, if there is one.
+    /// Makes sure that what an error promises is true, before the client gets it. If the error promises that nothing is
+    /// stored, this waits for the answers to all copies. Returns the transaction that is stored after all, if there is
+    /// one.
     ///
     /// # Errors
-    /// The error itself, if it can be answered. `Unavailable`, if the error promises that nothing is stored and there is a
-    /// copy that may be stored.
+    /// The error itself, if its promise is true. `Unavailable`, if the error promises that nothing is stored and a copy
+    /// may still be stored.
     pub(crate) async fn settle(&mut self, error: Error) -> Result<TransactionNumber, Error> {
         if matches!(error, Error::Unavailable(_) | Error::Internal(_)) {
             return Err(error);
@@ -246,8 +250,8 @@ impl Unanswered<'_> {
         });
     }
 
-    /// Waits for the next answer that decides something: that a transaction is stored, even an earlier one; how the current
-    /// transaction ended; or that the current try failed. Without such an answer it waits forever.
+    /// Waits for the next answer that matters. Three kinds do: a transaction is stored, even an earlier one; the
+    /// current transaction has failed for good; the current try has failed. If no such answer comes, it waits forever.
     async fn next(&mut self) -> Answer {
         loop {
             let answer = self.next_of_all().await;
@@ -297,8 +301,9 @@ impl Unanswered<'_> {
         None
     }
 
-    /// Forgets all copies, because a transaction is stored. Its copies have the same token and change nothing. The copies
-    /// of earlier transactions fail, because the unit has another version now.
+    /// Forgets all copies, because none of them can change anything any more. Either a transaction is stored or another
+    /// update has changed the unit, so the unit has another version now. Copies of a stored transaction have its token,
+    /// and all other copies fail.
     fn forget_all(&mut self) {
         self.copies = Copies::default();
         self.is_any_lost = false;

@@ -1,4 +1,4 @@
-//! An HTTP client that opens a new connection for a request on demand. If only that connection answers, the client stops
+//! An HTTP client that can send a single request on a new connection. If the new connection answers, the client stops
 //! using the older ones.
 
 use std::fmt;
@@ -19,9 +19,9 @@ pub struct OnNewConnection;
 /// Makes a connector, with no connection yet, for the given timeouts.
 type Connect = dyn Fn(&HttpConnectorSettings, &RuntimeComponents) -> Connector + Send + Sync;
 
-/// A client with pooled connections, which `connect` provides. A request with the extension [`OnNewConnection`] does not
-/// use the pool. If it is answered, its connection becomes the first of a new pool, and no later request uses the old
-/// pool: after a freeze of the execution environment, all connections of a pool may be dead without a sign.
+/// A client with pooled connections, which `connect` provides. A request with the extension [`OnNewConnection`] does
+/// not use the pool. If it is answered, its connection becomes the first of a new pool, and no later request uses the
+/// old pool: after a freeze of the execution environment, all connections of a pool may be dead, and nothing shows it.
 ///
 /// All requests have the settings and runtime components of the first. The function has one DynamoDB client, so they
 /// never differ.

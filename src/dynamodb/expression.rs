@@ -10,8 +10,8 @@ use aws_sdk_dynamodb::types::{
 use crate::id::DepartmentId;
 use crate::item::Item;
 
-/// An update expression and a condition expression that are being built. Every attribute has a placeholder, because many
-/// of their names are reserved words (Amazon DynamoDB Developer Guide, "Reserved words in DynamoDB").
+/// An update expression and a condition expression that are being built. Every attribute has a placeholder, because
+/// many attribute names are reserved words (Amazon DynamoDB Developer Guide, "Reserved words in DynamoDB").
 ///
 /// If the condition fails, DynamoDB returns the stored item, so that the function can plan again without a read.
 #[derive(Default)]

@@ -8,24 +8,24 @@ use std::time::Duration;
 use aws_sdk_dynamodb::error::SdkError;
 use tokio::time::Instant;
 
-/// The shortest wait for a reply before the second request. It is many times what a good reply takes. A shorter wait
-/// would cost second requests whenever a small Lambda function computes for a moment.
+/// The shortest wait for a reply before the second request. A normal reply takes a small part of this time. With a
+/// shorter wait, a small Lambda function would send second requests whenever it computes for a moment.
 const MIN_WAIT: Duration = Duration::from_millis(100);
 
 /// The longest wait for a reply before the second request, however slow DynamoDB is.
 const MAX_WAIT: Duration = Duration::from_millis(500);
 
-/// The tokens of a new execution environment. A second request takes one token. One update needs fewer than these.
+/// The tokens of a new execution environment. Each second request takes one token. One update rarely needs as many.
 const FIRST_TOKENS: f64 = 3.0;
 
-/// The maximum number of tokens. So many second requests may follow each other after a quiet time.
+/// The maximum number of tokens. It is also the maximum number of second requests in a row.
 const MAX_TOKENS: f64 = 5.0;
 
-/// The tokens that each first request brings.
+/// The tokens that are added for each first request.
 const TOKENS_OF_A_REQUEST: f64 = 0.03;
 
-/// The tokens that come with each second of time: two a minute. An execution environment with little work needs them after
-/// every freeze, and so few requests are no load for DynamoDB.
+/// The tokens that are added for each second that passes: two a minute. An execution environment with few requests is
+/// often frozen, and needs tokens after each freeze. Two requests a minute are no load for DynamoDB.
 const TOKENS_OF_A_SECOND: f64 = 1.0 / 30.0;
 
 /// What an execution environment remembers for its second requests: how long replies take, and how many second requests
@@ -47,9 +47,10 @@ impl Default for Hedging {
 }
 
 impl Hedging {
-    /// Counts a first request, and returns how long to wait for its reply before the second one: the mean time of recent
-    /// replies and four times their mean deviation, within bounds. This is TCP's retransmission timeout (RFC 6298), which
-    /// grows with the replies when DynamoDB is slow for everyone, so that second requests do not add to its load.
+    /// Counts a first request, and returns how long to wait for its reply before the second one: the mean time of
+    /// recent replies and four times their mean deviation, within bounds. This is TCP's retransmission timeout (RFC
+    /// 6298). If DynamoDB is slow for everyone, the wait becomes longer, too, so second requests do not add to
+    /// DynamoDB's load.
     pub(super) fn wait(&self) -> Duration {
         self.with(|state| {
             let now = Instant::now();
@@ -61,7 +62,7 @@ impl Hedging {
         })
     }
 
-    /// Takes the permission for a second request. Returns false if there have been too many.
+    /// Takes a token for a second request. Returns false if there is none.
     pub(super) fn take_token(&self) -> bool {
         self.with(|state| {
             let has_token = state.tokens >= 1.0;
@@ -100,7 +101,7 @@ impl Hedging {
     }
 }
 
-/// Requests that are not answered yet, of which any may be answered next.
+/// Copies of a request that are not answered yet.
 pub(super) struct Copies<'a, T>(Vec<Pin<Box<dyn Future<Output = T> + Send + 'a>>>);
 
 impl<T> Default for Copies<'_, T> {

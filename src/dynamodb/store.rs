@@ -29,8 +29,8 @@ const MAX_CONCURRENT_READS: usize = 16;
 /// The longest wait for the first connection. If DynamoDB is reachable, it takes some ten milliseconds.
 const MAX_CONNECT_TIME: Duration = Duration::from_millis(300);
 
-/// The attributes that are read, of any kind of item in the livechat table. Departments may have many more, which this
-/// function does not need.
+/// The attributes that are read from the livechat table, for all kinds of items together. Departments may have many
+/// more attributes, which this function does not need.
 const ATTRIBUTES: [&str; 11] = [
     "pk",
     "active",

@@ -37,7 +37,7 @@ pub fn http_client() -> SharedHttpClient {
     with_fallback(client_trusting(TrustStore::empty().with_pem_certificate(AMAZON_ROOTS)), system)
 }
 
-/// An HTTP client that trusts only these root certificates, as [`renewable_client`] has it.
+/// A [`renewable_client`] that trusts only these root certificates.
 pub fn client_trusting(trusted: TrustStore) -> SharedHttpClient {
     renewable_client(move |settings, components| {
         let tls = TlsContext::builder().with_trust_store(trusted.clone()).build();
