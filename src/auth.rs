@@ -63,7 +63,7 @@ impl Credentials {
         &self.user
     }
 
-    /// Checks the items that were read by [`Self::keys`], and takes them out of `items`.
+    /// Checks the items with the keys of [`Self::keys`], and takes them out of `items`.
     ///
     /// # Errors
     /// An item is corrupt, or one of these applies, checked in this order: the user is not logged in, is deactivated, or lacks
@@ -99,19 +99,21 @@ impl Credentials {
     }
 }
 
-/// The credentials that authenticated most recently in this execution environment. For these, the unit is read together with
-/// the caller's items, and otherwise after them. They decide nothing else: every request is authorized by what it reads.
+/// The credentials that authenticated most recently in this execution environment. If a request has such credentials,
+/// the unit is read together with the caller's items. If not, the unit is read after them. Nothing else depends on this
+/// memory: every request is authorized by the items that it reads.
 ///
-/// Token and user are remembered as a pair. If a token alone were remembered, a request with a known token and another
-/// user's id would take another time than one with an unknown token, and so would reveal that the token exists.
+/// Token and user are remembered as a pair. If only tokens were remembered, a request with a remembered token and
+/// another user's id would be slower or faster than one with an unknown token. The difference would reveal that the
+/// token exists.
 ///
 /// This is a `std::sync::Mutex` and not a Tokio mutex because it is never held across an await point.
 #[derive(Default)]
 pub(crate) struct SeenCredentials(Mutex<VecDeque<Credentials>>);
 
 impl SeenCredentials {
-    /// The maximum number of remembered credentials. An execution environment serves one request at a time, and few callers
-    /// are active at once. A request with forgotten credentials only takes one round trip more.
+    /// The maximum number of remembered credentials. An execution environment serves one request at a time, and few
+    /// callers are active at once. If credentials are forgotten, their next request only takes one round trip more.
     const CAPACITY: usize = 256;
 
     pub(crate) fn contains(&self, credentials: &Credentials) -> bool {

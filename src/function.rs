@@ -181,7 +181,8 @@ impl Function {
             let update = Update::parse(unit, body);
             let update_keys = update.iter().flat_map(|update| load::keys(update, credentials.claimed_user()));
             let mut keys: Vec<Key> = credentials.keys().into_iter().chain(update_keys).collect();
-            // The first batch has the caller's items, so that the caller is authorized by it alone.
+            // The caller's items are in the first batch. So the caller is authorized even if a later batch can't be
+            // read.
             let rest = keys.split_off(keys.len().min(MAX_BATCH_GET_KEYS));
             let (items, rest) = join(self.store.read(keys, budget), self.store.read(rest, budget)).await;
             let mut items = items?;

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// The maximum length of an id, in bytes of UTF-8. DynamoDB allows 2,048 bytes for a partition key and 1,024 for a sort key. Rocket.Chat's
-/// own ids have 17.
+/// The maximum length of an id, in bytes of UTF-8. DynamoDB allows 2,048 bytes for a partition key and 1,024 for a sort
+/// key. Rocket.Chat's own ids have 17 bytes.
 pub const MAX_ID_BYTES: usize = 512;
 
 macro_rules! id {

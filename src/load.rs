@@ -57,11 +57,12 @@ impl<'a> Loaded<'a> {
 
     /// Takes over the items that a refused transaction returned, so that they need not be read again.
     ///
-    /// Unlisted items are the losing units and the departments that leave. What is known of them may be older than the
-    /// unit and the listed departments in the refusal. So if one of those has changed, the unlisted items are forgotten.
-    /// The next plan then assumes that they are right, and the conditions check that. If only unlisted items have
-    /// changed, nothing is forgotten: two unlisted items could otherwise fail in turns without end, each time because the
-    /// other one was forgotten.
+    /// Unlisted items are the losing units and the departments that leave. If the unit or a listed department has
+    /// changed, what is known of the unlisted items may be out of date, so all of them are forgotten. The next plan
+    /// then assumes that they are right, and the conditions check that.
+    ///
+    /// If only unlisted items have changed, nothing is forgotten. Otherwise the update might never end: if two unlisted
+    /// items are not as the plan assumes, each refusal could return one of them and make the function forget the other.
     pub fn apply_refusal(&mut self, transaction: &Transaction, failed: Vec<FailedCondition>) {
         let is_unlisted = |failed: &FailedCondition| {
             transaction.actions.get(failed.action).is_some_and(Action::is_on_unlisted_item)

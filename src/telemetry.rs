@@ -9,8 +9,9 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Logs to standard output, at the level of `RUST_LOG` or else `info`. Lambda's own variable `AWS_LAMBDA_LOG_LEVEL` is not
-/// read. If it is set, Lambda filters the lines by it, and drops those with metrics, too.
+/// Logs to standard output, at the level of `RUST_LOG` or else `info`. Lambda's own variable `AWS_LAMBDA_LOG_LEVEL` is
+/// not read. If it is set, Lambda itself drops all lines below that level. Above INFO, it also drops the lines of the
+/// metrics.
 pub fn init() {
     let level = env::var("RUST_LOG").ok().and_then(|text| level(&text)).unwrap_or(LevelFilter::INFO);
     subscriber(level, io::stdout).init();

@@ -1,5 +1,5 @@
-//! Carries out an update: plans it, commits its transactions one after the other, and plans again what another update has
-//! changed.
+//! Carries out an update: plans it and commits its transactions one after the other. If another update has changed an
+//! item meanwhile, plans it again.
 
 use crate::action::Transaction;
 use crate::auth::Caller;
@@ -9,7 +9,8 @@ use crate::error::Error;
 use crate::load::Loaded;
 use crate::plan::{Progress, Sequence, plan};
 
-/// Carries out the update that `loaded` was read for. Then `loaded` has the unit as the update has left it.
+/// Carries out the update that `loaded` was read for. Afterwards `loaded` has the unit as it is stored after the
+/// update.
 ///
 /// # Errors
 /// The plan's errors, and those of its transactions. [`Error::Busy`] if another update has undone a part of this one.
@@ -43,11 +44,13 @@ struct Run<'r, 'a> {
     budget: &'r Budget,
     /// What is committed so far.
     progress: Progress,
-    /// The transactions that were refused since the last commit while another copy of them had no answer.
+    /// The transactions that were refused since the last commit, and of which another copy has no answer yet. A
+    /// transaction that gets no reply is sent in a second copy.
     refused: Vec<RefusedTransaction<'a>>,
 }
 
-/// A refused transaction, and what was known when it was sent. Another copy of it may be stored.
+/// A refused transaction, and what was known when it was sent. DynamoDB refused one copy of it, and may still store
+/// another.
 struct RefusedTransaction<'a> {
     number: TransactionNumber,
     transaction: Transaction,
@@ -99,7 +102,8 @@ impl<'a> Run<'_, 'a> {
         Ok(Ended::Complete)
     }
 
-    /// Takes over what a committed transaction has changed. It is the first of `sequence`.
+    /// Records what a committed transaction has changed. The transaction is the first of `sequence`, and is removed
+    /// from it.
     fn record(&mut self, transaction: &Transaction, sequence: &mut Sequence) {
         self.loaded.apply_commit(transaction);
         self.progress.record(transaction);
@@ -107,7 +111,7 @@ impl<'a> Run<'_, 'a> {
         sequence.pop();
     }
 
-    /// Remembers a transaction that is not stored, as far as is known, if a copy of it has no answer yet.
+    /// Remembers a transaction that failed, if a copy of it has no answer yet. That copy may still be stored.
     fn remember_if_unanswered(&mut self, transaction: &Transaction, sequence: &Sequence) {
         if let Some(number) = self.writes.unanswered_transaction() {
             let (transaction, sequence) = (transaction.clone(), sequence.clone());
@@ -121,7 +125,7 @@ impl<'a> Run<'_, 'a> {
         if !self.progress.is_undone(self.loaded) {
             return Ok(());
         }
-        // The other update changed the unit's version, so no copy without an answer can be stored.
+        // The other update changed the unit's version. So the copies that have no answer yet can no longer be stored.
         if self.loaded.unit.exists() {
             self.writes.forget_unanswered();
         }

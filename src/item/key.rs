@@ -54,7 +54,8 @@ impl Key {
     }
 }
 
-/// The item has an attribute that the function needs, and its type is not the one in docs/data-model.md.
+/// An item that can't be used: an attribute that the function needs is missing, or its type is not the one in
+/// docs/data-model.md.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Corrupt {
     /// The item's partition key.

@@ -19,8 +19,9 @@ pub const MONITOR_ROLE: &str = "livechat-monitor";
 pub struct Token {
     /// The user who logged in. A token without `userId` authenticates no user.
     pub user_id: Option<String>,
-    /// Epoch seconds. `None` for personal access tokens, which don't expire. A value of a wrong type is kept as an error here,
-    /// so that other users are refused first, as with an intact token. Only the token's user gets the error.
+    /// Epoch seconds. `None` for personal access tokens, which don't expire. If the value has a wrong type, the error
+    /// is kept here and the rest of the item is parsed. So another user who sends this token is refused as with any
+    /// other token, and only the token's own user gets the error.
     pub expires_at: Result<Option<f64>, Corrupt>,
 }
 

@@ -1,4 +1,4 @@
-//! The changes of an update, in groups that one transaction carries out as a whole.
+//! The changes of an update, in groups. All changes of one group are in the same transaction.
 
 use std::collections::{BTreeMap, BTreeSet};
 

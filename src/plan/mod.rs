@@ -22,7 +22,7 @@ use crate::limits::MAX_ITEM_BYTES;
 use crate::load::Loaded;
 use crate::request::ListedDepartment;
 
-/// Plans the update that `loaded` was read for: a sequence of transactions, one if all changes fit into it.
+/// Plans the update that `loaded` was read for. If all changes fit into one transaction, the sequence has one.
 ///
 /// # Errors
 /// The first of these that applies: the unit does not exist or the caller may not see it; a listed department does not exist;

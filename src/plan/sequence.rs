@@ -18,7 +18,8 @@ use crate::request::{Update, Visibility};
 pub struct Sequence {
     /// The groups of each transaction.
     transactions: VecDeque<Vec<Group>>,
-    /// All monitors after the update. `None` if the update takes several transactions.
+    /// If one transaction carries out the whole update, all monitors after it. `None` if the update takes several
+    /// transactions.
     whole: Option<BTreeMap<String, String>>,
 }
 
@@ -74,8 +75,8 @@ impl Sequence {
         self.transactions.pop_front();
     }
 
-    /// Divides the next transaction into two, because DynamoDB refused it as too large: between its groups, or within its
-    /// only group. Returns false if it is the smallest possible.
+    /// Divides the next transaction into two, because DynamoDB refused it as too large. Each half gets half of its
+    /// groups. If it has only one group, the group is divided. Returns false if that is not possible.
     pub fn halve(&mut self) -> bool {
         let Some(mut groups) = self.transactions.pop_front() else { return false };
         self.whole = None;
@@ -114,8 +115,9 @@ fn order_in_one_transaction(action: &Action) -> u8 {
     }
 }
 
-/// True if the first transaction sets the name. A shorter name is set first and a longer one last, so that the longer of the two
-/// names is stored only before or only after the update.
+/// True if the first transaction sets the name. A shorter name is set by the first transaction, and a longer one by the
+/// last. So between the transactions the unit has the shorter of the two names, and its item is not larger than
+/// necessary.
 pub(super) fn is_name_first(update: &Update, unit: &Unit) -> bool {
     unit.name.as_ref().is_some_and(|name| update.name.len() < name.len())
 }

@@ -6,8 +6,8 @@ use crate::action::Action;
 use crate::item::Unit;
 use crate::load::Loaded;
 
-/// The unit's size in bytes after the transaction that leaves it largest. It is a lower bound, because the item may have
-/// attributes that the function does not read. So DynamoDB can refuse a unit that passes here.
+/// The largest size in bytes that the unit's item has after any of the transactions. It is a lower bound, because the
+/// item may have attributes that the function does not read. So DynamoDB can refuse a unit that passes here.
 ///
 /// Sizes are those of the Amazon DynamoDB Developer Guide, "DynamoDB item sizes and formats". Only the attributes that
 /// can be long are counted: name, monitors, departments and ancestors.
