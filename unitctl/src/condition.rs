@@ -18,7 +18,7 @@ pub struct Condition {
 }
 
 impl Condition {
-    /// The item still has these attributes as it was read with, or was not read because there is none.
+    /// If an item was read, it still has the same values of these attributes. If none was found, there still is none.
     pub fn unchanged(stored: Option<&Item>, key: &str, attributes: &[&str]) -> Self {
         match stored {
             None => Self::default().absent(key),
@@ -52,7 +52,7 @@ impl Condition {
         self
     }
 
-    /// The set or the list does not have this member, or there is none.
+    /// The attribute is a set or a list that lacks this member, or there is no such attribute.
     #[cfg(feature = "sync")]
     pub fn lacks(mut self, attribute: &str, member: &str) -> Self {
         let (name, value) = (self.name(attribute), self.value(AttributeValue::S(member.to_owned())));

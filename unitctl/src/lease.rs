@@ -2,9 +2,9 @@
 //!
 //! It only avoids double work. Two processes that both work do no harm, because every write is conditional.
 //!
-//! The item `SYNC#STATE` / `LEASE` names its holder, who increases a counter in it every few seconds. A process that wants
-//! the lease looks at the counter now and then. If the counter has stood still for long enough by that process's own
-//! monotonic clock, the holder is gone. So no clock has to agree with another.
+//! The item `SYNC#STATE` / `LEASE` names its holder, who increases a counter in it every few seconds. A process that
+//! wants the lease reads the counter every second. If the counter has not changed for 20 seconds by that process's own
+//! monotonic clock, the holder counts as gone. So the clocks of two machines need not agree.
 
 use std::fmt;
 use std::time::Duration;
@@ -30,14 +30,14 @@ const LEASE: &str = "LEASE";
 /// The attributes that change whenever the holder or the counter does.
 const STATE: [&str; 2] = ["holder", "counter"];
 
-/// How long everything takes. A holder stops to write before the first of the others takes over.
+/// The intervals of the lease. A holder stops writing before another process can take over.
 #[derive(Clone, Copy, Debug)]
 struct Timing {
     /// The time between two looks of a process that waits.
     look: Duration,
     /// The time between two increments of the counter.
     renewal: Duration,
-    /// The time after its last increment for which a holder counts on its lease.
+    /// The time after its last increment for which a holder may rely on its lease.
     trust: Duration,
     /// The time for which the counter has to stand still before another process takes over.
     takeover: Duration,
@@ -66,18 +66,18 @@ struct Seen {
     item: Item,
     /// When it was first seen in this state.
     since: Instant,
-    /// Whether its holder was alive, since the item has changed since the first look.
+    /// True if the holder is known to be alive, because the item has changed since the first look.
     is_alive: bool,
 }
 
 /// The result of a try to get the lease.
 #[derive(Debug)]
 pub enum Attempt {
-    /// It is this process's now.
+    /// This process has the lease now.
     Held(Lease),
-    /// This process, which is alive, has it.
+    /// Another process has the lease, and is alive.
     HeldBy(Other),
-    /// This process has it, but may have ended. A later try knows more.
+    /// Another process has the lease, but may have ended. A later try shows which.
     Unknown(Other),
 }
 
@@ -119,8 +119,8 @@ impl Candidate {
         Self { database: database.clone(), timing, holder, purpose, seen: None }
     }
 
-    /// Waits for as long as another process has the lease. An error that passes is waited for, too; `on_error` is called
-    /// with each.
+    /// Waits while another process has the lease. If a request fails, `on_error` is called with the error, and the
+    /// request is repeated.
     pub async fn wait(&mut self, mut on_error: impl FnMut(anyhow::Error)) -> Lease {
         loop {
             match self.try_once().await {
@@ -132,8 +132,8 @@ impl Candidate {
         }
     }
 
-    /// Gets the lease unless a process that is alive has it. If one had it last, this takes some seconds, and `on_wait` is
-    /// called first.
+    /// Gets the lease, unless a process that is alive has it. If the lease has a holder, it takes some seconds to find
+    /// out whether that process is alive. `on_wait` is called before this wait.
     ///
     /// # Errors
     /// Another process has it; the error says which. Or DynamoDB refuses a request.
@@ -166,7 +166,7 @@ impl Candidate {
         let stored = self.database.get_all(vec![state_key(LEASE)]).await?.pop();
         let now = Instant::now();
         let Some(item) = stored else { return self.take(None).await };
-        // A reply to an earlier try was lost.
+        // An earlier try has taken the lease, and its reply was lost.
         if text(&item, "holder") == self.holder {
             return self.take(Some(&item)).await;
         }
@@ -192,7 +192,7 @@ impl Candidate {
         if transact(&self.database, vec![put]).await? {
             return Ok(Attempt::Held(Lease::start(self, sent)));
         }
-        // Another process was faster. What it wrote is looked at next time.
+        // Another process was faster. The next try reads what it wrote.
         let unknown = Item::new();
         Ok(Attempt::Unknown(Other::read(stored.unwrap_or(&unknown))))
     }
@@ -218,7 +218,7 @@ impl Lease {
         Self { database: database.clone(), holder: holder.clone(), trust: timing.trust, status, renewal }
     }
 
-    /// Whether this process may write: it has the lease, and has renewed it a short while ago.
+    /// True if this process may write: it has the lease, and has renewed it a short while ago.
     pub fn is_held(&self) -> bool {
         match *self.status.borrow() {
             Status::Renewed(sent) => sent.elapsed() < self.trust,
@@ -226,6 +226,8 @@ impl Lease {
         }
     }
 
+    /// Checks that this process may write.
+    ///
     /// # Errors
     /// This process may not write. The error says why.
     pub fn check(&self) -> Result<()> {
@@ -238,7 +240,8 @@ impl Lease {
         })
     }
 
-    /// Returns when this process may write. While DynamoDB can't be reached or throttles, that takes as long as that.
+    /// Waits until this process may write. If DynamoDB can't be reached or throttles, this waits for as long as that
+    /// lasts.
     ///
     /// # Errors
     /// Another process has taken over.
@@ -249,21 +252,21 @@ impl Lease {
                 return Ok(());
             }
             let is_taken = matches!(*status.borrow_and_update(), Status::Taken);
-            // The sender is dropped only by the task that has said so before.
+            // The task that drops the sender has set `Taken` before.
             if is_taken || status.changed().await.is_err() {
                 return self.check();
             }
         }
     }
 
-    /// Returns when another process has taken over.
+    /// Waits until another process has taken over.
     pub async fn lost(&self) {
         let mut status = self.status.clone();
-        // The sender is dropped only by the task that has said so before.
+        // The task that drops the sender has set `Taken` before.
         let _ = status.wait_for(|status| matches!(status, Status::Taken)).await;
     }
 
-    /// Gives the lease back, so that another process needs not wait.
+    /// Gives the lease back, so that another process can take it at once.
     ///
     /// # Errors
     /// DynamoDB refuses the request. The others take over a while later.
@@ -282,7 +285,7 @@ impl Drop for Lease {
     }
 }
 
-/// Increases the counter until another process has the lease. What fails is tried again.
+/// Increases the counter until another process has the lease. If a request fails, it is tried again.
 async fn renew(database: Database, holder: String, timing: Timing, status: watch::Sender<Status>) {
     let mut ticks = interval(timing.renewal);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -1,10 +1,10 @@
 //! The base: the values that both sides last had in common, an item for each unit and for each department.
 //!
 //! A base is what was committed, never what was only intended. A transaction of DynamoDB writes the base together with
-//! the change. MongoDB's can't, so the intent is stored in the base first. If the process then ends before it stores the
-//! new base, the next look must know whether MongoDB committed the change, although someone may have undone it
-//! meanwhile. Values can't tell. So the intent holds `_updatedAt` of the document as it was read, and the other one that
-//! the change sets: nothing else sets either of them.
+//! the change. MongoDB's can't, so the intent is stored in the base first. If the process then ends before it stores
+//! the new base, the next look must know whether MongoDB committed the change, although someone may have undone it
+//! meanwhile. The values alone can't show that. So the intent holds two values of `_updatedAt`: that of the document as
+//! it was read, and that which the change sets. No other write sets either of them.
 
 mod attributes;
 mod intent;
@@ -48,7 +48,7 @@ pub struct UnitDelta {
     pub visibility: Option<Visibility>,
     /// The users who become monitors.
     pub join: BTreeSet<UserId>,
-    /// The users who are monitors no longer.
+    /// The users who are no longer monitors.
     pub leave: BTreeSet<UserId>,
     /// The unit's new `_updatedAt`.
     pub updated_at: String,
@@ -111,9 +111,9 @@ impl UnitBase {
         delete(table, unit_base_key(&self.id), self.rev)
     }
 
-    /// The `_updatedAt` to give to MongoDB's unit, on the condition that it is still as it is here, if the intent may
-    /// still be committed. After that, the transaction that was intended is refused. Nothing else of the unit may be
-    /// decided or written before.
+    /// The `_updatedAt` of the fence, if the intent may still be committed. The caller sets it in MongoDB's unit, on
+    /// the condition that the unit's `_updatedAt` is still that of `mongodb`. From then on, MongoDB refuses the
+    /// intended transaction. Before that, nothing else of the unit may be decided or written.
     pub fn fence(&self, mongodb: &UnitView) -> Option<String> {
         let intent = self.intent.as_ref()?;
         (intent.state(mongodb) == IntentState::Pending).then(|| stamp::fence(&intent.seen))
@@ -121,13 +121,13 @@ impl UnitBase {
 }
 
 impl UnitDelta {
-    /// True if it changes nothing. The time of the change is no fact.
+    /// True if it changes no fact. `updated_at` is not one of the facts.
     pub fn is_empty(&self) -> bool {
         self.name.is_none() && self.visibility.is_none() && self.join.is_empty() && self.leave.is_empty()
     }
 
-    /// The part that fits into a transaction for this number of monitors. Monitors leave first. The rest follows at the
-    /// next look.
+    /// The part of the change that fits into a transaction of at most this many monitors. Monitors leave first. The
+    /// next look writes the rest.
     pub fn first(&self, monitors: usize) -> Self {
         let leave: BTreeSet<_> = self.leave.iter().take(monitors).cloned().collect();
         let join = self.join.iter().take(monitors - leave.len()).cloned().collect();

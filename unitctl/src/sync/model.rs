@@ -48,7 +48,8 @@ pub type Place = Option<UnitId>;
 pub struct UnitView {
     /// Its facts.
     pub facts: UnitFacts,
-    /// Its last change: RFC 3339 in UTC with three decimals, so that texts compare as times do. It is no fact.
+    /// The time of its last change: RFC 3339 in UTC with three decimals, so that texts compare as times do. It is not
+    /// one of the facts.
     pub updated_at: String,
 }
 
@@ -57,12 +58,12 @@ pub struct UnitView {
 pub struct PlaceView {
     /// The place.
     pub place: Place,
-    /// The department's last change, in the form of [`UnitView::updated_at`].
+    /// The time of the department's last change, in the form of [`UnitView::updated_at`].
     pub updated_at: String,
 }
 
 impl Side {
-    /// The other one.
+    /// The other side.
     pub fn other(self) -> Self {
         match self {
             Self::MongoDb => Self::DynamoDb,

@@ -1,23 +1,25 @@
-//! The times of the last change, `_updatedAt`, as far as the sync sets them.
+//! The values of `_updatedAt` that the sync sets.
 
 use livechat_units::timestamp::rfc3339;
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime, UtcOffset};
 
-/// The `_updatedAt` of a fence: the next millisecond after what was seen, and nothing else that the sync sets.
+/// The `_updatedAt` of a fence: one millisecond after the time that was read. The sync sets this time for nothing else.
 pub fn fence(seen: &str) -> String {
     after(seen, 1)
 }
 
-/// The `_updatedAt` that a write to MongoDB sets: the winner's, but never an earlier one, and neither what was seen nor
-/// its fence, so that it tells that this write was committed. It has the form in which MongoDB's times are read.
+/// The `_updatedAt` that a write to MongoDB sets: the winner's, but at least two milliseconds after the time that was
+/// read (`seen`). So it differs from that time and from its fence, and shows that this write was committed. It has the
+/// form in which MongoDB's times are read.
 pub fn for_mongodb(winner: &str, seen: &str) -> String {
     let winner = rfc3339(parse(winner));
     let earliest = after(seen, 2);
     if winner > earliest { winner } else { earliest }
 }
 
-/// The `_updatedAt` that a write to DynamoDB sets: the winner's, but never an earlier one.
+/// The `_updatedAt` that a write to DynamoDB sets: the winner's, but never an earlier time than the one that was read
+/// (`seen`).
 pub fn for_dynamodb(winner: &str, seen: &str) -> String {
     if is_later(seen, winner) { seen.to_owned() } else { winner.to_owned() }
 }

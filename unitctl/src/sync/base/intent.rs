@@ -5,10 +5,10 @@
 //! - An intent is exactly one transaction of MongoDB.
 //! - The transaction is refused if `_updatedAt` of a document is not `seen` any more, and sets it to `updated_at`.
 //! - `updated_at` is later than `seen` by two milliseconds at least. The millisecond between them is the fence.
-//! - Whoever finds an intent that is still pending sets the fence before anything else.
+//! - A process that finds a pending intent sets the fence before it does anything else.
 //!
-//! Values would not do: a monitor whom MongoDB lacks may have been removed after the change, without a change of the
-//! unit's document.
+//! It would not be enough to compare values. For example, if MongoDB lacks a monitor, the intent may have added the
+//! monitor and someone may have removed them since, without a change of the unit's document.
 
 use anyhow::{Context, Result};
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -24,7 +24,7 @@ use crate::sync::stamp;
 pub struct UnitIntent {
     /// Exactly what the transaction changes, and the unit's `_updatedAt` that it sets.
     pub delta: UnitDelta,
-    /// The unit's `_updatedAt` that the decision rests on.
+    /// The unit's `_updatedAt` that the decision is based on.
     pub seen: String,
 }
 
@@ -33,7 +33,7 @@ pub struct UnitIntent {
 pub struct PlaceIntent {
     /// The new place.
     pub place: Place,
-    /// The department's `_updatedAt` that the decision rests on.
+    /// The department's `_updatedAt` that the decision is based on.
     pub seen: String,
     /// The department's `_updatedAt` that the transaction sets.
     pub updated_at: String,

@@ -2,8 +2,8 @@
 //! written here.
 //!
 //! If only one side differs from the base, the other side gets the change. If both sides changed the same fact to
-//! different values, the later one counts, and the other one is named. A fact whose base is unknown counts as changed on
-//! both sides.
+//! different values, the later change counts, and a warning names the other one. A fact whose base is unknown counts as
+//! changed on both sides.
 
 mod message;
 #[cfg(test)]
@@ -47,7 +47,8 @@ pub struct UnitInput<'a> {
     pub dynamodb: &'a UnitView,
     /// What counts if there is no base.
     pub no_base: NoBase,
-    /// The users who can't be monitors in DynamoDB now. A unit that lacks one of them there has not removed that monitor.
+    /// The users who can't be monitors in DynamoDB now. If the unit in DynamoDB lacks one of them, that does not count
+    /// as a removal.
     pub cannot_monitor: &'a BTreeSet<UserId>,
 }
 
@@ -60,10 +61,12 @@ pub struct UnitMerge {
     pub to_mongodb: UnitDelta,
     /// The change of DynamoDB's unit.
     pub to_dynamodb: UnitDelta,
-    /// The base before both changes. What is overwritten counts as the base, so that a conflict stays decided. An open
-    /// fact is as in DynamoDB, so that it is carried later, and never taken for a removal.
+    /// The base to store before both changes are written. For a fact that is overwritten, it has the value that is
+    /// overwritten. So a merge that is repeated decides a conflict in the same way. For an open fact, it has DynamoDB's
+    /// value. So the fact counts as a change of MongoDB and is carried later, and its absence in DynamoDB never counts
+    /// as a removal.
     pub before: UnitFacts,
-    /// The values that the changes overwrite although they are changes, too.
+    /// The values that are overwritten although they were changed since the base, too.
     pub lost: Vec<Lost>,
     /// The facts that can't be carried to DynamoDB now.
     pub open: Vec<OpenFact>,
@@ -78,9 +81,9 @@ pub struct PlaceMerge {
     pub write_to: Option<Side>,
     /// The department's new `_updatedAt` on that side.
     pub updated_at: String,
-    /// The base before that write, as [`UnitMerge::before`]. After it, the base is the target.
+    /// The base to store before that write, as in [`UnitMerge::before`]. After the write, the base is the target.
     pub before: Place,
-    /// The value that the write overwrites although it is a change, too.
+    /// The value that is overwritten although it was changed since the base, too.
     pub lost: Option<Lost>,
 }
 
@@ -97,7 +100,7 @@ pub enum Fact {
     Place(Place),
 }
 
-/// A change that is overwritten with a later one of the other side. It displays as one sentence.
+/// A change that is overwritten with a later change of the other side. Its `Display` is one sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lost {
     /// The unit or department.
@@ -110,7 +113,7 @@ pub struct Lost {
     pub kept: Fact,
 }
 
-/// A fact of MongoDB that can't be carried to DynamoDB now. It displays as one sentence.
+/// A fact of MongoDB that can't be carried to DynamoDB now. Its `Display` is one sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenFact {
     /// The unit or department.
@@ -124,7 +127,7 @@ pub struct OpenFact {
 /// Why a fact can't be carried to DynamoDB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Obstacle {
-    /// The user does not exist there or has not the role of a monitor.
+    /// The user does not exist there or does not have the role of a monitor.
     NotAMonitor,
     /// The unit would be too large for its item.
     TooLarge,
@@ -154,15 +157,16 @@ impl UnitMerge {
         self.before.with(&self.to_mongodb).with(&self.to_dynamodb)
     }
 
-    /// The base after this part of the change of DynamoDB. `left_out` are the monitors whom the written unit does not have
-    /// although it had them, or this change adds them, because they can't be monitors now.
+    /// The base after `delta`, which is a part of the change of DynamoDB. `left_out` are monitors who can't be monitors
+    /// now: the written unit lacks them, although it had them before or `delta` adds them.
     pub fn after_dynamodb(&self, delta: &UnitDelta, left_out: &BTreeSet<UserId>) -> UnitFacts {
         let mut base = self.before.with(delta);
         base.monitors = &base.monitors - left_out;
         base
     }
 
-    /// The same without new monitors in DynamoDB, whose item is too large for them. They become open facts.
+    /// The same merge without new monitors in DynamoDB, because the unit's item would be too large with them. They
+    /// become open facts.
     pub fn without_joins(mut self, subject: &Subject) -> Self {
         for user in std::mem::take(&mut self.to_dynamodb.join) {
             self.open.push(OpenFact {
@@ -196,7 +200,7 @@ enum Decision {
     /// This side's value is overwritten with the other one's.
     Write {
         to: Side,
-        /// The value that is overwritten is a change, too.
+        /// True if the overwritten value was changed since the base, too.
         is_loss: bool,
     },
 }

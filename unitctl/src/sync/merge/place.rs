@@ -55,7 +55,8 @@ pub fn merge_place(
 }
 
 impl DepartmentBase {
-    /// The place of the base after the intent. `None` if it is unknown whether the intent was committed.
+    /// The place of the base, or the intended place if the intent was committed. `None` if it is unknown whether it was
+    /// committed.
     fn settle(&self, mongodb: &PlaceView) -> Option<&Place> {
         let Some(intent) = &self.intent else { return Some(&self.place) };
         match intent.state(mongodb) {

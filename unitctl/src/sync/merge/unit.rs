@@ -28,7 +28,7 @@ pub fn merge_unit(id: &UnitId, input: &UnitInput) -> UnitMerge {
             updated_at: stamp::for_dynamodb(&mongodb.updated_at, &dynamodb.updated_at),
             ..UnitDelta::default()
         },
-        // A fact that is equal is the same on both sides. What differs is set below.
+        // If a fact is equal on both sides, that is its base. The base of each fact that differs is set below.
         before: mongodb.facts.clone(),
         lost: Vec::new(),
         open: Vec::new(),
@@ -72,7 +72,8 @@ impl<'a> Base<'a> {
 }
 
 impl UnitBase {
-    /// The facts of the base after the intent, if it was committed, and the intended change if that is unknown.
+    /// The facts of the base, with the intended change if it was committed. If it is unknown whether it was committed,
+    /// also returns the intended change.
     fn settle(&self, mongodb: &UnitView) -> (UnitFacts, Option<&UnitDelta>) {
         let Some(intent) = &self.intent else { return (self.facts.clone(), None) };
         match intent.state(mongodb) {
@@ -157,7 +158,7 @@ impl Merge<'_> {
         }
     }
 
-    /// Remembers a value that is overwritten although it is a change.
+    /// Remembers a value that is overwritten although it was changed since the base.
     fn lose(&mut self, side: Side, is_loss: bool, facts: impl FnOnce() -> (Fact, Fact)) {
         if is_loss {
             let (overwritten, kept) = facts();
@@ -166,7 +167,7 @@ impl Merge<'_> {
     }
 }
 
-/// The value of the side that is written to, and the other one's.
+/// The value of the side that is written to, and the value of the other side.
 fn overwritten<T>(to: Side, mongodb: T, dynamodb: T) -> (T, T) {
     match to {
         Side::MongoDb => (mongodb, dynamodb),
