@@ -1,4 +1,4 @@
-//! `unitctl check --mongodb-uri`: names what differs between both sides, and is still different when it is looked at again.
+//! `unitctl check --mongodb-uri`: names what differs between both sides and still differs when it is compared again.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -35,8 +35,8 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Compares both sides, and looks a second time at what differs. It writes nothing. What can't be carried over, such as a
-/// monitor's row of a user without the role, is no difference.
+/// Compares both sides, and looks a second time at what differs. It writes nothing. Open facts, which can't be carried
+/// over, are no differences: for example, a row in MongoDB of a monitor who lacks the role.
 ///
 /// # Errors
 /// A side can't be read, or the database is another workspace.

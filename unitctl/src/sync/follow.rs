@@ -30,8 +30,8 @@ const MAX_AT_ONCE: usize = 16;
 /// The time between two writes of the positions, if they have changed.
 const STORE_EVERY: Duration = Duration::from_secs(5);
 
-/// How long after a write to MongoDB a unit's counters are looked at once more. Rocket.Chat changes them after it has
-/// moved a department.
+/// The time from a write to MongoDB until the counters of its unit are checked once more. Rocket.Chat changes them only
+/// after it has moved a department.
 const RECOUNT_AFTER: Duration = Duration::from_secs(2);
 
 /// The pause after a full pass that failed.
@@ -43,7 +43,7 @@ const PAUSE_BEFORE_OPENING: Duration = Duration::from_secs(1);
 /// How long looks may go on after the process got the signal to end.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How often the oldest change that waits is looked for while this many wait.
+/// The time between two searches for the oldest waiting change, while at least [`MANY`] changes wait.
 const SHOW_EVERY: Duration = Duration::from_millis(100);
 const MANY: usize = 1_000;
 
@@ -59,16 +59,16 @@ pub enum End {
     LeaseLost,
 }
 
-/// How a process follows.
+/// The options for following.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Whether a full pass may remove however much.
+    /// True if a full pass may remove any number of items.
     pub allow_removals: bool,
     /// The time between two full passes.
     pub full_pass_every: Duration,
 }
 
-/// The result of a pass: the units of MongoDB that were written, and whether anything was held back.
+/// The result of a pass: the units that were written to MongoDB, and whether anything was held back.
 type PassResult = Result<(BTreeSet<UnitId>, bool)>;
 
 struct Following {
@@ -85,9 +85,9 @@ struct Following {
     /// True if the last pass removed nothing.
     is_held: bool,
     stored: BTreeMap<String, String>,
-    /// When the oldest change that waits was shown last.
+    /// When the age of the oldest waiting change was last shown in the status.
     shown: Instant,
-    /// Units whose counters are to be looked at, and when.
+    /// Units whose counters are to be checked, and when.
     recounts: BTreeMap<UnitId, Instant>,
 }
 
@@ -104,7 +104,7 @@ pub async fn follow(
 ) -> Result<End> {
     let stored =
         if sides.mode.is_dry_run { BTreeMap::new() } else { positions::load(&sides.database).await? };
-    // Streams are opened before the first full pass begins, so that no change falls between.
+    // The streams are opened before the first full pass begins, so that no change between the two is missed.
     let (to_loop, mut watches) = mpsc::channel(256);
     let mut tasks = JoinSet::new();
     let mut closed = BTreeSet::new();
@@ -163,7 +163,7 @@ pub async fn follow(
     }
     tasks.abort_all();
     let finish = async { while following.looks.join_next().await.is_some() {} };
-    // What is cut off is found again at the next start.
+    // If a look is cut off here, the next start looks at its subject again.
     let _ = tokio::time::timeout(GRACE, finish).await;
     if end == End::Shutdown {
         following.store_positions().await;
@@ -171,7 +171,8 @@ pub async fn follow(
     Ok(end)
 }
 
-/// Opens DynamoDB's stream. Only what does not pass is an error: a table without a stream, or a right that is missing.
+/// Opens DynamoDB's stream. Repeats that until it succeeds. Only a problem that does not go away by itself is an error:
+/// the table has no stream, or a permission is missing.
 async fn open_stream(
     sides: &Sides,
     streams: aws_sdk_dynamodbstreams::Client,
@@ -223,7 +224,7 @@ async fn look_at_all(sides: &Sides, subjects: Vec<(Subject, Removal)>) -> Vec<(S
         _ => match together::look(sides, &users).await {
             Ok(users) => Some(users),
             Err(error) => {
-                // Each is looked at alone the next time.
+                // Next time, each of these users is looked at alone.
                 let fail = |(subject, _)| (subject, Err(anyhow!("{error:#}")));
                 return subjects.into_iter().map(fail).collect();
             }
@@ -303,7 +304,7 @@ impl Following {
                 self.closed.remove(name);
             }
             WatchEvent::Look { subjects, is_deletion, token } => {
-                // A row of a monitor that was deleted does not say that its unit was.
+                // A deleted row of a monitor does not mean that its unit was deleted.
                 let is_deletion = is_deletion && stream != Watched::UnitMonitors;
                 self.queue.event(name, token, subjects, is_deletion, now);
             }
@@ -418,7 +419,7 @@ impl Following {
 
     fn show(&mut self) {
         self.status.pending.store(self.queue.pending() as u64, Ordering::Relaxed);
-        // It goes through all that wait, so it is not done for each event when very many do.
+        // `oldest` goes through all changes that wait. If very many wait, it is not called after every event.
         if self.queue.pending() < MANY || self.shown.elapsed() >= SHOW_EVERY {
             self.status.set_oldest(self.queue.oldest());
             self.shown = Instant::now();
@@ -427,7 +428,7 @@ impl Following {
         self.status.is_interrupted.store(is_interrupted, Ordering::Relaxed);
     }
 
-    /// Stores the positions, if they have moved. Nothing depends on them but what the next start has to look at.
+    /// Stores the positions, if they have moved. The next start reads the streams from there.
     async fn store_positions(&mut self) {
         if self.sides.mode.is_dry_run || self.sides.check_lease().is_err() {
             return;
@@ -445,7 +446,7 @@ impl Following {
     }
 }
 
-/// Waits until looks of a pass that wrote to MongoDB are quiet, and sets the counters right.
+/// Waits a moment after a pass has written these units to MongoDB. Then corrects their counters if they are wrong.
 ///
 /// # Errors
 /// MongoDB can't be read or written.

@@ -47,12 +47,12 @@ pub struct Status {
 }
 
 impl Status {
-    /// Notes what the process does now, in words.
+    /// Records what the process does now, in words.
     pub fn set(&self, phase: Phase, words: impl Into<String>) {
         *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = (phase, words.into());
     }
 
-    /// Notes since when the change that has waited longest waits.
+    /// Records when the change that has waited longest began to wait.
     pub fn set_oldest(&self, since: Option<Instant>) {
         *self.lag.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }

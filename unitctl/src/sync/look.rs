@@ -1,5 +1,5 @@
-//! A look at one subject: reads it on both sides, decides, and writes. What was noticed in whatever order, twice or too
-//! late does no harm, because only what both sides have now counts.
+//! A look at one subject: reads it on both sides, decides, and writes. It decides only by what both sides have now. So
+//! it does no harm if events come late, twice or in another order.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -38,7 +38,8 @@ pub async fn look(sides: &Sides, subject: &Subject, removal: Removal) -> Result<
     sides.reporter.counters.looks.fetch_add(1, Ordering::Relaxed);
     match subject {
         Subject::Unit(id) => return units::look(sides, id, removal).await,
-        // Each save of a unit in Rocket.Chat moves the time of all its departments, so most of them are the same.
+        // When Rocket.Chat saves a unit, it sets `_updatedAt` of all its departments, although most of them have not
+        // changed.
         Subject::Department(id) if is_department_equal(sides, id).await? => {
             sides.reporter.open(subject, BTreeSet::new());
             sides.reporter.held_back(subject, false);
@@ -56,7 +57,7 @@ pub async fn look(sides: &Sides, subject: &Subject, removal: Removal) -> Result<
     Ok(looked)
 }
 
-/// The units in which a user may be missing who can be a monitor now.
+/// The units that may lack a user as a monitor who can be a monitor now: all units with open facts.
 pub(super) fn units_to_look_at(sides: &Sides) -> impl Iterator<Item = Subject> {
     sides.reporter.open_subjects().into_iter().filter(|open| matches!(open, Subject::Unit(_)))
 }
@@ -76,7 +77,7 @@ pub async fn entity(sides: &Sides, subject: &Subject, removal: Removal) -> Resul
         };
         match written {
             None => return Ok(false),
-            // What has changed since it was read comes as an event.
+            // If something has changed since it was read, an event follows.
             Some(Written::Committed) => return Ok(true),
             Some(Written::Refused) => {
                 sides.reporter.counters.refusals.fetch_add(1, Ordering::Relaxed);
@@ -87,7 +88,7 @@ pub async fn entity(sides: &Sides, subject: &Subject, removal: Removal) -> Resul
     bail!("both sides change too often")
 }
 
-/// `None`: nothing was left to write.
+/// Returns `None` if nothing has to be written.
 async fn user(sides: &Sides, subject: &Subject, id: &UserId, removal: Removal) -> Result<Option<Written>> {
     let mut stored = users::read(&sides.database, std::slice::from_ref(id)).await?;
     let Some(stored) = stored.get_mut(id) else { bail!("the user was not read") };
@@ -156,7 +157,8 @@ async fn department(
     let written = if sides.mode.is_dry_run {
         Written::Committed
     } else {
-        // A new department is in no unit. MongoDB's place is a change against that.
+        // A new department is in no unit in DynamoDB, so its base is no unit. Its place in MongoDB then counts as a
+        // change of MongoDB.
         let base = write.creates().then(|| {
             let rev = base.map_or(0, |base| base.rev);
             DepartmentBase { rev, ..DepartmentBase::new(id.clone(), None) }
@@ -171,7 +173,7 @@ async fn department(
     Ok(Some(written))
 }
 
-/// Says what can't be used or was not removed. Returns what to write.
+/// Reports what can't be used and what was not removed. Returns what to write.
 fn tell<W>(sides: &Sides, subject: &Subject, decision: Decision<W>) -> Option<W> {
     let problems =
         decision.problems.into_iter().map(|problem| format!("MongoDB's document can't be used: {problem}"));
@@ -193,7 +195,7 @@ async fn is_department_equal(sides: &Sides, id: &DepartmentId) -> Result<bool> {
     Ok(is_equal(id, departments.first(), bases.first(), document, OffsetDateTime::now_utc()))
 }
 
-/// Whether a department is the same on both sides, and its base says so.
+/// True if a department is the same on both sides and in its base.
 pub(super) fn is_equal(
     id: &DepartmentId,
     stored: Option<&Item>,
@@ -217,14 +219,14 @@ pub(super) fn is_equal(
         && base.place.as_ref().map(UnitId::as_str) == in_mongodb
 }
 
-/// A department's base. One that can't be read counts as absent; the look at the unit deletes it.
+/// A department's base. A base that can't be parsed counts as absent. The look at the unit deletes it.
 async fn base(sides: &Sides, id: &DepartmentId) -> Result<Option<DepartmentBase>> {
     let items = sides.database.get_all(vec![department_base_key(id)]).await?;
     Ok(items.into_iter().next().and_then(|item| DepartmentBase::parse(id.clone(), item).ok()))
 }
 
-/// Finds whether a department's place differs. The looks at its units make it the same. If it is in no unit on both
-/// sides, this look stores that as the base.
+/// Compares a department's place. If it differs, the department's units have to be looked at, and these looks make it
+/// the same. If the department is in no unit on both sides, this look stores that as the base.
 async fn place(sides: &Sides, id: &DepartmentId, looked: &mut Looked) -> Result<()> {
     let stored = departments::read(&sides.database, std::slice::from_ref(id)).await?;
     let base = base(sides, id).await?;
@@ -274,12 +276,13 @@ async fn in_no_unit(
     dynamodb: &PlaceView,
     looked: &mut Looked,
 ) -> Result<()> {
-    // With `--from-mongodb` an intent that is left counts as not committed, and its fence is not set.
+    // With `--from-mongodb`, a remaining intent counts as not committed, and its fence is not set.
     if !sides.mode.is_from_mongodb
         && let Some(stamp) = base.and_then(|base| base.fence(mongodb))
     {
         sides.mongodb.stamp_department(id, &mongodb.updated_at, &stamp).await?;
-        // What was read is not true any more, or may never have been.
+        // What was read is out of date now: the stamp has changed the department, or was refused because something else
+        // has.
         looked.follow_ups.insert(Subject::Department(id.clone()));
         return Ok(());
     }

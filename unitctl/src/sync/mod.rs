@@ -1,7 +1,7 @@
 //! `unitctl sync`: keeps Rocket.Chat's MongoDB and the function's DynamoDB the same while both are in use.
 //!
-//! [`follow`] takes events of both sides, which only say what to look at. A [`look`] reads both sides, decides what
-//! differs ([`merge`]), and writes on the condition of what it read. A [`pass`] compares everything.
+//! [`follow`] takes events of both sides, which only say what to look at. A [`look`] reads both sides, decides what to
+//! change ([`merge`]), and writes on the condition that what it read has not changed. A [`pass`] compares everything.
 
 pub mod base;
 pub mod compare;
@@ -104,7 +104,7 @@ impl From<Prefer> for Side {
 }
 
 impl Sync {
-    /// Runs the command. Returns whether nothing stays open or was held back, which counts with `--once` only.
+    /// Runs the command. Returns true if no fact stays open and nothing was held back. This matters only with `--once`.
     ///
     /// # Errors
     /// MongoDB refuses the user, is a standalone server or another workspace; the table has no stream; or, with `--once`,

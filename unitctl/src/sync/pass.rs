@@ -1,4 +1,5 @@
-//! A full pass: compares everything on both sides, and looks at what differs. It finds changes of which no event came.
+//! A full pass: compares everything on both sides, and looks at what differs. It also finds changes that no event
+//! reported.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,10 +28,10 @@ use crate::requests::scan_page;
 /// The maximum number of looks at the same time.
 const MAX_AT_ONCE: usize = 16;
 
-/// How often units are looked at again that the looks at other units name.
+/// The maximum number of rounds of looks at units that other looks have named.
 const MAX_ROUNDS: u32 = 4;
 
-/// How often a look that failed is repeated before the pass fails.
+/// The number of tries of one look before the pass fails.
 const TRIES: u32 = 3;
 
 /// What a pass found.
@@ -40,13 +41,13 @@ pub struct Outcome {
     pub suspicion: Option<Suspicion>,
     /// The number of documents that were compared.
     pub documents: u64,
-    /// The units of MongoDB that were written.
+    /// The units that were written to MongoDB.
     pub written_units: BTreeSet<UnitId>,
 }
 
 struct Pass<'a> {
     sides: &'a Sides,
-    /// For what both sides have.
+    /// What the looks at MongoDB's documents may remove.
     removal: Removal,
     outcome: Outcome,
     /// The units that the looks at departments named.
@@ -74,7 +75,7 @@ pub async fn run(sides: &Sides, allow_removals: bool) -> Result<Outcome> {
     };
     let outcome = Outcome { suspicion, ..Outcome::default() };
     let mut pass = Pass { sides, removal, outcome, units_of_departments: BTreeSet::new(), bar };
-    // Removals first: a user who was deleted is the most urgent.
+    // Removals come first, because the deletion of a user is the most urgent change.
     pass.looks(scanned.missing, of_missing).await?;
     pass.users().await?;
     pass.tokens().await?;
@@ -87,8 +88,8 @@ pub async fn run(sides: &Sides, allow_removals: bool) -> Result<Outcome> {
 }
 
 impl Pass<'_> {
-    /// Looks at these, several at a time. Returns what has to be looked at because of it. Only units are, and a pass looks at
-    /// all of MongoDB's units in the end.
+    /// Looks at these subjects, several at a time. Returns the subjects that have to be looked at because of that. Only
+    /// the looks at departments and units use this result, because a pass looks at all of MongoDB's units in the end.
     async fn looks(&mut self, subjects: Vec<Subject>, removal: Removal) -> Result<BTreeSet<Subject>> {
         let sides = self.sides;
         let looks = subjects.into_iter().map(|subject| async move {
@@ -134,7 +135,8 @@ impl Pass<'_> {
                 })
                 .collect();
             let ids: Vec<UserId> = found.keys().cloned().collect();
-            // The tokens that a list lacks need not be read: a user who has such a token differs.
+            // Tokens of MongoDB's document that the stored list lacks need not be read: a user with such a token
+            // differs in any case.
             let stored = users::read(&sides.database, &ids).await?;
             let options = Options { lifetime, now: OffsetDateTime::now_utc(), may_remove: false };
             let mut differing = Vec::new();
@@ -151,14 +153,14 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Looks at users together, and at those that need it alone.
+    /// Looks at these users together, and then at each one that needs a look of its own.
     async fn differing_users(&mut self, ids: Vec<UserId>) -> Result<()> {
         let sides = self.sides;
         let together: Vec<Vec<UserId>> = ids.chunks(USERS_TOGETHER).map(<[UserId]>::to_vec).collect();
         let looks = together.into_iter().map(|ids| async move {
             match together::look(sides, &ids).await {
                 Ok(users) => users.alone,
-                // Looks at single users are repeated.
+                // Each of these users then gets a look of its own, which is repeated if it fails.
                 Err(_) => ids.into_iter().collect(),
             }
         });
@@ -172,8 +174,8 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Finds tokens that came from Rocket.Chat and are in no user's list: of tables that were filled before there were
-    /// such lists.
+    /// Finds tokens that came from Rocket.Chat and are in no user's list. Tables that were filled before there were
+    /// such lists have such tokens.
     async fn tokens(&mut self) -> Result<()> {
         let sides = self.sides;
         let mut start = None;
@@ -209,7 +211,7 @@ impl Pass<'_> {
         let subject = Subject::User(id.clone());
         let mut stored = users::read(&sides.database, std::slice::from_ref(id)).await?;
         let Some(stored) = stored.get_mut(id) else { bail!("the user was not read") };
-        // A token that is listed meanwhile was read as it is now.
+        // If a token is in the list by now, the newer read has it already.
         let unlisted: Vec<Item> =
             tokens.into_iter().filter(|token| !stored.lists(partition(token))).collect();
         stored.add_tokens(unlisted);
@@ -227,7 +229,8 @@ impl Pass<'_> {
         }
         if !sides.mode.is_dry_run {
             sides.check_lease()?;
-            // If something has changed meanwhile, its event leads to a look, and the next pass finds the rest.
+            // If the write is refused because something has changed meanwhile, the event of that change leads to a
+            // look. The next pass finds what is left.
             users::write(&sides.database, &write).await?;
         }
         sides.reporter.change(&subject, super::model::Side::DynamoDb, &write);
@@ -288,7 +291,7 @@ impl Pass<'_> {
     async fn units(&mut self) -> Result<()> {
         let mut batches = self.sides.mongodb.documents(Kind::Units);
         let mut follow_ups = BTreeSet::new();
-        // Of these, the units that MongoDB lacks are left when MongoDB's own have been looked at.
+        // The units that the looks at departments named and that are not among MongoDB's units are looked at afterwards.
         let mut others = std::mem::take(&mut self.units_of_departments);
         while let Some(batch) = batches.next().await? {
             self.count(batch.len());
@@ -300,8 +303,8 @@ impl Pass<'_> {
             follow_ups.extend(self.looks(subjects, self.removal).await?);
         }
         follow_ups.extend(others);
-        // A department may go from one unit to the next. More rounds than this mean that others write all the time, and
-        // events tell of that.
+        // If a department moves between units, the look at one unit may name another one. If something is still named
+        // after this many rounds, units are changed all the time, and the events of these changes lead to looks.
         for _ in 0..MAX_ROUNDS {
             if follow_ups.is_empty() {
                 break;
@@ -332,7 +335,7 @@ pub(super) fn id_of(document: &Document) -> Option<String> {
     crate::import::extended_json::text(document.get("_id")?).map(str::to_owned)
 }
 
-/// Sets the counters of these units right in MongoDB, if they are wrong.
+/// Corrects the counters of these units in MongoDB, if they are wrong.
 ///
 /// # Errors
 /// MongoDB can't be read or written.

@@ -61,7 +61,7 @@ pub struct Waiting {
 /// How far a stream has been dealt with.
 #[derive(Debug, Default)]
 struct Position {
-    /// The events that are not dealt with, or stand behind such an event, with the position after each.
+    /// The events that are not dealt with, and all events after the first of these, with the position after each.
     events: VecDeque<Event>,
     /// The number of the first of these.
     first: u64,
@@ -126,7 +126,7 @@ impl Queue {
         self.put_in_order(&subject);
     }
 
-    /// The order in which a subject that waits stands, and its place.
+    /// The order that a waiting subject is in, and its entry there.
     fn order(&mut self, subject: &Subject) -> Option<(&mut Order, Due)> {
         let waiting = self.waiting.get(subject)?;
         let is_user = matches!(subject, Subject::User(_)) && waiting.failures == 0;
@@ -158,7 +158,8 @@ impl Queue {
         if most == 0 {
             return Vec::new();
         }
-        // Users first: a revoked token is the most urgent of all. Then whoever has waited longest.
+        // Users come first, because a revoked token is the most urgent change of all. The others follow in the order in
+        // which they are due.
         let users = due(&self.users, most * USERS_TOGETHER);
         let together = users.len().div_ceil(most).max(1);
         let mut looks: Vec<Vec<Subject>> = users.chunks(together).map(<[Subject]>::to_vec).collect();
@@ -184,8 +185,8 @@ impl Queue {
         first.into_iter().flatten().map(|(due, _)| *due).min()
     }
 
-    /// A look has ended well. These have to be looked at because of it; the events that led to it are dealt with when
-    /// those looks have ended, too.
+    /// A look has succeeded. `follow_ups` have to be looked at because of it. The events that led to the look are dealt
+    /// with only when those looks have ended, too.
     pub fn finished(&mut self, subject: &Subject, follow_ups: Vec<Subject>, now: Instant) {
         let Some(done) = self.in_flight.remove(subject) else { return };
         self.put_in_order(subject);
@@ -220,7 +221,7 @@ impl Queue {
         self.put_in_order(&subject);
     }
 
-    /// Forgets the position of a stream that was lost. Its next event begins anew.
+    /// Forgets the position of a stream that has lost events. The positions of its next events count again.
     pub fn forget_position(&mut self, stream: Stream) {
         if let Some(position) = self.positions.get_mut(stream) {
             position.done = None;
@@ -239,7 +240,7 @@ impl Queue {
         self.waiting.len() + self.in_flight.len()
     }
 
-    /// Since when the subject that has waited longest waits.
+    /// When the subject that has waited longest began to wait.
     pub fn oldest(&self) -> Option<Instant> {
         self.waiting.values().chain(self.in_flight.values()).map(|waiting| waiting.since).min()
     }

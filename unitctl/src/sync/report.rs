@@ -20,11 +20,11 @@ use crate::arguments::rfc3339;
 pub struct Reporter {
     is_terminal: bool,
     is_dry_run: bool,
-    /// The facts that are open now, and the documents that can't be used, by what they belong to.
+    /// The facts that are open now, and the documents that can't be used, by subject.
     open: Mutex<BTreeMap<Subject, BTreeSet<String>>>,
     /// The changes that would be written, if they are collected instead of printed.
     collected: Option<Mutex<BTreeMap<Subject, Vec<String>>>>,
-    /// What an event-driven look, or a full pass, did not remove.
+    /// The subjects that a look or a full pass did not remove, because removals are held back.
     held_back: Mutex<BTreeSet<Subject>>,
     /// The counters, for `/metrics`.
     pub counters: Counters,
@@ -86,12 +86,12 @@ impl Reporter {
         Self { collected: Some(Mutex::default()), ..Self::new(true) }
     }
 
-    /// What was collected since the last call, by what it belongs to.
+    /// Takes what was collected since the last call, by subject.
     pub fn take_collected(&self) -> BTreeMap<Subject, Vec<String>> {
         self.collected.as_ref().map(|collected| std::mem::take(&mut *lock(collected))).unwrap_or_default()
     }
 
-    /// A change that was written, or would be written in a dry run.
+    /// Reports a change that was written, or would be written in a dry run.
     pub fn change(&self, subject: &Subject, side: Side, what: impl Display) {
         let counter = match side {
             Side::DynamoDb => &self.counters.writes_to_dynamodb,
@@ -107,13 +107,13 @@ impl Reporter {
         self.line(Level::Info, Some(subject), Some(side), &format!("{verb} to {side}: {what}"));
     }
 
-    /// A fact that one side loses, before it is overwritten.
+    /// Reports a fact of one side before it is overwritten.
     pub fn overwritten(&self, subject: &Subject, what: impl Display) {
         self.counters.overwritten.fetch_add(1, Ordering::Relaxed);
         self.line(Level::Warn, Some(subject), None, &what.to_string());
     }
 
-    /// What of this subject can't be carried over now. Each is printed once, for as long as it stays open.
+    /// Sets which facts of this subject can't be carried over now. Each is printed once, for as long as it stays open.
     pub fn open(&self, subject: &Subject, facts: BTreeSet<String>) {
         let before = {
             let mut open = lock(&self.open);
@@ -128,7 +128,7 @@ impl Reporter {
         }
     }
 
-    /// Whether something of this subject is in DynamoDB only and was not removed.
+    /// Sets whether something of this subject is in DynamoDB only and was not removed.
     pub fn held_back(&self, subject: &Subject, is_held_back: bool) {
         let mut held_back = lock(&self.held_back);
         if is_held_back {
@@ -138,18 +138,18 @@ impl Reporter {
         }
     }
 
-    /// Something unexpected that needs an operator's eye.
+    /// Reports something unexpected that an operator should look at.
     pub fn warn(&self, message: impl Display) {
         self.line(Level::Warn, None, None, &message.to_string());
     }
 
-    /// Something that went wrong and is tried again.
+    /// Reports something that failed and is tried again.
     pub fn failure(&self, subject: Option<&Subject>, message: impl Display) {
         self.counters.failures.fetch_add(1, Ordering::Relaxed);
         self.line(Level::Error, subject, None, &message.to_string());
     }
 
-    /// What the process is doing.
+    /// Reports what the process is doing.
     pub fn note(&self, message: impl Display) {
         self.line(Level::Info, None, None, &message.to_string());
     }
@@ -173,7 +173,7 @@ impl Reporter {
         if self.collected.is_some() {
             return;
         }
-        // A reader of a pipe that has gone is no reason to stop.
+        // If the reader of a pipe is gone, the sync goes on all the same.
         let _ = if self.is_terminal {
             let level = match level {
                 Level::Info => String::new(),
@@ -193,7 +193,7 @@ impl Reporter {
     }
 }
 
-/// The values stay consistent if a thread panics: each change is one call.
+/// A lock is used even after a panic: each change is a single call, so no change can be half done.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -31,11 +31,12 @@ const PURPOSE: &str = "unitctl sync";
 /// Ready when the process gets the signal to end.
 type Shutdown = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Runs the command until the process gets the signal to end. Returns whether nothing stays open or is held back.
+/// Runs the command until the process gets the signal to end. Returns true if no fact stays open and nothing is held
+/// back.
 ///
 /// # Errors
-/// Something that does not pass, such as a wrong password, another workspace or a table without a stream. With `--once`
-/// also a database that can't be reached, and another process that works.
+/// A problem that does not go away by itself, such as a wrong password, another workspace or a table without a stream.
+/// With `--once` also a database that can't be reached, and another process that works.
 pub(super) async fn run(
     options: &Sync,
     database: Database,
@@ -93,7 +94,8 @@ struct Process<'a> {
 }
 
 impl Process<'_> {
-    /// Repeats something until it succeeds, or fails for a reason that does not pass. With `--once` it ends after a while.
+    /// Makes an attempt again and again until it succeeds, or fails for a reason that does not go away by itself. With
+    /// `--once`, gives up after [`PATIENCE_OF_ONCE`].
     async fn patiently<T, E, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T>
     where
         E: Into<anyhow::Error>,
@@ -210,7 +212,8 @@ impl Process<'_> {
             };
             let status = Arc::clone(&self.status);
             let end = follow(Arc::clone(&sides), streams.clone(), status, options, shutdown).await;
-            // The tasks that were ended give their clones back in a moment.
+            // This is `None` if an aborted task has not dropped its clone yet. Then the lease is not released, and
+            // another process takes over when the lease has run out.
             let lease = Arc::into_inner(sides).and_then(|sides| sides.lease);
             if let Some(lease) = lease
                 && !matches!(end, Ok(End::LeaseLost))
@@ -228,7 +231,7 @@ impl Process<'_> {
     }
 }
 
-/// Whether an error passes by itself: a database that can't be reached, or asks for patience.
+/// True for an error that goes away by itself: a database can't be reached, or a transaction met another write.
 fn is_passing(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| match cause.downcast_ref::<Failure>() {
         Some(failure) => matches!(failure.cause, Cause::Unreachable | Cause::Conflict),

@@ -20,7 +20,7 @@ use crate::requests::scan_page;
 /// What a scan found.
 #[derive(Debug, Default)]
 pub struct Scanned {
-    /// What came from Rocket.Chat and is not in MongoDB, and base items of which MongoDB has no document.
+    /// What came from Rocket.Chat and is not in MongoDB, and base items whose unit or department is not in MongoDB.
     pub missing: Vec<Subject>,
     /// The numbers for the guard.
     pub counts: Vec<Count>,
@@ -38,7 +38,7 @@ const KINDS: [(Kind, &str); 4] = [
 enum Found {
     /// Something that came from Rocket.Chat.
     RocketChats(Subject),
-    /// A user who was deleted in MongoDB. Only the memory of that is left.
+    /// A user who was deleted in MongoDB. Only an item with the time of the deletion is left.
     Deleted(UserId),
     /// The base of a unit or department.
     Base(Subject),
@@ -191,7 +191,8 @@ impl Monitors {
         }
     }
 
-    /// Those that are not in MongoDB and were there before count as missing. The others were added by the function.
+    /// Counts the monitors that MongoDB lacks although it had them before. Monitors that MongoDB never had were added
+    /// by the function, and do not count.
     async fn count(self, sides: &Sides) -> Result<Count> {
         let keys: Vec<Item> = self.missing.keys().map(unit_base_key).collect();
         let mut bases: HashMap<String, Item> = HashMap::new();

@@ -20,7 +20,7 @@ pub struct Sides {
     pub database: Database,
     /// MongoDB.
     pub mongodb: MongoDb,
-    /// What is said about it.
+    /// Prints and counts what the sync does.
     pub reporter: Arc<Reporter>,
     /// What may be written.
     pub mode: Mode,
@@ -41,25 +41,26 @@ pub struct Mode {
     pub prefer: Option<Side>,
 }
 
-/// Whether what only DynamoDB has may be removed from it.
+/// Whether a subject that only DynamoDB has may be removed from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removal {
-    /// No: nothing says that it was deleted in MongoDB, and it was not looked for in a full pass.
+    /// No: no event says that it was deleted in MongoDB, and no full pass has found it missing there.
     No,
     /// Yes: an event says that it was deleted in MongoDB.
     Deleted,
     /// Yes: a full pass found it in DynamoDB only.
     Missing,
-    /// No, nor may a monitor be taken out of a unit because MongoDB has no row: a full pass found too much missing.
+    /// No, because a full pass found too much missing. Also, no monitor may be taken out of a unit because MongoDB has
+    /// no row.
     Held,
 }
 
 /// The result of a look.
 #[derive(Debug, Default)]
 pub struct Looked {
-    /// What has to be looked at because of it.
+    /// The subjects that have to be looked at because of it.
     pub follow_ups: BTreeSet<Subject>,
-    /// The units of MongoDB that were written. Their counters are looked at once more when they are quiet.
+    /// The units that were written to MongoDB. Their counters are checked once more a moment later.
     pub written_units: BTreeSet<livechat_units::id::UnitId>,
 }
 
@@ -87,7 +88,7 @@ impl Sides {
         std::mem::replace(&mut *stored, lifetime) != lifetime
     }
 
-    /// How a missing base is decided where the item is not as it was imported.
+    /// How facts without a base are decided, if the item is not as it was imported.
     pub fn no_base(&self) -> NoBase {
         self.mode.prefer.map_or(NoBase::Later, NoBase::Prefer)
     }
@@ -95,14 +96,14 @@ impl Sides {
     /// Checks that this process still holds the lease. Each write is conditional anyway; this only avoids double work.
     ///
     /// # Errors
-    /// It does not.
+    /// This process does not hold the lease any more.
     pub fn check_lease(&self) -> Result<()> {
         self.lease.as_ref().map_or(Ok(()), Lease::check)
     }
 }
 
 impl Removal {
-    /// Whether the subject may be removed.
+    /// True if the subject may be removed.
     pub fn is_allowed(self) -> bool {
         matches!(self, Self::Deleted | Self::Missing)
     }

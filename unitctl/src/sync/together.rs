@@ -21,13 +21,13 @@ pub const USERS_TOGETHER: usize = 100;
 pub struct Users {
     /// Those that were written.
     written: BTreeSet<UserId>,
-    /// Those that need a look of their own: MongoDB does not have them, something is to be said about them, or a write was
-    /// refused.
+    /// Those that need a look of their own: MongoDB does not have them, there is something to report about them, or a
+    /// write was refused.
     pub alone: BTreeSet<UserId>,
 }
 
 impl Users {
-    /// The result of the look for one of the users. `None` if that one needs a look alone.
+    /// The result of the look for one of the users. `None` if that user needs a look of their own.
     pub fn looked(&self, sides: &Sides, id: &UserId) -> Option<Looked> {
         let mut looked = Looked::default();
         if self.written.contains(id) {
@@ -37,7 +37,7 @@ impl Users {
     }
 }
 
-/// Makes users the same on both sides, as far as nothing stands in the way.
+/// Makes users the same on both sides, except those that need a look of their own.
 ///
 /// # Errors
 /// A side can't be read or written.
@@ -66,7 +66,7 @@ pub async fn look(sides: &Sides, ids: &[UserId]) -> Result<Users> {
             None => {
                 alone.remove(&id);
             }
-            // Both say something about the user.
+            // In a dry run, and if a token is an orphan, the look at the single user reports it.
             Some(write) if sides.mode.is_dry_run || write.orphans().next().is_some() => continue,
             Some(write) => writes.push(write),
         }
