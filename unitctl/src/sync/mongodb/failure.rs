@@ -13,7 +13,7 @@ const OPERATION: Duration = Duration::from_secs(20);
 /// What a failure means for the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// The servers can't be reached, or none of them is the primary now. It may pass.
+    /// The servers can't be reached, or none of them is the primary now. A later try may succeed.
     Unreachable,
     /// A transaction met another write. Nothing was written, and it can be tried again.
     Conflict,

@@ -1,12 +1,13 @@
-//! What change streams don't say: which unit a monitor's row is of, and whether a document is a unit or a department. The
-//! event of a deletion has nothing but the `_id`, so both are remembered from earlier reads and events.
+//! What change streams don't say: which unit a monitor's row belongs to, and whether a document is a unit or a
+//! department. The event of a deletion has nothing but the `_id`, so both are remembered from earlier reads and events.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use livechat_units::id::UnitId;
 
-/// The most entries of each map. A map that is full is emptied: what is not known is looked up, or everything is looked at.
+/// The maximum number of entries of each map. A full map is emptied. What is then unknown is looked up, or all units
+/// are looked at.
 const MAX_ENTRIES: usize = 50_000;
 
 /// Remembered facts about ids. It is bounded.
@@ -51,7 +52,7 @@ fn insert<T>(map: &Mutex<HashMap<String, T>>, key: String, value: T) -> Option<T
     map.insert(key, value)
 }
 
-/// A map is whole after each operation, so a panic elsewhere does not matter.
+/// A lock is used even after a panic: each operation leaves the map consistent.
 fn lock<T>(map: &Mutex<T>) -> MutexGuard<'_, T> {
     map.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,7 @@
 //! MongoDB's side of the sync: the connection, and the collections of Rocket.Chat that it uses.
 //!
-//! Every read is from the primary with majority concern, and every write waits for the majority, whatever the URI says: a
-//! stale secondary would show a token that is revoked already.
+//! Every read is from the primary with majority concern, and every write waits for the majority, whatever the URI says:
+//! a stale secondary could still have a token that is already revoked.
 
 mod failure;
 mod ids;
@@ -46,7 +46,7 @@ const ROOMS: &str = "rocketchat_room";
 /// How long the driver looks for a primary, and how long a connection may take to open.
 const SELECTION: Duration = Duration::from_secs(5);
 
-/// The least number of connections: each of five change streams holds one while it waits.
+/// The minimum number of connections. Each of the five change streams holds one while it waits.
 const MIN_POOL_SIZE: u32 = 20;
 
 /// Rocket.Chat's database. A clone uses the same connections.

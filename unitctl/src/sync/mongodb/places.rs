@@ -15,7 +15,7 @@ use super::{DEPARTMENTS, MongoDb};
 use crate::import::fields::take_texts;
 use crate::sync::model::{Place, PlaceView};
 
-/// The most departments with wrong `ancestors` that are set right with one write.
+/// The maximum number of departments whose wrong `ancestors` one write corrects.
 const MAX_REPAIRS: usize = 50;
 
 /// Where a department is to be.
@@ -23,13 +23,13 @@ const MAX_REPAIRS: usize = 50;
 pub struct PlaceWrite {
     /// The unit, or none.
     pub place: Place,
-    /// The department's new `_updatedAt`, in RFC 3339. A later one stays.
+    /// The department's new `_updatedAt`, in RFC 3339. If the stored one is later, it stays.
     pub updated_at: String,
 }
 
 impl MongoDb {
-    /// Moves one department if it still is as it was seen. This is for departments that are in a unit that does not exist.
-    /// Otherwise the unit and its departments are written together.
+    /// Moves one department if it still is as it was read. This is for departments that are in a unit that does not
+    /// exist. Otherwise the unit and its departments are written together.
     ///
     /// # Errors
     /// MongoDB can't be written. It may have committed the transaction.
@@ -66,7 +66,7 @@ impl MongoDb {
         Ok(MongoWritten::Committed)
     }
 
-    /// Moves departments, and sets the counters of all units right that lose or get one, except of `unit`. The
+    /// Moves departments, and corrects the counters of all units that lose or get one, except those of `unit`. The
     /// `_updatedAt` of units stays as it is. Returns false if a unit that a department moves to does not exist.
     pub(super) async fn move_departments(
         &self,
@@ -111,7 +111,7 @@ impl MongoDb {
         Ok(true)
     }
 
-    /// Sets wrong `ancestors` of a unit's departments right. Their `_updatedAt` stays as it is.
+    /// Corrects wrong `ancestors` of a unit's departments. Their `_updatedAt` stays as it is.
     pub(super) async fn repair_ancestors(
         &self,
         session: &mut ClientSession,
@@ -128,7 +128,7 @@ impl MongoDb {
         if wrong.is_empty() {
             return Ok(());
         }
-        // One of them may leave the unit in the same transaction.
+        // A department that leaves the unit in the same transaction is left out.
         let filter = doc! { "_id": { "$in": wrong }, "parentId": unit.as_str() };
         self.update_departments(session, filter, doc! { "$set": { "ancestors": right } }).await
     }

@@ -109,7 +109,7 @@ impl MongoDb {
         self.document(Kind::Permissions, id).await
     }
 
-    /// A department. A unit of this id is none.
+    /// A department. `None` if the document with this id is a unit.
     ///
     /// # Errors
     /// MongoDB can't be read.
@@ -177,7 +177,8 @@ pub struct Batches {
     kind: Kind,
     /// The conditions on the `_id` of what is still to be read. The first one is the current one.
     starts: VecDeque<BsonDocument>,
-    /// What is read now. After an error there is none, and the next call goes on from where the last batch ended.
+    /// The cursor that is being read. After an error there is none, and the next call goes on from where the last batch
+    /// ended.
     cursor: Option<Cursor<BsonDocument>>,
 }
 

@@ -1,4 +1,4 @@
-//! The least rights that the sync needs in MongoDB, and which of them the user lacks.
+//! The rights that the sync needs in MongoDB, and which of them the user lacks.
 
 use mongodb::bson::{Bson, Document, doc};
 
@@ -25,7 +25,7 @@ const RIGHTS: [(&str, &[&str], &[&str]); 6] = [
 ];
 
 impl MongoDb {
-    /// Makes sure that the user has all rights that are needed, so far as the server tells its users their rights.
+    /// Makes sure that the user has all rights that are needed, as far as the server tells its users their rights.
     ///
     /// # Errors
     /// MongoDB can't be reached, or the user lacks a right. The error names the first one.

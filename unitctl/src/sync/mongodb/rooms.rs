@@ -7,15 +7,16 @@ use mongodb::bson::{Bson, DateTime, Document as BsonDocument, doc};
 use super::failure::{Failure, Step, within};
 use super::{MongoDb, ROOMS};
 
-/// How many rooms one write changes. More make a write longer and all of them hardly faster.
+/// The number of rooms that one write changes. With more, each write takes longer and the whole is hardly faster.
 const ROOMS_A_WRITE: usize = 100;
 
-/// How many ids one reply has.
+/// The number of ids in one reply.
 const ROOMS_A_QUERY: u32 = 1_000;
 
 impl MongoDb {
-    /// Gives all rooms of a department, closed ones too, the `departmentAncestors` of the unit that it is in now. Returns
-    /// how many rooms were changed. Rooms that are right are not written, so it can be repeated at any time.
+    /// Gives all rooms of a department, closed ones too, the `departmentAncestors` of the unit that it is in now.
+    /// Returns how many rooms were changed. Rooms that are right already are not written, so this can be repeated at
+    /// any time.
     ///
     /// This is what Rocket.Chat's `associateRoomsWithDepartmentToUnit` does when it saves a unit: a room that lacks the
     /// unit gets a list of this unit alone, and the list of a room is removed when the department has left. Batches keep

@@ -1,5 +1,5 @@
-//! Sets the `_updatedAt` of a document that is still as it was seen, so that a write of another process which was decided
-//! before can't be committed any more.
+//! Sets the `_updatedAt` of a document, if it is still the one that was read. After that, MongoDB refuses a write that
+//! another process has decided before.
 
 use livechat_units::id::{DepartmentId, UnitId};
 use mongodb::bson::{Bson, Document as BsonDocument, doc};
@@ -36,7 +36,7 @@ impl MongoDb {
         let mut filter: BsonDocument = kind.condition();
         filter.extend(with_id(id));
         let moment_seen = moment(seen)?;
-        // A document without a time is seen as very old.
+        // A document without `_updatedAt` was read as very old.
         let condition = if seen == long_ago() {
             doc! { "$in": [moment_seen, Bson::Null] }
         } else {

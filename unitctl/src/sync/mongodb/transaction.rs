@@ -8,10 +8,10 @@ use mongodb::options::{ReadConcern, ReadPreference, SelectionCriteria, WriteConc
 use super::MongoDb;
 use super::failure::{Cause, Failure, within_connect};
 
-/// How often a transaction is tried that meets other writes.
+/// The maximum number of tries of a transaction that meets other writes.
 pub const ATTEMPTS: u32 = 6;
 
-/// How often a commit is sent whose reply did not come.
+/// The maximum number of times that a commit is sent, if no reply comes.
 const COMMITS: u32 = 3;
 
 impl MongoDb {

@@ -171,7 +171,7 @@ impl MongoDb {
 }
 
 impl MonitorRow {
-    /// `None` for a row that names no unit or no user: it says nothing.
+    /// `None` for a row that names no unit or no user. Such a row is ignored.
     fn parse(document: BsonDocument) -> Option<Self> {
         let id = document.get("_id")?.clone();
         let record = UnitMonitor::parse(extended_json(document)).ok()?;

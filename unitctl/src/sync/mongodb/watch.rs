@@ -1,4 +1,4 @@
-//! Follows a change stream for ever: it reconnects, goes on where it was, and says when that is not possible.
+//! Follows a change stream for ever: reconnects, goes on from its last position, and reports when that is not possible.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use super::{DEPARTMENTS, MongoDb, UNIT_MONITORS};
 /// How long the server waits for an event before it answers that there is none, with its newest position.
 const AWAIT: Duration = Duration::from_secs(1);
 
-/// How often an idle stream says its position.
+/// The time between two reports of an idle stream's position.
 const IDLE: Duration = Duration::from_secs(2);
 
 /// The pauses between attempts to open the stream again.
@@ -109,7 +109,7 @@ impl Follower {
         }
     }
 
-    /// Opens the stream, and says why events may be missing.
+    /// Opens the stream. If events may be missing, also returns why.
     async fn open(&mut self) -> Result<(ChangeStream<Event>, Option<String>), End> {
         let mut lost = None;
         if let Some(position) = &self.position {
@@ -122,8 +122,8 @@ impl Follower {
             match opened {
                 Ok(stream) => return Ok((stream, None)),
                 Err(failure) if failure.cause == Cause::Unreachable => return Err(failure.into()),
-                // Servers refuse a token that they can't read with many different codes. If it is not the token that
-                // they refuse, they also refuse a stream without one.
+                // Servers refuse a token that they can't read with many different codes. If the token is not the
+                // reason, they also refuse the stream without a token, below.
                 Err(failure) => lost = Some(failure.to_string()),
             }
         } else if self.was_open {
@@ -229,7 +229,7 @@ impl Follower {
 
 /// A position as text: the bytes of the token in base64.
 fn token_text(token: &ResumeToken) -> String {
-    // A token is a document, which always has bytes. An empty text would be a position that is lost.
+    // A token is a document, which always has bytes. An empty text would count as a lost position.
     let bytes = mongodb::bson::serialize_to_vec(token).unwrap_or_default();
     BASE64.encode(bytes)
 }

@@ -10,8 +10,8 @@ use super::known::Known;
 use super::{DEPARTMENTS, PERMISSIONS, SETTINGS, UNIT_MONITORS, USERS};
 use crate::sync::model::Subject;
 
-/// The fields of users that matter, as a pattern for the paths of changed fields: each field itself, what is in it, and what
-/// it is in.
+/// The fields of users that matter, as a pattern for the paths of changed fields. It matches each field itself,
+/// everything inside it, and everything that contains it.
 const USER_FIELDS: &str =
     r"^(username|active|roles(\..*)?|services|services\.resume|services\.resume\.loginTokens(\..*)?)$";
 
@@ -30,21 +30,22 @@ pub enum Watched {
     UnitMonitors,
 }
 
-/// Something that a change stream says.
+/// An event of a change stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watch {
     /// The stream.
     pub stream: Watched,
-    /// What it says.
+    /// What it reports.
     pub event: WatchEvent,
 }
 
-/// What a change stream says. A token is the position after the event, as text.
+/// What a change stream reports. A token is the position after the event, as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WatchEvent {
     /// The stream is open: every change from now on comes as an event.
     Opened,
-    /// These have changed. There may be none, if only the position moves, or more than one, if it is not known which one.
+    /// These subjects have, or may have, changed. There are none if only the position moves, and several if it is not
+    /// known which one has changed.
     Look {
         /// What to look at.
         subjects: Vec<Subject>,
@@ -80,7 +81,7 @@ pub enum WatchEvent {
     },
 }
 
-/// An event as it is left by the stream's [`Watched::pipeline`].
+/// An event, with only the fields that the stream's [`Watched::pipeline`] leaves in it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {

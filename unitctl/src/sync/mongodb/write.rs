@@ -1,5 +1,5 @@
 //! Writes a unit to MongoDB in one transaction, with documents of the form that Rocket.Chat's own `createOrUpdateUnit`
-//! writes. Unlike there, all of it is written or nothing, and all counters are true counts.
+//! writes. Unlike Rocket.Chat, this writes all of it or nothing, and all counters are true counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,11 +33,12 @@ pub struct UnitWrite {
     pub join: BTreeSet<UserId>,
     /// The users who do not monitor the unit any more.
     pub leave: BTreeSet<UserId>,
-    /// The usernames of monitors: of all who join, and of those who stay if theirs may have changed.
+    /// The usernames of monitors: of all who join, and of those who stay and may have a new username.
     pub usernames: BTreeMap<UserId, String>,
     /// The new places of departments.
     pub places: BTreeMap<DepartmentId, PlaceWrite>,
-    /// The unit's new `_updatedAt`, in RFC 3339. `None` leaves it as it is, and nothing but the counters may change.
+    /// The unit's new `_updatedAt`, in RFC 3339. `None` leaves it as it is. Then nothing of the unit's document may
+    /// change except its counters.
     pub updated_at: Option<String>,
 }
 
@@ -94,7 +95,7 @@ impl MongoDb {
         Ok(MongoWritten::Committed)
     }
 
-    /// Writes the rows of the monitors. Of a user's rows one stays.
+    /// Writes the rows of the monitors. If a user has several rows, one stays.
     async fn write_rows(
         &self,
         session: &mut ClientSession,
@@ -141,8 +142,8 @@ impl MongoDb {
         Ok(())
     }
 
-    /// Sets a unit's counters right. Returns whether they were wrong. They may be wrong after this process wrote a unit
-    /// while Rocket.Chat moved a department, since Rocket.Chat adds to a counter or subtracts from it.
+    /// Corrects a unit's counters. Returns whether they were wrong. They may be wrong if this process wrote a unit
+    /// while Rocket.Chat moved a department, because Rocket.Chat adds to a counter or subtracts from it.
     ///
     /// # Errors
     /// MongoDB can't be read or written.
