@@ -155,7 +155,7 @@ pub async fn send(database: &Database, mut requests: HashMap<String, Vec<WriteRe
 /// Sends a transaction. Returns whether it was committed: `false` means that a condition failed and nothing was written.
 ///
 /// # Errors
-/// DynamoDB refuses the transaction for another reason that does not pass, or can't be reached.
+/// DynamoDB refuses the transaction for another reason that a retry does not change, or can't be reached.
 pub async fn transact(database: &Database, actions: Vec<TransactWriteItem>) -> Result<bool> {
     let table = &database.tables.livechat;
     let mut pause = Pause::default();

@@ -40,7 +40,7 @@ pub struct DepartmentWrite {
 }
 
 impl DepartmentWrite {
-    /// Whether it creates the department. It is in no unit then.
+    /// True if it creates the department. A new department is in no unit.
     pub fn creates(&self) -> bool {
         self.old.is_none()
     }
@@ -62,8 +62,8 @@ pub async fn read(database: &Database, ids: &[DepartmentId]) -> Result<HashMap<D
     Ok(found)
 }
 
-/// Says what to write so that DynamoDB has the department as MongoDB has it, in the place that it is stored in. One that did
-/// not come from Rocket.Chat stays if MongoDB has none of this id.
+/// Says what to write so that DynamoDB has the department as MongoDB has it, in the place that it is stored in. If
+/// MongoDB has no department with this id, a stored one that did not come from Rocket.Chat stays.
 pub fn decide(
     id: &DepartmentId,
     stored: Option<&Item>,
@@ -106,7 +106,7 @@ pub fn decide(
 /// A department that is deleted leaves its unit in the same transaction, and its base item is deleted.
 ///
 /// # Errors
-/// DynamoDB refuses a request for a reason that does not pass.
+/// DynamoDB refuses a request for a reason that a retry does not change.
 pub async fn write(
     database: &Database,
     write: &DepartmentWrite,
@@ -131,8 +131,8 @@ pub async fn write(
 
 /// The action by which a department that is deleted leaves its unit, if it is in one.
 ///
-/// It does to the unit what the function does to one that loses a department ([`Action::ShrinkUnit`]), but leaves
-/// `_updatedAt` alone, which decides between the names of both sides.
+/// It changes the unit as the function changes a unit that loses a department ([`Action::ShrinkUnit`]). But it does not
+/// set `_updatedAt`, which decides whether the name of one side or of the other counts.
 ///
 /// [`Action::ShrinkUnit`]: livechat_units::action::Action::ShrinkUnit
 async fn leave_unit(database: &Database, write: &DepartmentWrite) -> Result<Option<TransactWriteItem>> {
@@ -146,7 +146,7 @@ async fn leave_unit(database: &Database, write: &DepartmentWrite) -> Result<Opti
         })
         .unwrap_or_default();
     if !is_listed {
-        // A unit that is gone or does not list it has nothing to lose.
+        // If the unit does not exist or does not list the department, there is nothing to change.
         let lacks = Condition::default().lacks("departmentIds", write.id.as_str());
         return Ok(Some(lacks.check(table, key)?));
     }

@@ -1,7 +1,7 @@
 //! What the sync reads and writes in DynamoDB, except units, which are written by the function's own plan.
 //!
 //! Each kind is looked at in three steps: `read` reads what is stored, *before* MongoDB is read; `decide` says what to
-//! write, without any request; `write` writes it on the condition that it is still as it was read.
+//! write, without any request; `write` writes it, on the condition that what is stored is still as it was read.
 
 pub mod departments;
 pub mod permissions;
@@ -28,7 +28,7 @@ impl From<bool> for Written {
     }
 }
 
-/// What to do about something.
+/// What to do about one user, permission or department.
 #[derive(Debug)]
 pub struct Decision<W> {
     /// What to write, if it is not as it should be.
@@ -58,7 +58,7 @@ impl<W> Decision<W> {
 }
 
 /// The `rev` of the next write. A new item starts at the time in milliseconds: if an item is deleted and made again, it
-/// never has a `rev` that it had before, so a process that has read the first one is refused.
+/// never has a `rev` that it had before. So a write that is based on the first item is refused.
 fn next_rev(stored: Option<u64>, now: OffsetDateTime) -> u64 {
     match stored {
         Some(rev) => rev.saturating_add(1),

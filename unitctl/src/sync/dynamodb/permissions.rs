@@ -44,8 +44,8 @@ pub async fn read(database: &Database, ids: &[String]) -> Result<HashMap<String,
     Ok(found)
 }
 
-/// Says what to write so that DynamoDB has the permission as MongoDB has it. One that did not come from Rocket.Chat stays if
-/// MongoDB has none of this id.
+/// Says what to write so that DynamoDB has the permission as MongoDB has it. If MongoDB has no permission with this id,
+/// a stored one that did not come from Rocket.Chat stays.
 pub fn decide(
     id: &str,
     stored: Option<&Item>,
@@ -75,7 +75,7 @@ pub fn decide(
 /// Writes the permission.
 ///
 /// # Errors
-/// DynamoDB refuses a request for a reason that does not pass.
+/// DynamoDB refuses a request for a reason that a retry does not change.
 pub async fn write(database: &Database, write: &PermissionWrite) -> Result<Written> {
     let table = &database.tables.livechat;
     let condition = Condition::unchanged(write.old.as_ref(), "pk", &[REV]);

@@ -13,7 +13,7 @@ use crate::requests::transact;
 /// The sort key of the item.
 const POSITIONS: &str = "POSITIONS";
 
-/// The positions by the name of the stream, such as a collection's. There are none before they are stored first.
+/// The positions by the name of the stream, such as a collection's. Empty if none were ever stored.
 ///
 /// # Errors
 /// DynamoDB refuses the request.
@@ -24,11 +24,11 @@ pub async fn load(database: &Database) -> Result<BTreeMap<String, String>> {
     Ok(texts.collect())
 }
 
-/// Stores all positions in place of the old ones. A process that stores older ones than another only makes work: what is
-/// between them is looked at again.
+/// Stores all positions in place of the old ones. If a process replaces newer positions with older ones, the only harm
+/// is that some subjects are looked at again.
 ///
 /// # Errors
-/// DynamoDB refuses the request for a reason that does not pass.
+/// DynamoDB refuses the request for a reason that a retry does not change.
 pub async fn store(database: &Database, positions: &BTreeMap<String, String>) -> Result<()> {
     let mut item = state_key(POSITIONS);
     let texts = positions.iter().map(|(name, text)| (name.clone(), AttributeValue::S(text.clone())));

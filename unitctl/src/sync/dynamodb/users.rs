@@ -1,8 +1,9 @@
 //! Users with their login tokens.
 //!
-//! The item `TOKENS` of a user guards everything that the sync stores of the user: each transaction moves its `rev`, and is
-//! committed only if nothing else has moved it since it was read. It also lists the hashes of the user's tokens, so that a
-//! revoked one is found: a hash is in it before its token is stored, or at the same moment, and until the token is deleted.
+//! The item `TOKENS` of a user guards everything that the sync stores of the user: each transaction increases its
+//! `rev`, and is committed only if no other write has increased it since it was read. It also lists the hashes of the
+//! user's tokens, so that a revoked one is found: a hash is in it before its token is stored, or at the same moment,
+//! and until the token is deleted.
 
 mod decide;
 mod write;
@@ -35,7 +36,7 @@ pub struct StoredUser {
     pub id: UserId,
     /// The user's item.
     pub user: Option<Item>,
-    /// The item `TOKENS`. A user without it is the operator's own.
+    /// The item `TOKENS`. A user without it was created by an operator.
     pub list: Option<Item>,
     /// Tokens by their hashes: those that the list has, and those that were added.
     tokens: HashMap<String, Item>,
@@ -46,7 +47,7 @@ pub struct StoredUser {
 pub enum Found {
     /// There is no such document.
     Absent {
-        /// Whether the event of its deletion led here.
+        /// True if an event says that it was deleted.
         was_deleted: bool,
     },
     /// The user.
@@ -67,7 +68,7 @@ pub struct Options {
     pub lifetime: Duration,
     /// The present time.
     pub now: OffsetDateTime,
-    /// Whether a user may be removed whom MongoDB does not have.
+    /// True if a user whom MongoDB does not have may be removed.
     pub may_remove: bool,
 }
 
@@ -99,7 +100,7 @@ impl StoredUser {
         self.tokens.extend(tokens.into_iter().map(|token| (partition(&token).to_owned(), token)));
     }
 
-    /// Whether this is only the memory of a user who was deleted long ago.
+    /// True if the user was deleted long ago, and only the item `TOKENS` is left.
     pub fn is_forgettable(&self, now: OffsetDateTime) -> bool {
         let Some(list) = &self.list else { return false };
         let is_old = number(list, "deletedAt").checked_add(MEMORY_OF_DELETED.whole_seconds().unsigned_abs());
@@ -147,7 +148,7 @@ pub async fn read(database: &Database, ids: &[UserId]) -> Result<HashMap<UserId,
     Ok(users)
 }
 
-/// Reads only the lists of these users, for what the items `TOKENS` say.
+/// Reads only the lists of hashes of these users, from the items `TOKENS`.
 ///
 /// # Errors
 /// DynamoDB refuses a request for good, or can't be reached.
@@ -160,8 +161,8 @@ pub async fn read_lists(database: &Database, ids: &[UserId]) -> Result<HashMap<U
     Ok(lists.collect())
 }
 
-/// Reads the tokens that MongoDB's documents have and the lists do not: new ones, and those of an import that knew no
-/// lists. It sends nothing if there are none.
+/// Reads the tokens that MongoDB's documents have and the lists do not: new ones, and those of an older import that did
+/// not write lists. It sends nothing if there are none.
 ///
 /// This may be done after MongoDB was read, because the transactions have conditions on these tokens, too.
 ///

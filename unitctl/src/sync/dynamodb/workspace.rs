@@ -16,10 +16,11 @@ const WORKSPACE: &str = "WORKSPACE";
 /// The attributes of the item, except its key.
 const ATTRIBUTES: [&str; 3] = ["uniqueID", "replicaSet", "database"];
 
-/// Refuses another workspace than the one that these tables were filled from. The first one is noted.
+/// Refuses any workspace except the one that these tables were filled from. The first workspace is stored.
 ///
 /// # Errors
-/// It is another workspace, or it is elsewhere than before and `was_moved` is false, or DynamoDB refuses a request.
+/// It is another workspace, or it is in another place than before and `was_moved` is false, or DynamoDB refuses a
+/// request.
 pub async fn check(database: &Database, found: &Identity, was_moved: bool, is_dry_run: bool) -> Result<()> {
     loop {
         let stored = database.get_all(vec![state_key(WORKSPACE)]).await?.pop();

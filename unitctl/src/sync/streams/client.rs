@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::shards::{Listed, Start};
 use crate::database::code_and_message;
 
-/// The maximum time of a request. A connection that is dead answers nothing.
+/// The maximum time of a request. On a dead connection there is never an answer.
 const MAX_REQUEST: Duration = Duration::from_secs(10);
 
 /// A table without a stream.
@@ -34,7 +34,7 @@ impl fmt::Display for NoStream {
     }
 }
 
-/// What came of reading a shard.
+/// The result of a request about a shard.
 #[derive(Debug)]
 pub enum Page {
     /// These records. Without a next iterator, the shard was read to its end.
@@ -43,7 +43,7 @@ pub enum Page {
     BadIterator(String),
     /// The next record is older than 24 hours and gone.
     Trimmed {
-        /// Whether a new iterator was refused, so that a newer one would be, too.
+        /// True if a new iterator was refused. Then any other new iterator would be refused, too.
         is_certain: bool,
     },
     /// There is no such shard.
@@ -92,7 +92,7 @@ pub async fn list_shards(client: &Client, stream: &str) -> Result<Vec<Listed>> {
     }
 }
 
-/// An iterator that starts there.
+/// An iterator that starts at this place of the shard.
 ///
 /// # Errors
 /// What the error means for the shard.
@@ -109,7 +109,8 @@ pub async fn iterator(client: &Client, stream: &str, shard: &str, start: &Start)
     match output {
         Ok(output) => output.shard_iterator.ok_or_else(no_answer),
         Err(error) => Err(match error.code() {
-            // Such a record is unknown, for instance since the engine on this machine began anew.
+            // The record is gone or unknown. An engine on this machine does not know it, for instance, after a restart
+            // without its data.
             Some("TrimmedDataAccessException" | "ValidationException") => Page::Trimmed { is_certain: true },
             _ => page_of(error),
         }),

@@ -54,7 +54,7 @@ struct Cursor {
     /// When the next request may be sent. `None` while one is unanswered.
     due: Option<Instant>,
     errors: u32,
-    /// Whether the last iterator led to a record that is gone.
+    /// True if the last iterator led to a record that is gone.
     was_trimmed: bool,
 }
 
@@ -85,8 +85,8 @@ impl Default for Cursor {
 }
 
 impl Follower {
-    /// Opens the stream at this position, or for what is written from now on if there is none. Returns also whether the
-    /// position was of no use, so that a full pass is needed. A full pass that begins after this function has returned
+    /// Opens the stream at this position, or for what is written from now on if there is none. Also returns true if the
+    /// position could not be used. Then a full pass is needed. A full pass that begins after this function has returned
     /// misses nothing.
     ///
     /// # Errors
@@ -107,7 +107,8 @@ impl Follower {
         Ok((follower, was_lost))
     }
 
-    /// Gets the iterators of the shards that are read from now on, since what "now" means is the moment of this request.
+    /// Gets the iterators of the shards that are read from now on. Each of them starts at the moment of its request, so
+    /// the requests are sent at once.
     async fn fix_latest(&mut self) -> Result<()> {
         let latest = self.shards.readable().filter(|(_, start)| **start == Start::Latest);
         let ids: Vec<String> = latest.map(|(id, _)| id.to_owned()).collect();
@@ -116,7 +117,7 @@ impl Follower {
             let iterator = loop {
                 match client::iterator(&self.streams, self.shards.stream(), &id, &Start::Latest).await {
                     Ok(iterator) => break Some(iterator),
-                    // It has gone meanwhile. Its children are read from their beginning.
+                    // The shard is gone by now. Its children are read from their beginning.
                     Err(Page::Gone | Page::Trimmed { .. }) => break None,
                     Err(Page::Throttled) if pause < MAX_PAUSE => tokio::time::sleep(pause).await,
                     Err(Page::Failed(reason) | Page::BadIterator(reason)) => anyhow::bail!(reason),
@@ -129,9 +130,9 @@ impl Follower {
         Ok(())
     }
 
-    /// Follows the stream until the receiver is dropped. Errors are waited for.
+    /// Follows the stream until the receiver is dropped. After an error it waits, and goes on.
     pub async fn run(mut self, sender: mpsc::Sender<StreamEvent>) {
-        // A process that starts has not said anything yet.
+        // The first message that all is well comes after [`IDLE_EVERY`].
         let mut progress = Progress { sender, failing: None, last_event: Instant::now() };
         let mut requests = FuturesUnordered::new();
         let mut next_list = Instant::now() + LIST_EVERY;
@@ -179,10 +180,10 @@ impl Follower {
         next
     }
 
-    /// Takes over what a request has read.
+    /// Handles the result of a request.
     async fn take(&mut self, answer: Answer, progress: &mut Progress) -> Result<(), Ended> {
         let Answer { shard: id, sent, sent_at, page } = answer;
-        // The shard is not listed any more, or the stream is another one now.
+        // If there is no cursor, the shard is not listed any more, or the stream is another one now.
         let Some(cursor) = self.cursors.get_mut(&id) else { return Ok(()) };
         let mut due = sent + READ_EVERY;
         match page {
@@ -272,7 +273,8 @@ impl Follower {
                 let is_lost = if stream == self.shards.stream() {
                     self.shards.update(&listed, now())
                 } else {
-                    // Between the old stream's end and the new one's beginning something may have been written.
+                    // Something may have been written between the end of the old stream and the beginning of the new
+                    // one.
                     self.shards = Shards::from_beginning(&stream, &listed, now());
                     self.cursors.clear();
                     true
@@ -324,7 +326,7 @@ impl Progress {
         self.sender.send(event).await.map_err(|_| Ended)
     }
 
-    /// Says once that the stream can't be read for this reason.
+    /// Reports that the stream can't be read for this reason. A reason that lasts is reported once.
     async fn fail(&mut self, reason: String) -> Result<(), Ended> {
         if self.failing.as_ref() == Some(&reason) {
             return Ok(());
@@ -339,9 +341,9 @@ struct Batch {
     /// The records' sequence numbers, and what each is about.
     records: Vec<(String, About)>,
     subjects: BTreeSet<crate::sync::model::Subject>,
-    /// When the oldest that has a subject was written.
+    /// When the oldest record that has a subject was written.
     written_at: Option<OffsetDateTime>,
-    /// When the newest was written, in seconds since 1970.
+    /// When the newest record was written, in seconds since 1970.
     written_until: Option<i64>,
 }
 
@@ -365,7 +367,7 @@ impl Batch {
     }
 }
 
-/// The pause after so many errors in a row, a random part of it less.
+/// The pause after this many errors in a row. A random part of it, up to a half, is left out.
 fn pause(errors: u32) -> Duration {
     let longest = Duration::from_millis(200).saturating_mul(1 << errors.min(10)).min(MAX_PAUSE);
     longest.mul_f64(0.5 + fastrand::f64() / 2.0)

@@ -17,7 +17,7 @@ use crate::sync::model::Subject;
 /// What a follower says.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StreamEvent {
-    /// These were written, in whatever order and however often.
+    /// These subjects were written, in any order and any number of times.
     Look {
         /// What to look at.
         subjects: BTreeSet<Subject>,
@@ -33,6 +33,6 @@ pub enum StreamEvent {
     },
     /// Something that was written is not in the stream any more. A full pass is needed.
     Lost,
-    /// The stream can't be read at the moment, for this reason. The next other event means that it can.
+    /// The stream can't be read at the moment, for this reason. Any other event means that it can be read again.
     Failing(String),
 }

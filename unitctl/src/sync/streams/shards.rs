@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-/// The age in seconds at which a position is of no use: DynamoDB keeps records for 24 hours. The rest is for clocks that
-/// differ, and because a position's age is counted in full hours.
+/// The maximum age of a position that can be used, in seconds. DynamoDB keeps records for 24 hours. The two hours less
+/// are for clocks that differ, and because the age is counted in full hours.
 const MAX_AGE: i64 = 22 * 3600;
 
 /// A shard as DescribeStream lists it.
@@ -19,7 +19,7 @@ const MAX_AGE: i64 = 22 * 3600;
 pub struct Listed {
     /// Its id.
     pub id: String,
-    /// The shard that it followed.
+    /// Its parent, the shard whose records come before its own.
     pub parent: Option<String>,
 }
 
@@ -28,17 +28,17 @@ pub struct Listed {
 pub struct Position {
     /// The stream.
     stream: String,
-    /// The shards that are being read or have to be, with the last record of each that is dealt with. A shard without one is
-    /// to be read from its beginning.
+    /// The shards that are not read to their end, with the last record of each that is dealt with. A shard without such
+    /// a record has to be read from its beginning.
     reading: BTreeMap<String, Option<String>>,
     /// The shards that were read to their end.
     finished: BTreeSet<String>,
-    /// A time until which all records are dealt with, in hours since 1970: it is changed so rarely that storing it costs
-    /// nothing.
+    /// A time until which all records are dealt with, in hours since 1970. It changes only once an hour, so that an
+    /// idle stream's position is seldom stored.
     hour: i64,
 }
 
-/// From where a shard is read.
+/// The place from which a shard is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
     /// From the oldest record that it has.
@@ -86,7 +86,7 @@ impl Position {
 }
 
 impl Shards {
-    /// Only what is written from now on is read. Shards that have children are closed.
+    /// Shards of which only later records are read. Shards that have children are closed, so they count as read.
     pub fn at_latest(stream: &str, listed: &[Listed], now: i64) -> Self {
         let parents: BTreeSet<&str> = listed.iter().filter_map(|shard| shard.parent.as_deref()).collect();
         let mut shards = Self { stream: stream.to_owned(), shards: BTreeMap::new() };
@@ -100,15 +100,15 @@ impl Shards {
         shards
     }
 
-    /// Everything that the stream has is read.
+    /// Shards of which all records are read.
     pub fn from_beginning(stream: &str, listed: &[Listed], now: i64) -> Self {
         let mut shards = Self { stream: stream.to_owned(), shards: BTreeMap::new() };
         shards.update(listed, now);
         shards
     }
 
-    /// What was written after this position is read. `None` if some of it is lost: it is a position in another stream, or
-    /// is too old, or a shard is gone that had not been read to its end.
+    /// Shards of which the records after this position are read. `None` if some of these are lost: it is a position in
+    /// another stream, or is too old, or a shard is gone that had not been read to its end.
     pub fn resume(position: &Position, stream: &str, listed: &[Listed], now: i64) -> Option<Self> {
         let read_until = position.hour.checked_mul(3600)?;
         let is_listed = |id: &String| listed.iter().any(|shard| shard.id == *id);
@@ -169,7 +169,7 @@ impl Shards {
         })
     }
 
-    /// Whether a shard was read to its end and its children are not known yet.
+    /// True if a shard was read to its end and its children are not known yet.
     pub fn lacks_children(&self) -> bool {
         let parents: BTreeSet<&str> =
             self.shards.values().filter_map(|shard| shard.parent.as_deref()).collect();
@@ -201,8 +201,8 @@ impl Shards {
         }
     }
 
-    /// The shard's iterator is of no use any more. If no record was read yet, the moment from which it began is not known
-    /// any more, and everything that the shard has is read.
+    /// The shard needs a new iterator. If it was read from the latest record on, and none has come yet, that moment
+    /// can't be found again. Then everything that the shard has is read.
     pub fn needs_iterator(&mut self, id: &str) {
         if let Some(shard) = self.shards.get_mut(id)
             && shard.state == State::Reading(Start::Latest)
@@ -235,7 +235,7 @@ impl Shards {
                 position.hour = position.hour.min(shard.read_until.div_euclid(3600));
             }
         }
-        // All are finished for a short while, until the next ones are listed.
+        // For a short while all shards may be finished, until their children are listed.
         if position.reading.is_empty() {
             let newest = self.shards.values().map(|shard| shard.read_until.div_euclid(3600)).max();
             position.hour = newest.unwrap_or_default();

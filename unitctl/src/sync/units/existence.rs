@@ -90,8 +90,8 @@ fn new_item(id: &UnitId, mongodb: &MongoUnit) -> Item {
     item
 }
 
-/// The `rev` of a new item: one that an earlier item of the same key never had, so that a write which rests on that one is
-/// refused.
+/// The `rev` of a new item. No earlier item with the same key ever had it. So a write that is based on an earlier item
+/// is refused.
 fn new_rev() -> String {
     (OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000).to_string()
 }
@@ -166,7 +166,8 @@ pub(super) async fn missing_in_mongodb(
     Ok(Step::Done)
 }
 
-/// Takes members out of a unit that has too many for the transaction that deletes it: as many as one transaction takes.
+/// Removes members from a unit that has too many for the transaction that deletes it: as many as fit into one
+/// transaction.
 async fn empty(
     sides: &Sides,
     id: &UnitId,
@@ -237,7 +238,7 @@ fn base_of_left(stored: &Stored, id: &DepartmentId, table: &str) -> Result<Optio
     Ok(if base == Some(&left) { None } else { Some(left.put(table)?) })
 }
 
-/// The later one of a department's times on both sides.
+/// The later one of a department's `_updatedAt` on both sides.
 fn updated_at(stored: &Stored, snapshot: &UnitSnapshot, id: &DepartmentId) -> String {
     let dynamodb = stored.departments.get(id).map(|found| found.view.updated_at.clone()).unwrap_or_default();
     let mongodb = snapshot.departments.get(id).and_then(|found| found.as_ref().ok());

@@ -1,7 +1,8 @@
 //! A look at a unit: reads both sides, merges them, and writes one side. It repeats that until nothing is left to do.
 //!
-//! DynamoDB is read before MongoDB. Every write is conditional on what was read, and a refused one leads back to reading
-//! both sides. The same target is never planned again, because that would undo what the function did meanwhile.
+//! DynamoDB is read before MongoDB. Every write is conditional on what was read. If a write is refused, both sides are
+//! read again and the target is decided anew. To plan the old target again would undo what the function has done
+//! meanwhile.
 
 mod existence;
 mod read;
@@ -35,7 +36,7 @@ const MAX_PAUSE: Duration = Duration::from_millis(100);
 enum Step {
     /// Nothing is left to do.
     Done,
-    /// Something was written. What is left follows from reading both sides again.
+    /// Something was written. Both sides have to be read again, to find what is left to do.
     Again,
     /// A write was refused, because something has changed since it was read.
     Refused,
@@ -49,7 +50,7 @@ struct Both<'a> {
     snapshot: &'a UnitSnapshot,
     mongodb: &'a MongoUnit,
     merge: UnitMerge,
-    /// The places of the departments that one of the sides has in this unit, and that both sides have.
+    /// The places of the departments that exist on both sides and are in this unit on at least one of them.
     places: BTreeMap<DepartmentId, PlaceMerge>,
     /// Departments that can't join DynamoDB's unit, because its item would be too large.
     left_out: BTreeSet<DepartmentId>,
@@ -68,8 +69,8 @@ pub async fn look(sides: &Sides, id: &UnitId, removal: Removal) -> Result<Looked
         let stored = Stored::read(sides, id, &also).await?;
         let departments = stored.read.departments.clone();
         let snapshot = sides.mongodb.unit(id, &departments).await?;
-        // What MongoDB names must have been read in DynamoDB before MongoDB is read. A department or user that is not
-        // there yet is brought before the unit.
+        // What MongoDB's unit names must have been read in DynamoDB before MongoDB was read. A department or user that
+        // DynamoDB lacks is carried over before the unit.
         if bring(sides, &stored, &snapshot, &mut also, &mut brought).await? {
             continue;
         }
@@ -87,7 +88,8 @@ pub async fn look(sides: &Sides, id: &UnitId, removal: Removal) -> Result<Looked
     }
 }
 
-/// The units that MongoDB's departments name and that do not exist. Such a department is in no unit, as for the import.
+/// The units that MongoDB's departments name although they do not exist. A department of such a unit counts as in no
+/// unit, as in the import.
 async fn dangling(sides: &Sides, id: &UnitId, snapshot: &UnitSnapshot) -> Result<BTreeSet<UnitId>> {
     let found = snapshot.departments.values().filter_map(|found| found.as_ref().ok());
     let others: BTreeSet<&UnitId> =
@@ -100,8 +102,8 @@ async fn dangling(sides: &Sides, id: &UnitId, snapshot: &UnitSnapshot) -> Result
     Ok(others.into_iter().filter(|other| !existing.contains(other.as_str())).cloned().collect())
 }
 
-/// Finds what MongoDB's unit names and DynamoDB was not read for, or does not have. Returns whether both sides have to be
-/// read again.
+/// Adds to `also` what MongoDB's unit names and was not read in DynamoDB. Carries over what DynamoDB lacks. Returns
+/// true if both sides have to be read again.
 async fn bring(
     sides: &Sides,
     stored: &Stored,
@@ -155,7 +157,7 @@ async fn step(
     };
     if !sides.mode.is_dry_run {
         existence::mark(sides, id, unit).await?;
-        // With `--from-mongodb` an intent that is left counts as not committed.
+        // With `--from-mongodb`, a remaining intent counts as not committed.
         if !sides.mode.is_from_mongodb && settle::fence(sides, id, stored, snapshot, mongodb).await? {
             return Ok(Step::Again);
         }
@@ -220,8 +222,8 @@ fn merge<'a>(
     Both { id, stored, unit, snapshot, mongodb, merge, places, left_out: BTreeSet::new() }
 }
 
-/// How a missing base of a department is decided: if its units on both sides are as they were imported, DynamoDB's place
-/// is the base.
+/// How the place of a department without a base is decided: if the units that the two sides have it in are as they were
+/// imported, DynamoDB's place is the base.
 fn no_base_of_place(
     sides: &Sides,
     id: &UnitId,
@@ -242,8 +244,8 @@ impl Both<'_> {
         Subject::Unit(self.id.clone())
     }
 
-    /// The departments whose places this look writes to a side: those that come into this unit, and those that leave it
-    /// for no other one. A department that goes to another unit is written by the look at that unit.
+    /// The departments whose places this look writes to a side: those that join this unit, and those that leave it and
+    /// join no other one. If a department moves to another unit, the look at that unit writes it.
     fn moves(&self, side: Side) -> impl Iterator<Item = (&DepartmentId, &PlaceMerge)> {
         self.places.iter().filter(move |(id, place)| {
             let is_here = |view: &PlaceView| view.place.as_ref() == Some(self.id);
@@ -262,7 +264,7 @@ impl Both<'_> {
         })
     }
 
-    /// Leaves out what makes DynamoDB's item larger. It stays open, and everything else is carried.
+    /// Leaves out the changes that make DynamoDB's item larger. They stay open, and all other changes are carried.
     fn leave_out_joins(&mut self) {
         let subject = self.subject();
         let joins: BTreeSet<DepartmentId> = self
@@ -282,8 +284,8 @@ impl Both<'_> {
         !self.merge.to_mongodb.is_empty() || self.moves(Side::MongoDb).next().is_some()
     }
 
-    /// Says what is overwritten, before anything is written, and what stays open. Notes the units that write the places
-    /// that this look does not write.
+    /// Reports what is overwritten, before anything is written, and what stays open. Adds the other units that have to
+    /// be looked at, because the looks at them write the places that this look does not write.
     fn tell(&self, sides: &Sides, looked: &mut Looked) {
         let subject = self.subject();
         for lost in &self.merge.lost {
@@ -322,7 +324,7 @@ impl Both<'_> {
             {
                 looked.follow_ups.insert(Subject::Unit(target.clone()));
             } else if place.write_to.is_some() {
-                // It leaves another unit, and goes to none.
+                // The department leaves another unit and joins none. The look at that other unit writes this.
                 let views = [
                     self.stored.departments.get(id).map(|found| &found.view),
                     self.snapshot

@@ -14,7 +14,7 @@ use crate::sync::base::{DepartmentBase, UnitBase};
 use crate::sync::model::{PlaceView, UnitFacts, UnitView};
 use crate::sync::sides::Sides;
 
-/// What has to be read besides what the unit itself names, because MongoDB's unit names it.
+/// What has to be read because MongoDB's unit names it, in addition to what DynamoDB's unit names.
 #[derive(Clone, Debug, Default)]
 pub struct Also {
     /// Departments.
@@ -30,15 +30,15 @@ pub struct Stored {
     pub unit: Option<StoredUnit>,
     /// The unit's base.
     pub base: Option<UnitBase>,
-    /// The departments that exist, of those that were read.
+    /// Those of the departments in `read` that exist.
     pub departments: BTreeMap<DepartmentId, StoredDepartment>,
     /// The departments' bases.
     pub department_bases: BTreeMap<DepartmentId, DepartmentBase>,
-    /// The users that exist, of those that were read.
+    /// Those of the users in `read` that exist.
     pub users: HashMap<UserId, Result<item::User, item::Corrupt>>,
     /// The other units that the departments are in.
     pub other_units: HashMap<UnitId, StoredUnit>,
-    /// All that was read.
+    /// The departments and users that were read.
     pub read: Also,
 }
 
@@ -52,7 +52,7 @@ pub struct StoredDepartment {
 }
 
 impl Stored {
-    /// Reads it, strongly consistent.
+    /// Reads DynamoDB's side, with strong consistency.
     ///
     /// # Errors
     /// DynamoDB refuses a request, or the unit's item is corrupt.
@@ -137,7 +137,7 @@ impl Stored {
         Ok(())
     }
 
-    /// Why a user can't be a monitor in DynamoDB now, if they can't: they do not exist, or lack the role or a username.
+    /// True if a user can be a monitor in DynamoDB now: they exist there, and have the role and a username.
     pub fn can_monitor(&self, user: &UserId) -> bool {
         let user = self.users.get(user).and_then(|user| user.as_ref().ok());
         user.is_some_and(|user| user.has_role(MONITOR_ROLE) && user.username.is_some())
@@ -152,8 +152,8 @@ impl StoredDepartment {
     }
 }
 
-/// A stored unit's facts. What the function would replace (a name that is no string, another visibility) counts as the
-/// value that shows the unit to fewer people.
+/// A stored unit's facts. A name that is no string counts as empty. A visibility that is not "public" counts as
+/// private, because that shows the unit to fewer people.
 pub fn view(unit: &StoredUnit) -> UnitView {
     let facts = UnitFacts {
         name: text(&unit.item, "name").unwrap_or_default().to_owned(),

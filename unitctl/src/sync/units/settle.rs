@@ -1,4 +1,5 @@
-//! What is left when a unit is the same on both sides: its bases, fences of writes that may still arrive, and rooms.
+//! What is left to do when a unit is the same on both sides: store the bases, and write the rooms. Also the fences
+//! against earlier writes that may still arrive.
 
 use anyhow::Result;
 use livechat_units::id::{DepartmentId, UnitId};
@@ -50,7 +51,8 @@ pub(in crate::sync) async fn place_in_mongodb(sides: &Sides, id: &DepartmentId) 
 pub(super) async fn store_bases(sides: &Sides, both: &Both<'_>) -> Result<Step> {
     let table = &sides.database.tables.livechat;
     let mut puts = Vec::new();
-    // With `--from-mongodb`, changes of the function stay changes against the base.
+    // `before` is the base without the changes that are still to be written. With `--from-mongodb`, those are the
+    // function's changes, so they still differ from the base.
     let facts = &both.merge.before;
     let stored = both.stored.base.as_ref();
     if stored.is_none_or(|base| base.facts != *facts || base.intent.is_some()) {
@@ -62,7 +64,7 @@ pub(super) async fn store_bases(sides: &Sides, both: &Both<'_>) -> Result<Step> 
         let stored = both.stored.department_bases.get(id);
         let is_settled = stored.is_some_and(|base| base.place == place.before && base.intent.is_none());
         if place.write_to.is_some() && !is_settled {
-            // The look at another unit writes it, with its base.
+            // The look at another unit writes this place, with its base.
             continue;
         }
         let (rev, has_rooms) = stored.map_or((0, false), |base| (base.rev, base.rooms));

@@ -23,7 +23,7 @@ use crate::sync::base::{DepartmentBase, UnitBase, UnitDelta};
 use crate::sync::model::{Place, Side, Subject};
 use crate::sync::sides::Sides;
 
-/// Whether DynamoDB's unit would be too large for its item.
+/// True if DynamoDB's unit would be too large for its item.
 pub(super) fn is_too_large(both: &Both<'_>) -> Result<bool> {
     if !both.changes_dynamodb() {
         return Ok(false);
@@ -67,12 +67,12 @@ pub(super) async fn write(sides: &Sides, both: &Both<'_>) -> Result<Step> {
     }
 }
 
-/// The update that makes DynamoDB's unit what the merge wants of it.
+/// The update after which DynamoDB's unit is as the merge has decided.
 fn target(both: &Both<'_>) -> Update {
     let facts = view(both.unit).facts.with(&both.merge.to_dynamodb);
     let mut departments: BTreeSet<DepartmentId> =
         both.unit.departments.iter().filter_map(DepartmentId::parse).collect();
-    // A department that is gone, or in another unit by now, drops out of the list, as in any update.
+    // A department that no longer exists, or is in another unit by now, is removed from the list, as in any update.
     departments.retain(|id| {
         let found = both.stored.departments.get(id);
         found.is_some_and(|found| found.view.place.as_ref() == Some(both.id))
@@ -169,7 +169,7 @@ fn bases(both: &Both<'_>, transaction: &Transaction, table: &str) -> Result<Vec<
     Ok(puts)
 }
 
-/// The `_updatedAt` that an item gets: that of the change which counts, and never an earlier one than it has.
+/// The `_updatedAt` that an item gets: that of the change that counts, but never an earlier time than the item has.
 fn updated_at(both: &Both<'_>, action: &Action) -> String {
     let own = view(both.unit).updated_at;
     let of_unit = if both.merge.to_dynamodb.is_empty() {

@@ -1,4 +1,4 @@
-//! Writes what the function has changed of a unit to MongoDB. The intent is stored before, and the base after it.
+//! Writes what the function has changed of a unit to MongoDB. The intent is stored before that, and the base after it.
 
 use std::collections::BTreeMap;
 
@@ -14,11 +14,11 @@ use crate::sync::model::{Side, Subject};
 use crate::sync::mongodb::{MongoWritten, PlaceWrite, UnitWrite};
 use crate::sync::sides::{Looked, Sides};
 
-/// The maximum number of monitors that one transaction changes. With the departments, their units' counters and the unit
-/// it is under 500 documents.
+/// The maximum number of monitors that one transaction changes. Together with the departments, the counters of their
+/// units and the unit itself, that is under 500 documents.
 const MAX_MONITORS: usize = 300;
 
-/// The maximum number of departments that one transaction moves: so many bases fit into one transaction of DynamoDB.
+/// The maximum number of departments that one transaction moves. Their bases fit into one transaction of DynamoDB.
 const MAX_PLACES: usize = 80;
 
 /// Writes the first transaction of what is to be changed.

@@ -16,7 +16,8 @@ pub fn decide(stored: &StoredUser, found: Found, options: &Options) -> Decision<
     match found {
         Found::User(user) => present(stored, *user, options),
         Found::Absent { was_deleted } if was_deleted || stored.list.is_some() => deleted(stored, options),
-        // The operator's own user, or none at all. A token without `source` is a revoked one all the same.
+        // The user was created by an operator, or does not exist. A token without `source` came from Rocket.Chat, so it
+        // is revoked.
         Found::Absent { .. } => {
             let mut write = UserWrite::new(stored, ListChange::StaysAbsent, options.now);
             write.delete_tokens(stored, |_| true);
@@ -32,8 +33,8 @@ pub fn decide(stored: &StoredUser, found: Found, options: &Options) -> Decision<
     }
 }
 
-/// A user whom MongoDB does not have any more. The list without hashes stays for a while: a process that read the user
-/// before is refused then.
+/// A user whom MongoDB does not have any more. The list stays for a while, without hashes. So the write of a process
+/// that read the user before the deletion is refused.
 fn deleted(stored: &StoredUser, options: &Options) -> Decision<UserWrite> {
     let mut write = UserWrite::new(stored, ListChange::Deleted, options.now);
     write.delete_tokens(stored, |_| true);
@@ -50,7 +51,7 @@ fn deleted(stored: &StoredUser, options: &Options) -> Decision<UserWrite> {
     }
 }
 
-/// Only revokes what a document that can't be used does not have any more.
+/// For a document that can't be used: only deletes the tokens that the document does not have any more.
 fn without_revoked(stored: &StoredUser, named: &BTreeSet<String>, now: OffsetDateTime) -> Option<UserWrite> {
     let listed: BTreeSet<String> =
         hashes(stored.list.as_ref()).filter(|hash| named.contains(*hash)).map(str::to_owned).collect();
@@ -70,7 +71,7 @@ fn present(stored: &StoredUser, mut user: User, options: &Options) -> Decision<U
     let old: BTreeSet<&str> = hashes(stored.list.as_ref()).collect();
     let is_foreign = |hash: &str| stored.tokens.get(hash).is_some_and(|token| !stored.owns(token));
 
-    // What is stored of a token that can't be used stays until the token is revoked.
+    // If a token of MongoDB can't be used, what is stored of it stays until the token is revoked.
     let mut target: BTreeSet<String> =
         user.unusable_hashes.iter().filter(|hash| !is_foreign(hash)).cloned().collect();
     let mut tokens_to_put = BTreeMap::new();
@@ -117,11 +118,11 @@ fn present(stored: &StoredUser, mut user: User, options: &Options) -> Decision<U
 
 /// What to do about a token that MongoDB has.
 enum Verdict {
-    /// It is as it should be.
+    /// It is stored as it should be.
     Stored,
-    /// It has expired, and is not stored as one that has not.
+    /// It has expired, and it is not stored, or the stored item has expired, too.
     Expired,
-    /// This has to be stored.
+    /// This item has to be stored.
     Put(Item),
 }
 
@@ -132,7 +133,8 @@ fn judge(
     options: &Options,
 ) -> Result<Verdict, String> {
     let item = match token.lacks_when {
-        // It was stored before, has expired since, and was deleted by the table's time to live. It must not begin anew.
+        // It was stored before, has expired since, and was deleted by the table's time to live. Its lifetime must not
+        // begin again.
         true if stored.is_none() && is_listed => return Ok(Verdict::Expired),
         true => token.item_since_first_import(stored, options.lifetime, options.now)?,
         false => token.item.clone(),

@@ -1,4 +1,5 @@
-//! Writes a user with their tokens, in transactions that each have the condition that nothing else has written the user.
+//! Writes a user with their tokens. Each transaction has the condition that nothing else has written the user since the
+//! user was read.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
@@ -21,7 +22,7 @@ use crate::requests::{MAX_ACTIONS, transact};
 use crate::sync::dynamodb::{Written, next_rev};
 
 /// The maximum size of the items of one transaction, in bytes. DynamoDB allows 4 MB ("Quotas in Amazon DynamoDB"). The
-/// rest is for what is stored already and is not known here.
+/// rest is left for stored items whose sizes are not known here.
 const MAX_TRANSACTION_BYTES: usize = 3_000_000;
 
 /// The first letters of a hash are enough to find a token, and not enough to use it.
@@ -51,9 +52,9 @@ pub(super) enum UserChange {
 /// What becomes of the list of hashes.
 #[derive(Clone, Debug)]
 pub(super) enum ListChange {
-    /// It has these hashes in the end.
+    /// In the end, it has these hashes.
     Hashes(BTreeSet<String>),
-    /// It has no hashes in the end, and says when the user was deleted.
+    /// In the end, it has no hashes, and says when the user was deleted.
     Deleted,
     /// There is none, and there will be none.
     StaysAbsent,
@@ -166,7 +167,7 @@ impl UserWrite {
         }
     }
 
-    /// The list while these tokens are still to be deleted or stored.
+    /// The list that a transaction stores, while these tokens are still to be deleted or stored.
     fn list_item(&self, old: Option<&Item>, to_do: &BTreeSet<String>, is_last: bool) -> Option<Item> {
         let target = match &self.list {
             ListChange::StaysAbsent => return None,
@@ -196,7 +197,7 @@ impl UserWrite {
         self.tokens_to_delete.keys().chain(self.tokens_to_put.keys())
     }
 
-    /// The size of all that is written or deleted at most.
+    /// The maximum size of everything that is written or deleted, in bytes.
     fn bytes(&self) -> usize {
         let user = if let UserChange::Put(item) = &self.user { item_bytes(item) } else { 0 };
         let tokens = self.tokens_to_delete.values().sum::<usize>()
@@ -204,7 +205,7 @@ impl UserWrite {
         self.list_bytes() + user + tokens
     }
 
-    /// The size of the longest list at most.
+    /// The maximum size of the list in any of the transactions, in bytes.
     fn list_bytes(&self) -> usize {
         let old = self.old_list.as_ref().map_or(0, item_bytes);
         match &self.list {
@@ -244,10 +245,10 @@ impl fmt::Display for UserWrite {
     }
 }
 
-/// Writes the user. A user with very many tokens takes several transactions; each leaves the user in order.
+/// Writes the user. A user with very many tokens takes several transactions. Each leaves the stored user consistent.
 ///
 /// # Errors
-/// DynamoDB refuses a request for a reason that does not pass.
+/// DynamoDB refuses a request for a reason that a retry does not change.
 pub async fn write(database: &Database, write: &UserWrite) -> Result<Written> {
     for actions in write.transactions(&database.tables)? {
         if !transact(database, actions).await? {
@@ -257,11 +258,11 @@ pub async fn write(database: &Database, write: &UserWrite) -> Result<Written> {
     Ok(Written::Committed)
 }
 
-/// Writes these users, as many in one transaction as it takes. Says of each whether it is stored. If a condition of one
-/// fails, the others of the transaction are not stored either.
+/// Writes these users, as many in one transaction as fit. Returns for each user whether they are stored. If a condition
+/// of one user fails, no user of the same transaction is stored.
 ///
 /// # Errors
-/// DynamoDB refuses a request for a reason that does not pass. Some users may be stored.
+/// DynamoDB refuses a request for a reason that a retry does not change. Some users may be stored.
 pub async fn write_together(database: &Database, writes: &[UserWrite]) -> Result<Vec<Written>> {
     let mut results = Vec::with_capacity(writes.len());
     let mut group = Group::default();
@@ -306,7 +307,7 @@ impl Group {
         self.tokens.extend(write.tokens().cloned());
     }
 
-    /// Sends the transaction, if there is one. The next one is empty.
+    /// Sends the transaction, if it is not empty, and starts an empty one.
     async fn send(&mut self, database: &Database, results: &mut Vec<Written>) -> Result<()> {
         let Self { users, actions, .. } = std::mem::take(self);
         if users > 0 {
@@ -317,10 +318,10 @@ impl Group {
     }
 }
 
-/// Deletes the memory of a user who was deleted long ago ([`StoredUser::is_forgettable`]).
+/// Deletes the item `TOKENS` of a user who was deleted long ago ([`StoredUser::is_forgettable`]).
 ///
 /// # Errors
-/// DynamoDB refuses the request for a reason that does not pass.
+/// DynamoDB refuses the request for a reason that a retry does not change.
 pub async fn forget(database: &Database, stored: &StoredUser) -> Result<Written> {
     let delete = Condition::unchanged(stored.list.as_ref(), "pk", &[REV, "deletedAt"]);
     let delete = delete.delete(&database.tables.livechat, tokens_key(&stored.id))?;
