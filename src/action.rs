@@ -52,7 +52,8 @@ pub enum Action {
         /// The unit that the department leaves.
         unit: UnitId,
     },
-    /// Removes departments from the list of a losing unit. Condition: the unit lists all of `loses` and none of `lacks`.
+    /// Removes departments from the list of a losing unit. Condition: the unit lists all of `loses` and none of
+    /// `lacks`.
     ShrinkUnit {
         /// The losing unit.
         id: UnitId,
@@ -187,8 +188,8 @@ impl Action {
         }
     }
 
-    /// True for a check that is needed only if a list was wrong before this update. If it does not fit into a transaction, it is
-    /// left out in favour of changes that the client asked for.
+    /// True for a check that is needed only if a list was wrong before this update. If it does not fit into a
+    /// transaction, it is left out in favour of changes that the client asked for.
     pub(crate) fn is_optional_check(&self) -> bool {
         matches!(self, Self::CheckUnitLacks { .. } | Self::CheckNotInUnit { .. })
     }

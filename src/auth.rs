@@ -66,8 +66,8 @@ impl Credentials {
     /// Checks the items with the keys of [`Self::keys`], and takes them out of `items`.
     ///
     /// # Errors
-    /// An item is corrupt, or one of these applies, checked in this order: the user is not logged in, is deactivated, or lacks
-    /// the permission.
+    /// An item is corrupt, or one of these applies, checked in this order: the user is not logged in, is deactivated,
+    /// or lacks the permission.
     pub fn authorize(&self, items: &mut Items, now_epoch_seconds: f64) -> Result<Caller, Error> {
         let [token_key, user_key, permission_key] = self.keys();
 

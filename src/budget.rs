@@ -131,8 +131,8 @@ impl<'a> Retry<'a> {
         Err(self.timeout_error())
     }
 
-    /// Waits before the next try. After `Busy` the pause is short, see [`race_pause`]. After any other failure DynamoDB or
-    /// the network needs time: the pause is a random part of a limit that doubles with each try ("full jitter", AWS
+    /// Waits before the next try. After `Busy` the pause is short, see [`race_pause`]. After any other failure DynamoDB
+    /// or the network needs time: the pause is a random part of a limit that doubles with each try ("full jitter", AWS
     /// Architecture Blog, "Exponential Backoff And Jitter").
     ///
     /// # Errors
@@ -148,8 +148,8 @@ impl<'a> Retry<'a> {
         self.sleep(longest, failure).await
     }
 
-    /// Waits before the next try of an update whose transaction was refused. After the first refusal there is no wait: the
-    /// update that won the race is done, and the refusal contains what the next plan needs.
+    /// Waits before the next try of an update whose transaction was refused. After the first refusal there is no wait:
+    /// the update that won the race is done, and the refusal contains what the next plan needs.
     ///
     /// # Errors
     /// The time budget would end during the pause.
@@ -179,9 +179,9 @@ impl<'a> Retry<'a> {
     }
 }
 
-/// The longest pause after a lost race, for a request of this age. An older request pauses for a shorter time and tries more
-/// often, so that no request loses every race. The figures were chosen by measuring: see docs/performance.md, "A unit that many
-/// change".
+/// The longest pause after a lost race, for a request of this age. An older request pauses for a shorter time and tries
+/// more often, so that no request loses every race. The figures were chosen by measuring: see docs/performance.md, "A
+/// unit that many change".
 fn race_pause(age: Duration) -> Duration {
     let left = RACE_AGE.saturating_sub(age).div_duration_f64(RACE_AGE);
     LONGEST_RACE_PAUSE.mul_f64(left).max(SHORTEST_RACE_PAUSE)

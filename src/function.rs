@@ -44,8 +44,8 @@ struct Answer {
     log: RequestLog,
 }
 
-/// Facts for the request's log line. Each is set only after verification, because an unverified id could be anything, even
-/// a token.
+/// Facts for the request's log line. Each is set only after verification, because an unverified id could be anything,
+/// even a token.
 #[derive(Default)]
 struct RequestLog {
     /// The caller, once authorized.
@@ -236,9 +236,9 @@ fn updated_response(update: &Update, unit: &Unit, updated_at: &str) -> Response 
     Response::json(200, &body)
 }
 
-/// Logs the listed users who can't be monitors, and returns their number. As in newer versions of Rocket.Chat, the answer
-/// to the client does not mention them. The log names only ids of users that exist, because any other id could be
-/// anything, even a token.
+/// Logs the listed users who can't be monitors, and returns their number. As in newer versions of Rocket.Chat, the
+/// answer to the client does not mention them. The log names only ids of users that exist, because any other id could
+/// be anything, even a token.
 fn log_left_out_monitors(unit: &Unit, loaded: &Loaded) -> usize {
     let update = loaded.update;
     let count = update.listed_monitors - unit.monitors.len();

@@ -11,7 +11,8 @@
 //! | commit | [`dynamodb`]: one TransactWriteItems for each transaction of the plan |
 //! | respond | [`error`] and [`Response`] |
 //!
-//! `function` connects the steps. `update` repeats the steps plan and commit when DynamoDB refuses a transaction. The HTTP contract is docs/contract.md, and the stored items are docs/data-model.md.
+//! `function` connects the steps. `update` repeats the steps plan and commit when DynamoDB refuses a transaction. The
+//! HTTP contract is docs/contract.md, and the stored items are docs/data-model.md.
 
 pub mod action;
 pub mod auth;

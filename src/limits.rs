@@ -1,7 +1,7 @@
 //! The fixed limits of DynamoDB and of the contract, each stated once.
 
-/// The maximum size of an item, in bytes of attribute names and values (Amazon DynamoDB Developer Guide, "Service, account, and table
-/// quotas in Amazon DynamoDB").
+/// The maximum size of an item, in bytes of attribute names and values (Amazon DynamoDB Developer Guide, "Service,
+/// account, and table quotas in Amazon DynamoDB").
 pub const MAX_ITEM_BYTES: usize = 400 * 1024;
 
 /// The maximum number of actions of one TransactWriteItems (Amazon DynamoDB API Reference, "TransactWriteItems").

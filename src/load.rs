@@ -1,5 +1,5 @@
-//! What the function knows of the stored items. It reads them once. After each refused or committed transaction it brings
-//! its knowledge up to date.
+//! What the function knows of the stored items. It reads them once. After each refused or committed transaction it
+//! brings its knowledge up to date.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,8 +9,8 @@ use crate::id::{DepartmentId, UnitId, UserId};
 use crate::item::{Corrupt, Department, Item, Items, Key, LosingUnit, Stored, Unit, User};
 use crate::request::Update;
 
-/// The items that an update depends on, as far as they are known. A corrupt item is an error only when the plan needs it,
-/// because another answer may come first in the order of docs/contract.md.
+/// The items that an update depends on, as far as they are known. A corrupt item is an error only when the plan needs
+/// it, because another answer may come first in the order of docs/contract.md.
 #[derive(Clone, Debug)]
 pub struct Loaded<'a> {
     /// The update that the items were read for.

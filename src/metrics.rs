@@ -1,6 +1,6 @@
 //! CloudWatch metrics of a request, as one line in the embedded metric format (Amazon CloudWatch User Guide,
-//! "Specification: Embedded metric format"). CloudWatch Logs turns the line into metrics, so that no request waits for an
-//! API call.
+//! "Specification: Embedded metric format"). CloudWatch Logs turns the line into metrics, so that no request waits for
+//! an API call.
 
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -34,17 +34,17 @@ impl RequestMetrics {
         self.duration.as_secs_f64() * 1e3
     }
 
-    /// Writes the line to standard output. A failure to write is ignored, because the request must be answered. `version` is the version of
-    /// the Lambda function.
+    /// Writes the line to standard output. A failure to write is ignored, because the request must be answered.
+    /// `version` is the version of the Lambda function.
     pub fn print(&self, function_name: &str, version: &str) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let line = format!("{}\n", self.line(function_name, version, now));
         let _ignored = io::stdout().lock().write_all(line.as_bytes());
     }
 
-    /// The line has two directives: all metrics by function, and the number of requests by function and status. CloudWatch
-    /// charges for each combination of dimensions. So outcome and version are no dimensions but properties, which log
-    /// queries can search.
+    /// The line has two directives: all metrics by function, and the number of requests by function and status.
+    /// CloudWatch charges for each combination of dimensions. So outcome and version are no dimensions but properties,
+    /// which log queries can search.
     fn line(&self, function_name: &str, version: &str, now: Duration) -> Value {
         let metrics = json!([
             { "Name": "Requests", "Unit": "Count" },

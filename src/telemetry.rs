@@ -22,8 +22,8 @@ pub fn init() {
     }));
 }
 
-/// The subscriber that [`init`] installs. `level` applies to this crate. Libraries log only warnings and errors, whatever
-/// the level, because below WARN they print events, headers and requests, which contain tokens.
+/// The subscriber that [`init`] installs. `level` applies to this crate. Libraries log only warnings and errors,
+/// whatever the level, because below WARN they print events, headers and requests, which contain tokens.
 pub fn subscriber<W>(
     level: LevelFilter,
     writer: W,

@@ -132,8 +132,8 @@ impl<'a> Run<'_, 'a> {
         Err(Error::Busy)
     }
 
-    /// Returns to a transaction that was refused and is stored after all. The update goes on as if it had not been refused.
-    /// Returns the transactions that follow it.
+    /// Returns to a transaction that was refused and is stored after all. The update goes on as if it had not been
+    /// refused. Returns the transactions that follow it.
     fn return_to(&mut self, number: TransactionNumber) -> Result<Sequence, Error> {
         let Some(place) = self.refused.iter().position(|refused| refused.number == number) else {
             return Err(Error::Internal("an unknown transaction is stored".into()));

@@ -1,4 +1,5 @@
-//! Commits the transactions of one request. Also decides which errors must wait because a transaction may still be stored.
+//! Commits the transactions of one request. Also decides which errors must wait because a transaction may still be
+//! stored.
 //!
 //! A transaction is sent again if no reply comes, and after a failure. So there may be several copies of it. All copies
 //! have the same ClientRequestToken, so DynamoDB stores at most one of them and answers the others with the same
@@ -175,8 +176,8 @@ impl Writes<'_> {
         self.retry.pause_after_refusal().await
     }
 
-    /// Forgets all copies without an answer. The caller knows that none of them can be stored, because the unit has another
-    /// version now.
+    /// Forgets all copies without an answer. The caller knows that none of them can be stored, because the unit has
+    /// another version now.
     pub(crate) fn forget_unanswered(&mut self) {
         self.unanswered.forget_all();
     }
@@ -281,8 +282,8 @@ impl Unanswered<'_> {
         answer
     }
 
-    /// Waits for the answers to all copies, until the time budget ends. Returns the transaction that is stored, if there is
-    /// one.
+    /// Waits for the answers to all copies, until the time budget ends. Returns the transaction that is stored, if
+    /// there is one.
     async fn stored_transaction(&mut self) -> Option<TransactionNumber> {
         let end = self.budget.end();
         while !self.copies.is_empty() {

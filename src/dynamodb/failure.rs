@@ -57,8 +57,8 @@ pub(super) fn transaction_failure(
 /// Classifies a cancelled transaction. If its reasons differ, failed conditions count first, because a new plan may not
 /// have the other problems. Then come reasons that no retry can change, then throttling, then conflicts.
 ///
-/// A reason's index is that of its action, and its code is "None" where nothing was wrong (Amazon DynamoDB API Reference,
-/// "TransactWriteItems"). Returns `None` for a code that is not known here.
+/// A reason's index is that of its action, and its code is "None" where nothing was wrong (Amazon DynamoDB API
+/// Reference, "TransactWriteItems"). Returns `None` for a code that is not known here.
 fn cancellation(reasons: &[CancellationReason]) -> Option<TransactionFailure> {
     let code = |reason: &CancellationReason| reason.code().unwrap_or("None").to_owned();
     let failed: Vec<_> = reasons

@@ -75,8 +75,8 @@ impl Store {
     }
 
     /// Sends a first request, so that the first update finds the credentials loaded and a connection open. The request
-    /// reads a token hash that can't exist. This costs half a read capacity unit, and no request that the function's role
-    /// allows costs less.
+    /// reads a token hash that can't exist. This costs half a read capacity unit, and no request that the function's
+    /// role allows costs less.
     ///
     /// The request may fail. Updates send their own requests with their own retries in any case.
     pub(crate) async fn connect(&self) {
@@ -138,8 +138,8 @@ impl Store {
                         }));
                     }
                     request = output.unprocessed_keys.filter(|left| !left.is_empty());
-                    // DynamoDB returns at most 16 MB at a time and leaves the other keys of a large batch unprocessed. If
-                    // it leaves all keys, it throttles.
+                    // DynamoDB returns at most 16 MB at a time and leaves the other keys of a large batch unprocessed.
+                    // If it leaves all keys, it throttles.
                     if request.as_ref().is_some_and(|left| count(left) >= count(&unread)) {
                         budget.record(|usage| usage.failures += 1);
                         retry.pause(Error::Unavailable("DynamoDB left all keys unprocessed".into())).await?;
@@ -156,8 +156,8 @@ impl Store {
         Ok(found)
     }
 
-    /// Sends a BatchGetItem. If no reply comes, sends it a second time on a new connection. Returns the first success, or
-    /// the last error if both fail.
+    /// Sends a BatchGetItem. If no reply comes, sends it a second time on a new connection. Returns the first success,
+    /// or the last error if both fail.
     async fn reply_to_read(
         &self,
         request: &HashMap<String, KeysAndAttributes>,
@@ -225,7 +225,8 @@ impl Store {
     }
 }
 
-/// Refuses a reply that lost its body. The SDK parses such a reply as an empty one, and then no item would seem to exist.
+/// Refuses a reply that lost its body. The SDK parses such a reply as an empty one, and then no item would seem to
+/// exist.
 fn require_body(output: BatchGetItemOutput) -> Result<BatchGetItemOutput, Error> {
     match (&output.responses, &output.unprocessed_keys) {
         (None, None) => Err(Error::Unavailable("a reply without a body".into())),

@@ -18,14 +18,14 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 
 use super::connections::renewable_client;
 
-/// The five root certificates of Amazon Trust Services, in PEM. They sign the certificates of DynamoDB's endpoints (Amazon
-/// DynamoDB Developer Guide, "Troubleshooting SSL/TLS connection establishment issues with DynamoDB"). The repository at
-/// amazontrust.com recommends that trust stores contain all five.
+/// The five root certificates of Amazon Trust Services, in PEM. They sign the certificates of DynamoDB's endpoints
+/// (Amazon DynamoDB Developer Guide, "Troubleshooting SSL/TLS connection establishment issues with DynamoDB"). The
+/// repository at amazontrust.com recommends that trust stores contain all five.
 pub const AMAZON_ROOTS: &[u8] = include_bytes!("amazon-roots.pem");
 
-/// The HTTP client for the SDK configuration of [`Function`](crate::Function). It trusts Amazon's own root certificates.
-/// After the first certificate that they did not sign, it trusts the system's root certificates. It does not trust those
-/// from the start, because parsing some 150 of them would take a fifth of the CPU time of every init.
+/// The HTTP client for the SDK configuration of [`Function`](crate::Function). It trusts Amazon's own root
+/// certificates. After the first certificate that they did not sign, it trusts the system's root certificates. It does
+/// not trust those from the start, because parsing some 150 of them would take a fifth of the CPU time of every init.
 ///
 /// If `SSL_CERT_FILE` or `SSL_CERT_DIR` is set, the client trusts only the certificates that it names.
 pub fn http_client() -> SharedHttpClient {
@@ -52,8 +52,8 @@ pub fn client_trusting(trusted: TrustStore) -> SharedHttpClient {
     })
 }
 
-/// A client that uses `first` until it meets a certificate that `first` does not trust. From the next request on it uses
-/// `fallback`.
+/// A client that uses `first` until it meets a certificate that `first` does not trust. From the next request on it
+/// uses `fallback`.
 pub fn with_fallback(first: SharedHttpClient, fallback: SharedHttpClient) -> SharedHttpClient {
     let use_fallback = Arc::new(AtomicBool::new(false));
     http_client_fn(move |settings, components| {

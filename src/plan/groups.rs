@@ -10,8 +10,8 @@ use crate::item::{Stored, Unit};
 use crate::limits::MAX_TRANSACTION_ACTIONS;
 use crate::load::Loaded;
 
-/// The maximum number of departments that one group takes from a losing unit. Each takes one action. Two more actions of the
-/// same transaction change the updated unit and the losing unit.
+/// The maximum number of departments that one group takes from a losing unit. Each takes one action. Two more actions
+/// of the same transaction change the updated unit and the losing unit.
 const MAX_TAKEN: usize = MAX_TRANSACTION_ACTIONS - 2;
 
 /// The order of the groups, if the update takes several transactions. Access is taken away before it is given.
@@ -46,8 +46,8 @@ impl Group {
         Self { stage, actions, dropped_departments: Vec::new(), dropped_monitors: Vec::new() }
     }
 
-    /// Divides a group that takes several departments from a losing unit into two such groups. `None` for any other group,
-    /// because it can't be divided.
+    /// Divides a group that takes several departments from a losing unit into two such groups. `None` for any other
+    /// group, because it can't be divided.
     pub(super) fn halves(self) -> Option<(Self, Self)> {
         let (mut joins, lists): (Vec<Action>, Vec<Action>) =
             self.actions.into_iter().partition(|action| matches!(action, Action::JoinDepartment { .. }));
@@ -113,8 +113,8 @@ impl Groups {
         self.0.push(Group::of(stage, vec![action]));
     }
 
-    /// Adds the departments that join the unit and are in no other unit. Returns the departments that are in other units, by
-    /// the unit that they are in.
+    /// Adds the departments that join the unit and are in no other unit. Returns the departments that are in other
+    /// units, by the unit that they are in.
     fn add_joining_departments(
         &mut self,
         unit: &Unit,
@@ -162,7 +162,8 @@ impl Groups {
         for joins in joins.chunks(MAX_TAKEN) {
             let ids: Vec<DepartmentId> = joins.iter().filter_map(joining_department).cloned().collect();
             let (loses, lacks) = match stored {
-                // The unit was not read. The plan assumes that its list is right, and the action's condition checks that.
+                // The unit was not read. The plan assumes that its list is right, and the action's condition checks
+                // that.
                 None => (ids, Vec::new()),
                 // A deleted unit never comes back, so there is nothing to change or to check.
                 Some(None) => {
@@ -178,8 +179,8 @@ impl Groups {
         Ok(())
     }
 
-    /// Adds the departments that the unit lists and the body does not. A department that no longer exists, or is in another
-    /// unit by now, is only removed from the unit's list.
+    /// Adds the departments that the unit lists and the body does not. A department that no longer exists, or is in
+    /// another unit by now, is only removed from the unit's list.
     fn add_leaving_departments(&mut self, unit: &Unit, loaded: &Loaded) -> Result<(), Error> {
         let update = loaded.update;
         let listed: BTreeSet<&str> = update.possible_departments().map(DepartmentId::as_str).collect();
@@ -192,7 +193,8 @@ impl Groups {
             };
             let unit = update.unit.clone();
             match loaded.departments.get(&id).map(Stored::get).transpose()? {
-                // The department was not read. The plan assumes that it is in the unit, and the action's condition checks that.
+                // The department was not read. The plan assumes that it is in the unit, and the action's condition
+                // checks that.
                 None => self.add(Stage::Leave, Action::LeaveDepartment { id, unit }),
                 // A deleted department never comes back, so there is nothing to check.
                 Some(None) => dropped_departments.push(id.to_string()),

@@ -25,8 +25,8 @@ use crate::request::ListedDepartment;
 /// Plans the update that `loaded` was read for. If all changes fit into one transaction, the sequence has one.
 ///
 /// # Errors
-/// The first of these that applies: the unit does not exist or the caller may not see it; a listed department does not exist;
-/// the unit would be too large after one of the transactions. A corrupt item is an error when it is needed.
+/// The first of these that applies: the unit does not exist or the caller may not see it; a listed department does not
+/// exist; the unit would be too large after one of the transactions. A corrupt item is an error when it is needed.
 pub fn plan(caller: &Caller, loaded: &Loaded) -> Result<Sequence, Error> {
     let update = loaded.update;
     let unit = loaded.unit.get()?.ok_or(Error::UnitNotFound)?;

@@ -62,8 +62,9 @@ impl Progress {
             || self.left_departments.iter().any(|id| unit.departments.contains(id))
     }
 
-    /// The error to answer instead of `error`. Most errors promise that nothing is stored. That is wrong once a transaction is
-    /// committed, so the answer is [`Error::Busy`] then. The client repeats the request, and then gets `error` itself.
+    /// The error to answer instead of `error`. Most errors promise that nothing is stored. That is wrong once a
+    /// transaction is committed, so the answer is [`Error::Busy`] then. The client repeats the request, and then gets
+    /// `error` itself.
     pub fn error(&self, error: Error) -> Error {
         match error {
             Error::Unavailable(_) | Error::Internal(_) => error,

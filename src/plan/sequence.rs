@@ -1,7 +1,7 @@
 //! The transactions of an update, one after the other.
 //!
-//! If all changes fit into one transaction, there is one. Otherwise each transaction holds the unit and as many groups of
-//! changes as fit, and leaves the data consistent. See "Large updates" in docs/contract.md.
+//! If all changes fit into one transaction, there is one. Otherwise each transaction holds the unit and as many groups
+//! of changes as fit, and leaves the data consistent. See "Large updates" in docs/contract.md.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -145,8 +145,8 @@ fn whole_change(update: &Update, unit: &Unit, monitors: &BTreeMap<String, String
     }
 }
 
-/// The unit's change in one of several transactions. The last one sets name and visibility, with two exceptions: the first
-/// one sets a shorter name, and a visibility that takes access away.
+/// The unit's change in one of several transactions. The last one sets name and visibility, with two exceptions: the
+/// first one sets a shorter name, and a visibility that takes access away.
 fn partial_change(update: &Update, unit: &Unit, groups: &[Group], is_last: bool) -> UnitChange {
     let (monitors, num_monitors) = monitors_change(unit, groups);
     let (departments, num_departments) = departments_change(unit, groups);

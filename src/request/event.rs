@@ -48,10 +48,11 @@ struct Event {
     route_key: Option<String>,
     /// Only in format 1.0: the path of the route that API Gateway matched.
     resource: Option<String>,
-    /// Only in format 2.0. It starts with the name of the stage and with a custom domain's mapping key, if there are any.
-    /// It may be percent-decoded already.
+    /// Only in format 2.0. It starts with the name of the stage and with a custom domain's mapping key, if there are
+    /// any. It may be percent-decoded already.
     raw_path: Option<String>,
-    /// Only in format 1.0. It starts with a custom domain's base path, if there is one, and on HTTP APIs with the stage.
+    /// Only in format 1.0. It starts with a custom domain's base path, if there is one, and on HTTP APIs with the
+    /// stage.
     path: Option<String>,
     http_method: Option<String>,
     headers: Option<HashMap<String, Option<String>>>,
@@ -111,8 +112,8 @@ impl ApiRequest {
 impl Event {
     /// The unit id in the path, percent-decoded exactly once. `None` when the path is not the endpoint's.
     ///
-    /// The route that API Gateway matched says where the endpoint's path begins, because a stage, a base path or a mapping
-    /// key may stand before it. docs/contract.md has the rule under "Which requests are the endpoint's".
+    /// The route that API Gateway matched says where the endpoint's path begins, because a stage, a base path or a
+    /// mapping key may stand before it. docs/contract.md has the rule under "Which requests are the endpoint's".
     fn unit_id(&self) -> Option<String> {
         let path = self.raw_path.as_deref().or(self.path.as_deref())?;
         match self.matched_parameter() {
@@ -161,8 +162,8 @@ impl Event {
         (is_one_segment && !id.is_empty()).then_some(id)
     }
 
-    /// Divides the matched route at its last path parameter: `/units/{id}` into `/units/` and `id`, and `/{proxy+}` into `/`
-    /// and `proxy+`. `None` if no route was matched, or if the route does not end with a parameter.
+    /// Divides the matched route at its last path parameter: `/units/{id}` into `/units/` and `id`, and `/{proxy+}`
+    /// into `/` and `proxy+`. `None` if no route was matched, or if the route does not end with a parameter.
     fn matched_parameter(&self) -> Option<(&str, &str)> {
         let route = match (&self.route_key, &self.resource) {
             (Some(key), _) => key.split_once(' ')?.1,

@@ -5,8 +5,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// The maximum depth of nested arrays and objects. The limit of `serde_json` is 127 levels. It can't be changed, but it can
-/// be switched off. So this module switches it off and counts the levels itself.
+/// The maximum depth of nested arrays and objects. The limit of `serde_json` is 127 levels. It can't be changed, but it
+/// can be switched off. So this module switches it off and counts the levels itself.
 const MAX_LEVELS: u8 = 128;
 
 /// Parses a whole document. Objects keep the order of their keys. A duplicate key keeps its first place and takes its

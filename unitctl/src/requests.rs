@@ -25,8 +25,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// The maximum number of requests of one read at the same time.
 const READS_AT_ONCE: usize = 8;
 
-/// The number of tries in a row without any progress after which the operator is informed. With the pauses they take more
-/// than a minute.
+/// The number of tries in a row without any progress after which the operator is informed. With the pauses they take
+/// more than a minute.
 const TRIES_BEFORE_WARNING: u32 = 20;
 
 impl Database {
@@ -152,7 +152,8 @@ pub async fn send(database: &Database, mut requests: HashMap<String, Vec<WriteRe
     Ok(())
 }
 
-/// Sends a transaction. Returns whether it was committed: `false` means that a condition failed and nothing was written.
+/// Sends a transaction. Returns whether it was committed: `false` means that a condition failed and nothing was
+/// written.
 ///
 /// # Errors
 /// DynamoDB refuses the transaction for another reason that a retry does not change, or can't be reached.
@@ -183,8 +184,8 @@ pub async fn transact(database: &Database, actions: Vec<TransactWriteItem>) -> R
     }
 }
 
-/// Whether DynamoDB refused a request for a reason that passes, so that the same request succeeds later. The SDK itself gives
-/// up after some tries, and does not try again after a conflict.
+/// Whether DynamoDB refused a request for a reason that passes, so that the same request succeeds later. The SDK itself
+/// gives up after some tries, and does not try again after a conflict.
 pub fn is_temporary<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     const CODES: [&str; 7] = [
         "InternalServerError",
@@ -205,8 +206,8 @@ pub struct Pause {
 }
 
 impl Pause {
-    /// Waits for a random part of the current pause ("full jitter"). What DynamoDB refuses for the moment is tried again for
-    /// as long as the operator waits.
+    /// Waits for a random part of the current pause ("full jitter"). What DynamoDB refuses for the moment is tried
+    /// again for as long as the operator waits.
     pub async fn before_next_try(&mut self, made_progress: bool) {
         self.tries_without_progress = if made_progress { 0 } else { self.tries_without_progress + 1 };
         if self.tries_without_progress == TRIES_BEFORE_WARNING {

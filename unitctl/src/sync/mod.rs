@@ -107,8 +107,8 @@ impl Sync {
     /// Runs the command. Returns true if no fact stays open and nothing was held back. This matters only with `--once`.
     ///
     /// # Errors
-    /// MongoDB refuses the user, is a standalone server or another workspace; the table has no stream; or, with `--once`,
-    /// another process works or a database can't be reached.
+    /// MongoDB refuses the user, is a standalone server or another workspace; the table has no stream; or, with
+    /// `--once`, another process works or a database can't be reached.
     pub async fn run(&self, database: Database, streams: aws_sdk_dynamodbstreams::Client) -> Result<bool> {
         run::run(self, database, streams).await
     }

@@ -148,8 +148,8 @@ impl Queue {
         }
     }
 
-    /// Takes the subjects that are due, for at most this many looks. The users of one look are looked at together; every
-    /// other look has one subject. None of them is being looked at already.
+    /// Takes the subjects that are due, for at most this many looks. The users of one look are looked at together;
+    /// every other look has one subject. None of them is being looked at already.
     pub fn take_due(&mut self, most: usize, now: Instant) -> Vec<Vec<(Subject, Waiting)>> {
         let due = |order: &Order, most: usize| -> Vec<Subject> {
             let due = order.iter().take_while(|(due, _)| *due <= now).take(most);

@@ -1,7 +1,7 @@
 //! Departments: whether they exist, and every field except the place (`parentId` and `ancestors`).
 //!
-//! The place and `_updatedAt`, which goes with it, stay as they are stored. The function may change them at any time, so
-//! they are conditions of every write.
+//! The place and `_updatedAt`, which goes with it, stay as they are stored. The function may change them at any time,
+//! so they are conditions of every write.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -94,8 +94,8 @@ impl StoredUser {
         hashes(self.list.as_ref()).any(|listed| listed == hash)
     }
 
-    /// Adds tokens of this user that the list does not have, as a scan of the tokens table finds them. If MongoDB does not
-    /// have them either, they are removed.
+    /// Adds tokens of this user that the list does not have, as a scan of the tokens table finds them. If MongoDB does
+    /// not have them either, they are removed.
     pub fn add_tokens(&mut self, tokens: impl IntoIterator<Item = Item>) {
         self.tokens.extend(tokens.into_iter().map(|token| (partition(&token).to_owned(), token)));
     }

@@ -1,5 +1,5 @@
-//! What went wrong at MongoDB, as one sentence. The driver's own text is never shown: it may have a server's whole reply,
-//! with values of documents, or a part of the URI, with the password.
+//! What went wrong at MongoDB, as one sentence. The driver's own text is never shown: it may have a server's whole
+//! reply, with values of documents, or a part of the URI, with the password.
 
 use std::fmt;
 use std::future::IntoFuture;

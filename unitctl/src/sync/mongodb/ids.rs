@@ -1,5 +1,5 @@
-//! Ids and documents between BSON and the import's extended JSON. Rocket.Chat's ids are strings. Some documents of old or
-//! restored workspaces have object ids, which the import stores as their 24 digits.
+//! Ids and documents between BSON and the import's extended JSON. Rocket.Chat's ids are strings. Some documents of old
+//! or restored workspaces have object ids, which the import stores as their 24 digits.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
@@ -51,8 +51,8 @@ pub fn extended_json(document: BsonDocument) -> Document {
     }
 }
 
-/// Turns values that would be lost in JSON into the objects that stand for them. BSON's serializer does it for all other
-/// types.
+/// Turns values that would be lost in JSON into the objects that stand for them. BSON's serializer does it for all
+/// other types.
 fn as_extended_json(value: Bson) -> Bson {
     match value {
         Bson::Double(number) if !number.is_finite() => {

@@ -109,8 +109,8 @@ impl MongoDb {
     /// Connects to the replica set of a URI. It tries once, for about five seconds.
     ///
     /// # Errors
-    /// The URI is not valid or has no database, the server can't be reached, refuses the user, or is a standalone server,
-    /// which has no change streams.
+    /// The URI is not valid or has no database, the server can't be reached, refuses the user, or is a standalone
+    /// server, which has no change streams.
     pub async fn connect(uri: &str) -> Result<Self, Failure> {
         let mut options = within_connect(ClientOptions::parse(uri)).await?;
         let Some(name) = options.default_database.clone() else {

@@ -19,8 +19,8 @@ impl MongoDb {
     /// any time.
     ///
     /// This is what Rocket.Chat's `associateRoomsWithDepartmentToUnit` does when it saves a unit: a room that lacks the
-    /// unit gets a list of this unit alone, and the list of a room is removed when the department has left. Batches keep
-    /// each write short, since open rooms change with each message.
+    /// unit gets a list of this unit alone, and the list of a room is removed when the department has left. Batches
+    /// keep each write short, since open rooms change with each message.
     ///
     /// # Errors
     /// MongoDB can't be read or written. Some rooms may be changed.

@@ -1,5 +1,5 @@
-//! A unit with its monitors' rows and its departments, read in one snapshot. A snapshot matters because Rocket.Chat saves a
-//! unit in many writes, and a mixture of two states would be taken for changes.
+//! A unit with its monitors' rows and its departments, read in one snapshot. A snapshot matters because Rocket.Chat
+//! saves a unit in many writes, and a mixture of two states would be taken for changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -26,8 +26,8 @@ const IDLE: Duration = Duration::from_secs(2);
 const MIN_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
-/// Follows the stream of a collection from a position, or from now on without one. It ends only when nobody receives its
-/// events any more.
+/// Follows the stream of a collection from a position, or from now on without one. It ends only when nobody receives
+/// its events any more.
 pub async fn watch(mongo: MongoDb, stream: Watched, start: Option<String>, sender: mpsc::Sender<Watch>) {
     let mut follower = Follower { mongo, stream, sender, position: start, was_open: false, pause: MIN_PAUSE };
     while let Err(end) = follower.follow().await {

@@ -134,8 +134,8 @@ impl Watched {
         }
     }
 
-    /// What the server does with the events: it leaves out those that don't matter, and everything of an event that is not
-    /// read here. Without whole documents an event is never too large to be sent.
+    /// What the server does with the events: it leaves out those that don't matter, and everything of an event that is
+    /// not read here. Without whole documents an event is never too large to be sent.
     pub fn pipeline(self) -> Vec<BsonDocument> {
         let mut project = doc! { "_id": 1, "operationType": 1, "ns": 1, "documentKey": 1 };
         match self {

@@ -1,10 +1,10 @@
 //! Which shards of a stream to read, from where, and what has been read. There are no requests here.
 //!
-//! A shard closes after some hours, and when its partition is split. Its children have what is written later, so a shard is
-//! read only after its parent has been read to its end ("Change data capture for DynamoDB Streams").
+//! A shard closes after some hours, and when its partition is split. Its children have what is written later, so a
+//! shard is read only after its parent has been read to its end ("Change data capture for DynamoDB Streams").
 //!
-//! A position names every shard that was known when it was stored. So a shard that it does not name is new, and is read from
-//! its beginning.
+//! A position names every shard that was known when it was stored. So a shard that it does not name is new, and is read
+//! from its beginning.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -144,8 +144,8 @@ impl Shards {
         &self.stream
     }
 
-    /// Takes over a new list of all shards. Returns whether records are lost: a shard is gone that had not been read to its
-    /// end.
+    /// Takes over a new list of all shards. Returns whether records are lost: a shard is gone that had not been read to
+    /// its end.
     pub fn update(&mut self, listed: &[Listed], now: i64) -> bool {
         let ids: BTreeSet<&str> = listed.iter().map(|shard| shard.id.as_str()).collect();
         let count = self.shards.values().filter(|shard| shard.state != State::Finished).count();

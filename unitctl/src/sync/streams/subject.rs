@@ -17,8 +17,8 @@ pub enum About {
 }
 
 impl About {
-    /// Reads the partition key of the item. The sort key does not matter: a unit is compared with its monitors, and a user
-    /// with their tokens.
+    /// Reads the partition key of the item. The sort key does not matter: a unit is compared with its monitors, and a
+    /// user with their tokens.
     pub fn partition(key: &str) -> Self {
         let subject = match key.split_once('#') {
             _ if key.starts_with(SYNC_PREFIX) => return Self::Own,

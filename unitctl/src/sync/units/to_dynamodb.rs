@@ -1,4 +1,5 @@
-//! Writes what MongoDB has changed of a unit to DynamoDB: the function's own plan, and the bases in the same transaction.
+//! Writes what MongoDB has changed of a unit to DynamoDB: the function's own plan, and the bases in the same
+//! transaction.
 
 use std::collections::{BTreeSet, HashMap};
 

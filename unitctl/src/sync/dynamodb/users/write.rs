@@ -289,7 +289,8 @@ struct Group {
     users: usize,
     actions: Vec<TransactWriteItem>,
     bytes: usize,
-    /// The tokens that are written. A transaction may write no item twice, and two users may have the same token in MongoDB.
+    /// The tokens that are written. A transaction may write no item twice, and two users may have the same token in
+    /// MongoDB.
     tokens: HashSet<String>,
 }
 
