@@ -118,7 +118,8 @@ pub(super) async fn missing_in_mongodb(
         return Ok(Step::Done);
     };
     if !unit.item.contains_key(REV) && stored.base.is_none() {
-        // An operator's own unit stays. If it has taken a department of Rocket.Chat's, MongoDB can't have that place.
+        // A unit that an operator created in DynamoDB stays. If a department of Rocket.Chat is in it, MongoDB can't
+        // store that place.
         let taken = stored.departments.iter().filter(|(department, found)| {
             found.view.place.as_ref() == Some(id) && snapshot.departments.contains_key(*department)
         });
