@@ -103,9 +103,9 @@ impl Credentials {
 /// the unit is read together with the caller's items. If not, the unit is read after them. Nothing else depends on this
 /// memory: every request is authorized by the items that it reads.
 ///
-/// Token and user are remembered as a pair. If only tokens were remembered, a request with a remembered token and
-/// another user's id would be slower or faster than one with an unknown token. The difference would reveal that the
-/// token exists.
+/// Token and user are remembered as a pair. If only tokens were remembered, a remembered token with a wrong user id
+/// would make the function read the unit, too. With an unknown token it reads three items. The difference in time would
+/// reveal that the token exists.
 ///
 /// This is a `std::sync::Mutex` and not a Tokio mutex because it is never held across an await point.
 #[derive(Default)]

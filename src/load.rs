@@ -61,8 +61,9 @@ impl<'a> Loaded<'a> {
     /// changed, what is known of the unlisted items may be out of date, so all of them are forgotten. The next plan
     /// then assumes that they are right, and the conditions check that.
     ///
-    /// If only unlisted items have changed, nothing is forgotten. Otherwise the update might never end: if two unlisted
-    /// items are not as the plan assumes, each refusal could return one of them and make the function forget the other.
+    /// If only unlisted items have changed, nothing is forgotten. If they were forgotten, the update might never end:
+    /// if two unlisted items are not as the plan assumes, each refusal could return one of them and make the function
+    /// forget the other.
     pub fn apply_refusal(&mut self, transaction: &Transaction, failed: Vec<FailedCondition>) {
         let is_unlisted = |failed: &FailedCondition| {
             transaction.actions.get(failed.action).is_some_and(Action::is_on_unlisted_item)

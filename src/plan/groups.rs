@@ -10,8 +10,8 @@ use crate::item::{Stored, Unit};
 use crate::limits::MAX_TRANSACTION_ACTIONS;
 use crate::load::Loaded;
 
-/// The maximum number of departments that one group takes from a losing unit. Each takes one action. Two more actions
-/// of the same transaction change the updated unit and the losing unit.
+/// The maximum number of departments that one group takes from a losing unit. Each of them needs one action. Two more
+/// actions of the same transaction change the updated unit and the losing unit.
 const MAX_TAKEN: usize = MAX_TRANSACTION_ACTIONS - 2;
 
 /// The order of the groups, if the update takes several transactions. Access is taken away before it is given.
