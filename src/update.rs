@@ -92,7 +92,7 @@ impl<'a> Run<'_, 'a> {
                 }
                 CommitOutcome::TooLarge => {
                     if !sequence.halve() {
-                        let cause = "DynamoDB refuses a transaction that can't be divided as invalid";
+                        let cause = "DynamoDB refuses a transaction as invalid, and it can't be divided";
                         return Err(Error::Internal(cause.into()));
                     }
                 }

@@ -22,7 +22,7 @@ use crate::action::{Action, FailedCondition, Transaction};
 use crate::budget::{Budget, Retry};
 use crate::error::Error;
 
-/// How a transaction without an error ended.
+/// How a transaction ended, if the update can go on after it.
 pub(crate) enum CommitOutcome {
     /// The transaction is stored.
     Stored,
@@ -203,8 +203,7 @@ impl Writes<'_> {
             return Ok(stored);
         }
         if self.unanswered.is_any_lost {
-            let cause =
-                "a copy of the transaction has no answer and may be stored, so the error can't be answered";
+            let cause = "a copy of the transaction has no answer, so it is unknown whether it is stored";
             return Err(Error::Unavailable(cause.into()));
         }
         Err(error)

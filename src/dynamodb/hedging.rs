@@ -15,7 +15,7 @@ const MIN_WAIT: Duration = Duration::from_millis(100);
 /// The longest wait for a reply before the second request, however slow DynamoDB is.
 const MAX_WAIT: Duration = Duration::from_millis(500);
 
-/// The tokens of a new execution environment. Each second request takes one token. One update rarely needs as many.
+/// The tokens of a new execution environment. Each second request takes one token. One update rarely needs three.
 const FIRST_TOKENS: f64 = 3.0;
 
 /// The maximum number of tokens. It is also the maximum number of second requests in a row.
