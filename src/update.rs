@@ -32,7 +32,7 @@ pub(crate) async fn carry_out(
                 run.writes.settle(error).await?
             }
         };
-        rest = Some(run.return_to(stored_after_all)?);
+        rest = Some(run.resume_after(stored_after_all)?);
     }
 }
 
@@ -86,7 +86,7 @@ impl<'a> Run<'_, 'a> {
                 CommitOutcome::Stored => self.record(&transaction, &mut sequence),
                 CommitOutcome::Refused(failed) => {
                     self.loaded.apply_refusal(&transaction, failed);
-                    self.give_way_if_undone()?;
+                    self.busy_if_undone()?;
                     self.writes.pause_after_refusal().await?;
                     sequence = plan(self.caller, self.loaded)?;
                 }
@@ -120,8 +120,11 @@ impl<'a> Run<'_, 'a> {
         }
     }
 
-    /// Ends the update if another one has undone a part of it.
-    fn give_way_if_undone(&mut self) -> Result<(), Error> {
+    /// Checks that no other update has undone a part of this one.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if another update has.
+    fn busy_if_undone(&mut self) -> Result<(), Error> {
         if !self.progress.is_undone(self.loaded) {
             return Ok(());
         }
@@ -132,9 +135,9 @@ impl<'a> Run<'_, 'a> {
         Err(Error::Busy)
     }
 
-    /// Returns to a transaction that was refused and is stored after all. The update goes on as if it had not been
+    /// Makes the update go on after a transaction that was refused and is stored after all, as if it had not been
     /// refused. Returns the transactions that follow it.
-    fn return_to(&mut self, number: TransactionNumber) -> Result<Sequence, Error> {
+    fn resume_after(&mut self, number: TransactionNumber) -> Result<Sequence, Error> {
         let Some(place) = self.refused.iter().position(|refused| refused.number == number) else {
             return Err(Error::Internal("an unknown transaction is stored".into()));
         };

@@ -18,9 +18,9 @@ use crate::request::{Update, Visibility};
 pub struct Sequence {
     /// The groups of each transaction.
     transactions: VecDeque<Vec<Group>>,
-    /// If one transaction carries out the whole update, all monitors after it. `None` if the update takes several
-    /// transactions.
-    whole: Option<BTreeMap<String, String>>,
+    /// The unit's monitors after the update, if one transaction carries out all of it. `None` if the update takes
+    /// several transactions, because each of them changes only some monitors.
+    all_monitors: Option<BTreeMap<String, String>>,
 }
 
 impl Sequence {
@@ -28,7 +28,7 @@ impl Sequence {
         let actions = groups.iter().flat_map(|group| &group.actions);
         let changes = 1 + actions.filter(|action| !action.is_optional_check()).count();
         if changes <= MAX_TRANSACTION_ACTIONS {
-            return Self { transactions: VecDeque::from([groups]), whole: Some(monitors) };
+            return Self { transactions: VecDeque::from([groups]), all_monitors: Some(monitors) };
         }
         // A stable sort, so that equal inputs give equal transactions.
         groups.sort_by_key(|group| group.stage);
@@ -44,7 +44,7 @@ impl Sequence {
             transaction.push(group);
         }
         transactions.push_back(transaction);
-        Self { transactions, whole: None }
+        Self { transactions, all_monitors: None }
     }
 
     /// True if several transactions are left.
@@ -56,13 +56,13 @@ impl Sequence {
     pub fn next_transaction(&self, loaded: &Loaded) -> Option<Transaction> {
         let groups = self.transactions.front()?;
         let Stored::Present(unit) = &loaded.unit else { return None };
-        let change = match &self.whole {
+        let change = match &self.all_monitors {
             Some(monitors) => whole_change(loaded.update, unit, monitors),
             None => partial_change(loaded.update, unit, groups, !self.is_large()),
         };
         let mut actions = vec![Action::UpdateUnit(change)];
         actions.extend(groups.iter().flat_map(|group| &group.actions).cloned());
-        if self.whole.is_some() {
+        if self.all_monitors.is_some() {
             // Optional checks are the last actions. Checks that don't fit are left out.
             actions[1..].sort_by_key(order_in_one_transaction);
             actions.truncate(MAX_TRANSACTION_ACTIONS);
@@ -79,7 +79,7 @@ impl Sequence {
     /// groups. If it has only one group, the group is divided. Returns false if that is not possible.
     pub fn halve(&mut self) -> bool {
         let Some(mut groups) = self.transactions.pop_front() else { return false };
-        self.whole = None;
+        self.all_monitors = None;
         groups.sort_by_key(|group| group.stage);
         let (first, second) = match groups.len() {
             0 => return false,
