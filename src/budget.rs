@@ -27,11 +27,11 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// [`SHORTEST_RACE_PAUSE`].
 const LONGEST_RACE_PAUSE: Duration = Duration::from_millis(200);
 
-/// The limit of the pause after a lost race, for requests that are at least as old as [`RACE_AGE`].
+/// The limit of the pause after a lost race, for requests that are at least as old as [`AGE_OF_SHORTEST_RACE_PAUSE`].
 const SHORTEST_RACE_PAUSE: Duration = Duration::from_millis(5);
 
 /// Requests of this age and older have the limit [`SHORTEST_RACE_PAUSE`].
-const RACE_AGE: Duration = Duration::from_secs(2);
+const AGE_OF_SHORTEST_RACE_PAUSE: Duration = Duration::from_secs(2);
 
 /// When a request must be answered, and what it has used of DynamoDB so far.
 pub struct Budget {
@@ -183,7 +183,7 @@ impl<'a> Retry<'a> {
 /// more often, so that no request loses every race. The figures were chosen by measuring: see docs/performance.md, "A
 /// unit that many change".
 fn race_pause(age: Duration) -> Duration {
-    let left = RACE_AGE.saturating_sub(age).div_duration_f64(RACE_AGE);
+    let left = AGE_OF_SHORTEST_RACE_PAUSE.saturating_sub(age).div_duration_f64(AGE_OF_SHORTEST_RACE_PAUSE);
     LONGEST_RACE_PAUSE.mul_f64(left).max(SHORTEST_RACE_PAUSE)
 }
 

@@ -63,8 +63,8 @@ struct Authorized {
     update: Result<(Update, Items), Error>,
 }
 
-/// A request that has credentials, before anything was read.
-struct Unauthorized {
+/// A request with credentials that are not checked yet.
+struct UncheckedRequest {
     credentials: Credentials,
     unit: Option<UnitId>,
     body: Body,
@@ -150,7 +150,7 @@ impl Function {
             let ApiRequest { unit, credentials, body } = ApiRequest::parse(event)?;
             let credentials = credentials.ok_or(Error::NotLoggedIn)?;
 
-            let request = Unauthorized { credentials, unit, body, now };
+            let request = UncheckedRequest { credentials, unit, body, now };
             let Authorized { caller, update } = self.authorize(request, budget).await?;
             log.user_id = Some(caller.id.to_string());
 
@@ -175,8 +175,8 @@ impl Function {
     ///
     /// If these credentials have authenticated here before, the caller and the unit are read together. Otherwise the
     /// caller is read first, so that a stranger can't make the function parse or read more.
-    async fn authorize(&self, request: Unauthorized, budget: &Budget) -> Result<Authorized, Error> {
-        let Unauthorized { credentials, unit, body, now } = request;
+    async fn authorize(&self, request: UncheckedRequest, budget: &Budget) -> Result<Authorized, Error> {
+        let UncheckedRequest { credentials, unit, body, now } = request;
         if self.seen.contains(&credentials) {
             let update = Update::parse(unit, body);
             let update_keys = update.iter().flat_map(|update| load::keys(update, credentials.claimed_user()));

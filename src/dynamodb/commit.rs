@@ -218,9 +218,9 @@ impl Unanswered<'_> {
         on_new_connection: bool,
     ) -> Answer {
         self.send(call, on_new_connection);
-        match tokio::time::timeout(self.store.hedging.wait(), self.next()).await {
+        match tokio::time::timeout(self.store.hedging.wait_before_second_request(), self.next()).await {
             Ok(answer) => return answer,
-            Err(_) if !self.budget.is_over() && self.store.hedging.take_token() => {
+            Err(_) if !self.budget.is_over() && self.store.hedging.take_hedging_token() => {
                 self.budget.record(|usage| usage.hedged += 1);
                 self.send(call, true);
             }

@@ -51,7 +51,7 @@ impl Hedging {
     /// recent replies and four times their mean deviation, within bounds. This is TCP's retransmission timeout (RFC
     /// 6298). If DynamoDB is slow for everyone, the wait becomes longer, too, so second requests do not add to
     /// DynamoDB's load.
-    pub(super) fn wait(&self) -> Duration {
+    pub(super) fn wait_before_second_request(&self) -> Duration {
         self.with(|state| {
             let now = Instant::now();
             let passed = (now - std::mem::replace(&mut state.since, now)).as_secs_f64();
@@ -63,7 +63,7 @@ impl Hedging {
     }
 
     /// Takes a token for a second request. Returns false if there is none.
-    pub(super) fn take_token(&self) -> bool {
+    pub(super) fn take_hedging_token(&self) -> bool {
         self.with(|state| {
             let has_token = state.tokens >= 1.0;
             state.tokens -= f64::from(u8::from(has_token));
@@ -145,33 +145,37 @@ mod tests {
     #[test]
     fn the_wait_follows_the_replies_within_its_bounds() {
         let hedging = Hedging::default();
-        assert_eq!(hedging.wait(), MIN_WAIT);
+        assert_eq!(hedging.wait_before_second_request(), MIN_WAIT);
         for _ in 0..100 {
             hedging.record_reply(ms(5));
         }
-        assert_eq!(hedging.wait(), MIN_WAIT);
+        assert_eq!(hedging.wait_before_second_request(), MIN_WAIT);
         for _ in 0..100 {
             hedging.record_reply(ms(300));
         }
-        assert!((ms(300)..ms(310)).contains(&hedging.wait()), "{:?}", hedging.wait());
+        assert!(
+            (ms(300)..ms(310)).contains(&hedging.wait_before_second_request()),
+            "{:?}",
+            hedging.wait_before_second_request()
+        );
         for _ in 0..100 {
             hedging.record_reply(ms(900));
         }
-        assert_eq!(hedging.wait(), MAX_WAIT);
+        assert_eq!(hedging.wait_before_second_request(), MAX_WAIT);
     }
 
     #[test]
     fn second_requests_are_a_few_percent_of_all() {
         let hedging = Hedging::default();
         let second = (0..1000).filter(|_| {
-            hedging.wait();
-            hedging.take_token()
+            hedging.wait_before_second_request();
+            hedging.take_hedging_token()
         });
         assert!((32..35).contains(&second.count()));
         let quiet = Hedging::default();
         for _ in 0..1000 {
-            quiet.wait();
+            quiet.wait_before_second_request();
         }
-        assert_eq!((0..10).filter(|_| quiet.take_token()).count(), 5);
+        assert_eq!((0..10).filter(|_| quiet.take_hedging_token()).count(), 5);
     }
 }

@@ -183,9 +183,9 @@ impl Store {
         };
         let mut copies = Copies::default();
         copies.push(send(on_new_connection));
-        match tokio::time::timeout(self.hedging.wait(), copies.next()).await {
+        match tokio::time::timeout(self.hedging.wait_before_second_request(), copies.next()).await {
             Ok(reply) => return reply,
-            Err(_) if !budget.is_over() && self.hedging.take_token() => {
+            Err(_) if !budget.is_over() && self.hedging.take_hedging_token() => {
                 budget.record(|usage| usage.hedged += 1);
                 copies.push(send(true));
             }

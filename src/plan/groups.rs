@@ -49,16 +49,16 @@ impl Group {
     /// Divides a group that takes several departments from a losing unit into two such groups. `None` for any other
     /// group, because it can't be divided.
     pub(super) fn halves(self) -> Option<(Self, Self)> {
-        let (mut joins, lists): (Vec<Action>, Vec<Action>) =
+        let (mut joins, others): (Vec<Action>, Vec<Action>) =
             self.actions.into_iter().partition(|action| matches!(action, Action::JoinDepartment { .. }));
-        let [list] = &lists[..] else { return None };
+        let [losing_unit] = &others[..] else { return None };
         if joins.len() < 2 {
             return None;
         }
         let second = joins.split_off(joins.len() / 2);
         let half = |joins: Vec<Action>| {
             let keys: BTreeSet<_> = joins.iter().filter_map(joining_department).cloned().collect();
-            let actions = joins.into_iter().chain(restricted_to(list, &keys)).collect();
+            let actions = joins.into_iter().chain(restricted_to(losing_unit, &keys)).collect();
             Self::of(self.stage, actions)
         };
         Some((half(joins), half(second)))
@@ -73,9 +73,9 @@ fn joining_department(action: &Action) -> Option<&DepartmentId> {
 }
 
 /// The part of a losing unit's action that is about these departments.
-fn restricted_to(list: &Action, departments: &BTreeSet<DepartmentId>) -> Option<Action> {
+fn restricted_to(losing_unit: &Action, departments: &BTreeSet<DepartmentId>) -> Option<Action> {
     let only = |ids: &[DepartmentId]| ids.iter().filter(|id| departments.contains(id)).cloned().collect();
-    match list {
+    match losing_unit {
         Action::ShrinkUnit { id, loses, lacks } => Some(losing_unit_action(id, only(loses), only(lacks))),
         Action::CheckUnitLacks { id, departments } => {
             Some(losing_unit_action(id, Vec::new(), only(departments)))

@@ -132,8 +132,8 @@ impl Event {
             }
             Some((literal, name)) if name.ends_with('+') => {
                 let rest = self.path_parameter(name.trim_end_matches('+'))?;
-                let called = format!("{literal}{rest}");
-                let sent = called.strip_prefix(PATH_PREFIX)?;
+                let requested = format!("{literal}{rest}");
+                let sent = requested.strip_prefix(PATH_PREFIX)?;
                 let id = self.decoded(sent);
                 // HTTP APIs decode the parameter, so only the raw path shows whether a slash was encoded.
                 let is_one_segment = !sent.contains('/')
