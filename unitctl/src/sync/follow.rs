@@ -278,7 +278,7 @@ impl Following {
     fn start_look(&mut self, subjects: Vec<(Subject, Waiting)>) {
         let is_held = self.is_held;
         let removal = |waiting: &Waiting| match (is_held, waiting.is_deletion) {
-            (true, _) => Removal::Held,
+            (true, _) => Removal::HeldBack,
             (false, true) => Removal::Deleted,
             (false, false) => Removal::No,
         };

@@ -69,7 +69,7 @@ pub async fn run(sides: &Sides, allow_removals: bool) -> Result<Outcome> {
     let (of_missing, removal) = match &suspicion {
         Some(suspicion) => {
             sides.reporter.warn(suspicion);
-            (Removal::Held, Removal::Held)
+            (Removal::HeldBack, Removal::HeldBack)
         }
         None => (Removal::Missing, Removal::No),
     };
@@ -219,7 +219,7 @@ impl Pass<'_> {
         let document = sides.mongodb.user(id).await?;
         let found = Found::parse(document, false, lifetime);
         users::read_named(&sides.database, &mut [(&mut *stored, &found)]).await?;
-        let may_remove = self.removal != Removal::Held;
+        let may_remove = self.removal != Removal::HeldBack;
         let options = Options { lifetime, now: OffsetDateTime::now_utc(), may_remove };
         let decision = users::decide(stored, found, &options);
         sides.reporter.held_back(&subject, decision.is_held_back);

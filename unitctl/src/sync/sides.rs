@@ -52,7 +52,7 @@ pub enum Removal {
     Missing,
     /// No, because a full pass found too much missing. Also, no monitor may be taken out of a unit because MongoDB has
     /// no row.
-    Held,
+    HeldBack,
 }
 
 /// The result of a look.

@@ -163,7 +163,7 @@ async fn step(
         }
     }
     let mut both = merge(sides, id, stored, unit, snapshot, dangling, mongodb);
-    if removal == Removal::Held && !both.merge.to_dynamodb.leave.is_empty() {
+    if removal == Removal::HeldBack && !both.merge.to_dynamodb.leave.is_empty() {
         sides.reporter.held_back(&subject, true);
         both.merge.to_dynamodb.leave.clear();
     }
