@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::{Fact, Lost, Obstacle, OpenFact};
+use super::{Fact, Obstacle, OpenFact, Overwritten};
 
-impl fmt::Display for Lost {
+impl fmt::Display for Overwritten {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { subject, side, overwritten, kept } = self;
         let other = side.other();

@@ -67,7 +67,7 @@ pub struct UnitMerge {
     /// as a removal.
     pub before: UnitFacts,
     /// The values that are overwritten although they were changed since the base, too.
-    pub lost: Vec<Lost>,
+    pub overwritten: Vec<Overwritten>,
     /// The facts that can't be carried to DynamoDB now.
     pub open: Vec<OpenFact>,
 }
@@ -84,7 +84,7 @@ pub struct PlaceMerge {
     /// The base to store before that write, as in [`UnitMerge::before`]. After the write, the base is the target.
     pub before: Place,
     /// The value that is overwritten although it was changed since the base, too.
-    pub lost: Option<Lost>,
+    pub overwritten: Option<Overwritten>,
 }
 
 /// A fact of a unit or department, with its value.
@@ -102,7 +102,7 @@ pub enum Fact {
 
 /// A change that is overwritten with a later change of the other side. Its `Display` is one sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lost {
+pub struct Overwritten {
     /// The unit or department.
     pub subject: Subject,
     /// The side whose value is overwritten.

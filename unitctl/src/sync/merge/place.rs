@@ -2,7 +2,7 @@
 
 use livechat_units::id::DepartmentId;
 
-use super::{Decision, Fact, Lost, NoBase, PlaceMerge, decide, stamp, winner};
+use super::{Decision, Fact, NoBase, Overwritten, PlaceMerge, decide, stamp, winner};
 use crate::sync::base::{DepartmentBase, IntentState};
 use crate::sync::model::{Place, PlaceView, Side, Subject};
 
@@ -26,7 +26,7 @@ pub fn merge_place(
             write_to: None,
             updated_at: mongodb.updated_at.clone(),
             before: mongodb.place.clone(),
-            lost: None,
+            overwritten: None,
         },
         Decision::Write { to, is_loss } => {
             let (overwritten, kept, updated_at) = match to {
@@ -37,7 +37,7 @@ pub fn merge_place(
                     (dynamodb, mongodb, stamp::for_dynamodb(&mongodb.updated_at, &dynamodb.updated_at))
                 }
             };
-            let lost = is_loss.then(|| Lost {
+            let change = is_loss.then(|| Overwritten {
                 subject: Subject::Department(id.clone()),
                 side: to,
                 overwritten: Fact::Place(overwritten.place.clone()),
@@ -48,7 +48,7 @@ pub fn merge_place(
                 write_to: Some(to),
                 updated_at,
                 before: overwritten.place.clone(),
-                lost,
+                overwritten: change,
             }
         }
     }

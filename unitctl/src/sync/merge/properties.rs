@@ -135,7 +135,7 @@ proptest! {
         let again = after.merge();
         prop_assert!(again.is_empty());
         prop_assert_eq!((&again.before, &again.target), (&without_open, &merge.target));
-        prop_assert_eq!((&again.open, again.lost.len()), (&merge.open, 0));
+        prop_assert_eq!((&again.open, again.overwritten.len()), (&merge.open, 0));
     }
 
     #[test]
@@ -143,7 +143,7 @@ proptest! {
         let merge = case.merge();
         let nothing = UnitDelta::default();
         let again = case.after(merge.before.clone(), &nothing, &nothing).merge();
-        prop_assert_eq!(again, UnitMerge { lost: vec![], ..merge });
+        prop_assert_eq!(again, UnitMerge { overwritten: vec![], ..merge });
     }
 
     #[test]
@@ -154,7 +154,7 @@ proptest! {
             prop_assert!(round < 10, "never done");
             let merge = case.merge();
             prop_assert_eq!(&merge.target, &target);
-            prop_assert!(round == 0 || merge.lost.is_empty(), "named again: {:?}", merge.lost);
+            prop_assert!(round == 0 || merge.overwritten.is_empty(), "named again: {:?}", merge.overwritten);
             if merge.is_empty() {
                 break;
             }
@@ -190,8 +190,11 @@ proptest! {
                 }
             }
         }
-        let named: Vec<_> =
-            merge.lost.iter().map(|lost| (lost.side, lost.overwritten.clone(), lost.kept.clone())).collect();
+        let named: Vec<_> = merge
+            .overwritten
+            .iter()
+            .map(|change| (change.side, change.overwritten.clone(), change.kept.clone()))
+            .collect();
         prop_assert_eq!(expected.len(), named.len());
         prop_assert!(expected.iter().all(|expected| named.contains(expected)), "{expected:?}, but {named:?}");
     }
@@ -207,7 +210,7 @@ proptest! {
         later.cannot_monitor.clear();
         let later = later.merge();
         prop_assert_eq!(&later.to_dynamodb.join, &open_users(&merge));
-        prop_assert!(later.to_mongodb.is_empty() && later.lost.is_empty() && later.open.is_empty());
+        prop_assert!(later.to_mongodb.is_empty() && later.overwritten.is_empty() && later.open.is_empty());
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use livechat_units::id::{UnitId, UserId};
 
 use super::{
-    Decision, Fact, Lost, NoBase, Obstacle, OpenFact, UnitBase, UnitDelta, UnitInput, UnitMerge, decide,
-    stamp, winner,
+    Decision, Fact, NoBase, Obstacle, OpenFact, Overwritten, UnitBase, UnitDelta, UnitInput, UnitMerge,
+    decide, stamp, winner,
 };
 use crate::sync::base::IntentState;
 use crate::sync::model::{Side, Subject, UnitFacts, UnitView};
@@ -30,7 +30,7 @@ pub fn merge_unit(id: &UnitId, input: &UnitInput) -> UnitMerge {
         },
         // If a fact is equal on both sides, that is its base. The base of each fact that differs is set below.
         before: mongodb.facts.clone(),
-        lost: Vec::new(),
+        overwritten: Vec::new(),
         open: Vec::new(),
     };
     merge.name();
@@ -43,7 +43,7 @@ pub fn merge_unit(id: &UnitId, input: &UnitInput) -> UnitMerge {
         to_mongodb: merge.to_mongodb,
         to_dynamodb: merge.to_dynamodb,
         before: merge.before,
-        lost: merge.lost,
+        overwritten: merge.overwritten,
         open: merge.open,
     }
 }
@@ -92,7 +92,7 @@ struct Merge<'a> {
     to_mongodb: UnitDelta,
     to_dynamodb: UnitDelta,
     before: UnitFacts,
-    lost: Vec<Lost>,
+    overwritten: Vec<Overwritten>,
     open: Vec<OpenFact>,
 }
 
@@ -162,7 +162,7 @@ impl Merge<'_> {
     fn lose(&mut self, side: Side, is_loss: bool, facts: impl FnOnce() -> (Fact, Fact)) {
         if is_loss {
             let (overwritten, kept) = facts();
-            self.lost.push(Lost { subject: self.subject.clone(), side, overwritten, kept });
+            self.overwritten.push(Overwritten { subject: self.subject.clone(), side, overwritten, kept });
         }
     }
 }

@@ -288,8 +288,8 @@ impl Both<'_> {
     /// be looked at, because the looks at them write the places that this look does not write.
     fn tell(&self, sides: &Sides, looked: &mut Looked) {
         let subject = self.subject();
-        for lost in &self.merge.lost {
-            sides.reporter.overwritten(&subject, lost);
+        for change in &self.merge.overwritten {
+            sides.reporter.overwritten(&subject, change);
         }
         let mut open: BTreeSet<String> = self.merge.open.iter().map(ToString::to_string).collect();
         for (id, found) in &self.snapshot.departments {
@@ -316,8 +316,8 @@ impl Both<'_> {
             self.moves(Side::DynamoDb).chain(self.moves(Side::MongoDb)).map(|(id, _)| id).collect();
         for (id, place) in &self.places {
             if ours.contains(id) {
-                if let Some(lost) = &place.lost {
-                    sides.reporter.overwritten(&Subject::Department(id.clone()), lost);
+                if let Some(change) = &place.overwritten {
+                    sides.reporter.overwritten(&Subject::Department(id.clone()), change);
                 }
             } else if let (Some(_), Some(target)) = (place.write_to, &place.target)
                 && target != self.id

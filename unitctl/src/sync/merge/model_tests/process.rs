@@ -112,8 +112,8 @@ impl Process {
             assert!(!world.cannot_monitor.contains(user), "{user} could not be carried, which is no removal");
         }
         self.observed = observed(mongodb, dynamodb, &of_unit, &of_place);
-        world.name_lost(&of_unit.lost);
-        world.name_lost(of_place.lost.as_slice());
+        world.name_overwritten(&of_unit.overwritten);
+        world.name_overwritten(of_place.overwritten.as_slice());
 
         self.unit_base = Some(UnitBase {
             rev: self.unit_base.as_ref().map_or(0, |base| base.rev),
@@ -276,6 +276,8 @@ fn observed(
     }
     let is_equal = mongodb.department.place == dynamodb.department.place;
     facts.extend(is_equal.then(|| Fact::Place(mongodb.department.place.clone())));
-    facts.extend(of_unit.lost.iter().chain(&of_place.lost).map(|lost| lost.overwritten.clone()));
+    facts.extend(
+        of_unit.overwritten.iter().chain(&of_place.overwritten).map(|change| change.overwritten.clone()),
+    );
     facts
 }

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use time::{Duration, OffsetDateTime};
 
 use crate::sync::base::{DepartmentBase, UnitBase, UnitDelta};
-use crate::sync::merge::{Fact, Lost};
+use crate::sync::merge::{Fact, Overwritten};
 use crate::sync::model::{Place, PlaceView, Side, UnitFacts, UnitView};
 
 /// What a side has.
@@ -31,7 +31,7 @@ pub struct World {
     /// The last common values. No process knows them.
     common: (UnitFacts, Place),
     /// What the processes have named, until the fact is written.
-    lost: Vec<Lost>,
+    overwritten: Vec<Overwritten>,
     /// True once anything happened that a process can't know about.
     pub is_disturbed: bool,
     /// How often a process has written anything.
@@ -101,7 +101,7 @@ impl World {
             department_base: None,
             cannot_monitor: BTreeSet::new(),
             common: (facts, None),
-            lost: Vec::new(),
+            overwritten: Vec::new(),
             is_disturbed: false,
             writes: 0,
             now: 0,
@@ -169,13 +169,13 @@ impl World {
     }
 
     /// A process names what it is about to overwrite. Without disturbances both sides have changed each such value.
-    pub fn name_lost(&mut self, lost: &[Lost]) {
-        for lost in lost {
-            let common = self.common_value(&lost.overwritten);
-            let both_changed = lost.overwritten != common && lost.kept != common;
-            assert!(self.is_disturbed || both_changed, "{lost}, but the last common value is {common:?}");
+    pub fn name_overwritten(&mut self, overwritten: &[Overwritten]) {
+        for change in overwritten {
+            let common = self.common_value(&change.overwritten);
+            let both_changed = change.overwritten != common && change.kept != common;
+            assert!(self.is_disturbed || both_changed, "{change}, but the last common value is {common:?}");
         }
-        self.lost.extend_from_slice(lost);
+        self.overwritten.extend_from_slice(overwritten);
     }
 
     /// True if these bases can be stored: nobody has stored others since they were read.
@@ -232,12 +232,13 @@ impl World {
 
         for (old, new) in changes {
             let is_change = old != self.common_value(&old);
-            let is_named = self.lost.iter().any(|lost| lost.side == side && lost.overwritten == old);
+            let is_named =
+                self.overwritten.iter().any(|change| change.side == side && change.overwritten == old);
             assert!(
                 !is_change || is_named,
                 "{side} had {old}; this was overwritten with {new} without a word"
             );
-            self.lost.retain(|lost| !is_same_fact(&lost.overwritten, &old));
+            self.overwritten.retain(|change| !is_same_fact(&change.overwritten, &old));
             self.set_common(new);
         }
         let state = self.side(side);

@@ -20,7 +20,7 @@ fn a_committed_intent_is_the_base_although_it_was_undone_meanwhile() {
     let merge = merge(&intended(), &view(facts("B", &[]), LATE), &view(facts("A", &["ann"]), LATE));
     assert_eq!(merge.to_mongodb.name.as_deref(), Some("A"));
     assert_eq!(merge.to_dynamodb.leave, users(&["ann"]));
-    assert_eq!((merge.target.clone(), merge.lost), (facts("A", &[]), vec![]));
+    assert_eq!((merge.target.clone(), merge.overwritten), (facts("A", &[]), vec![]));
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn an_intent_that_was_not_committed_is_not_the_base() {
     for time in [EARLY, &fence] {
         let merge = merge(&intended(), &view(facts("A", &[]), time), &view(facts("B", &["ann"]), LATE));
         assert_eq!((merge.to_mongodb.name.as_deref(), merge.to_mongodb.join), (Some("B"), users(&["ann"])));
-        assert_eq!(merge.lost, vec![]);
+        assert_eq!(merge.overwritten, vec![]);
     }
 }
 
@@ -40,7 +40,7 @@ fn if_it_is_unknown_whether_an_intent_was_committed_both_sides_count_as_changed(
     let merge = merge(&intended(), &view(mongodb.clone(), later), &view(dynamodb, LATE));
     assert_eq!(merge.target, mongodb);
     assert_eq!(
-        sentences(&merge.lost),
+        sentences(&merge.overwritten),
         [
             r#"unit u1: the name "B" in DynamoDB is overwritten with the name "A", as in MongoDB"#,
             "unit u1: user ann is a monitor in DynamoDB and is removed there, because the user is no monitor in MongoDB",

@@ -69,6 +69,6 @@ fn merge(base: &UnitBase, mongodb: &UnitView, dynamodb: &UnitView) -> UnitMerge 
     merge_with(Some(base), mongodb, dynamodb, NoBase::Later)
 }
 
-fn sentences(lost: &[Lost]) -> Vec<String> {
-    lost.iter().map(Lost::to_string).collect()
+fn sentences(overwritten: &[Overwritten]) -> Vec<String> {
+    overwritten.iter().map(Overwritten::to_string).collect()
 }

@@ -31,14 +31,14 @@ fn a_department_follows_the_side_that_moved_it() {
     let moved = place(Some(&base), &in_unit("u2", EARLY), &in_unit("u1", LATE));
     assert_eq!((moved.target, moved.before), (unit_in("u2"), unit_in("u1")));
     assert_eq!((moved.write_to, moved.updated_at.as_str()), (Some(Side::DynamoDb), LATE));
-    assert_eq!(moved.lost, None);
+    assert_eq!(moved.overwritten, None);
 
     let removed = place(Some(&base), &in_unit("u1", LATE), &in_no_unit(EARLY));
     assert_eq!((removed.target, removed.before), (None, unit_in("u1")));
     assert_eq!((removed.write_to, removed.updated_at.as_str()), (Some(Side::MongoDb), JUST_AFTER_LATE));
 
     let both = place(Some(&base), &in_unit("u2", LATE), &in_unit("u2", EARLY));
-    assert_eq!((both.write_to, both.before, both.lost), (None, unit_in("u2"), None));
+    assert_eq!((both.write_to, both.before, both.overwritten), (None, unit_in("u2"), None));
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn a_department_that_both_sides_moved_follows_the_later_one() {
     assert_eq!((later.write_to, later.target, later.before), (Some(Side::MongoDb), unit_in("u2"), None));
     assert_eq!(later.updated_at, LATE);
     let sentence = "department d1: its place in no unit in MongoDB is overwritten with its place in unit u2, as in DynamoDB";
-    assert_eq!(later.lost.expect("a value is lost").to_string(), sentence);
+    assert_eq!(later.overwritten.expect("a value is overwritten").to_string(), sentence);
 
     let equal_times = place(Some(&base), &in_no_unit(LATE), &in_unit("u2", LATE));
     assert_eq!((equal_times.write_to, equal_times.target), (Some(Side::DynamoDb), None));
@@ -60,13 +60,13 @@ fn a_department_without_a_base_is_decided_as_its_units_are() {
     let merge = |no_base| merge_place(&department_id(), None, &early, &late, no_base);
     let as_imported = merge(NoBase::AsImported);
     assert_eq!(
-        (as_imported.target, as_imported.before, as_imported.lost),
+        (as_imported.target, as_imported.before, as_imported.overwritten),
         (unit_in("u1"), unit_in("u2"), None)
     );
     let later = merge(NoBase::Later);
-    assert_eq!((later.target, later.lost.is_some()), (unit_in("u2"), true));
+    assert_eq!((later.target, later.overwritten.is_some()), (unit_in("u2"), true));
     let preferred = merge(NoBase::Prefer(Side::MongoDb));
-    assert_eq!((preferred.target, preferred.lost.is_some()), (unit_in("u1"), true));
+    assert_eq!((preferred.target, preferred.overwritten.is_some()), (unit_in("u1"), true));
 }
 
 #[test]
@@ -80,7 +80,10 @@ fn a_departments_intent_is_settled_as_a_units_is() {
     let committed = place(Some(&base), &in_unit("u2", "2026-01-01T10:30:00.000Z"), &in_unit("u1", LATE));
     assert_eq!((committed.write_to, committed.target), (Some(Side::MongoDb), unit_in("u1")));
     let pending = place(Some(&base), &in_unit("u1", EARLY), &in_unit("u2", LATE));
-    assert_eq!((pending.write_to, pending.target, pending.lost), (Some(Side::MongoDb), unit_in("u2"), None));
+    assert_eq!(
+        (pending.write_to, pending.target, pending.overwritten),
+        (Some(Side::MongoDb), unit_in("u2"), None)
+    );
     let unknown = place(Some(&base), &in_unit("u1", LATE), &in_unit("u2", EARLY));
-    assert_eq!((unknown.target, unknown.lost.is_some()), (unit_in("u1"), true));
+    assert_eq!((unknown.target, unknown.overwritten.is_some()), (unit_in("u1"), true));
 }

@@ -31,7 +31,7 @@ fn if_only_one_side_differs_from_the_base_the_other_side_gets_the_change() {
     assert!(from_dynamodb.to_dynamodb.is_empty());
     for merge in [from_mongodb, from_dynamodb] {
         assert_eq!((&merge.target, &merge.before, &merge.after()), (&changed, &base.facts, &changed));
-        assert_eq!((merge.lost, merge.open), (vec![], vec![]));
+        assert_eq!((merge.overwritten, merge.open), (vec![], vec![]));
     }
 }
 
@@ -45,7 +45,7 @@ fn changes_of_different_facts_are_both_kept() {
     assert_eq!((merge.to_dynamodb.name, merge.to_dynamodb.leave), (Some("B".into()), users(&["bob"])));
     assert_eq!(merge.to_mongodb.visibility, Some(Visibility::Private));
     assert_eq!(merge.to_mongodb.join, users(&["cid"]));
-    assert_eq!(merge.lost, vec![]);
+    assert_eq!(merge.overwritten, vec![]);
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn if_both_sides_changed_a_fact_to_different_values_the_later_one_counts_and_the
     assert_eq!(mongodb_later.to_dynamodb.updated_at, LATE);
     assert!(mongodb_later.to_mongodb.is_empty());
     let expected = r#"unit u1: the name "C" in DynamoDB is overwritten with the name "B", as in MongoDB"#;
-    assert_eq!(sentences(&mongodb_later.lost), [expected]);
+    assert_eq!(sentences(&mongodb_later.overwritten), [expected]);
     assert_eq!((&mongodb_later.before, &mongodb_later.after()), (&other, &one));
 
     let dynamodb_later = merge(&base, &view(one.clone(), EARLY), &view(other.clone(), LATE));
@@ -65,7 +65,7 @@ fn if_both_sides_changed_a_fact_to_different_values_the_later_one_counts_and_the
     assert_eq!(dynamodb_later.to_mongodb.updated_at, LATE);
     assert!(dynamodb_later.to_dynamodb.is_empty());
     let expected = r#"unit u1: the name "B" in MongoDB is overwritten with the name "C", as in DynamoDB"#;
-    assert_eq!(sentences(&dynamodb_later.lost), [expected]);
+    assert_eq!(sentences(&dynamodb_later.overwritten), [expected]);
     assert_eq!((&dynamodb_later.before, &dynamodb_later.after()), (&one, &other));
 }
 
@@ -73,7 +73,7 @@ fn if_both_sides_changed_a_fact_to_different_values_the_later_one_counts_and_the
 fn equal_times_go_to_mongodb() {
     let merge = merge(&base(facts("A", &[])), &view(facts("B", &[]), LATE), &view(facts("C", &[]), LATE));
     assert_eq!(merge.target.name, "B");
-    assert_eq!(merge.lost.len(), 1);
+    assert_eq!(merge.overwritten.len(), 1);
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn if_both_sides_changed_a_fact_to_the_same_value_it_is_the_base() {
     let merge =
         merge(&base(facts("A", &["ann"])), &view(changed.clone(), LATE), &view(changed.clone(), EARLY));
     assert!(merge.is_empty());
-    assert_eq!((merge.before, merge.lost), (changed, vec![]));
+    assert_eq!((merge.before, merge.overwritten), (changed, vec![]));
 }
 
 #[test]
@@ -110,7 +110,11 @@ fn a_monitor_whom_dynamodb_cannot_have_stays_open_and_is_never_removed() {
     }
     for no_base in [NoBase::AsImported, NoBase::Later, NoBase::Prefer(Side::DynamoDb)] {
         let merge = merge_with(None, &with, &without, no_base);
-        assert_eq!((merge.is_empty(), merge.open.len(), merge.lost.len()), (true, 1, 0), "{no_base:?}");
+        assert_eq!(
+            (merge.is_empty(), merge.open.len(), merge.overwritten.len()),
+            (true, 1, 0),
+            "{no_base:?}"
+        );
     }
 }
 
