@@ -18,7 +18,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use livechat_units::id::{DepartmentId, UnitId, UserId};
 
-use self::read::{Also, Stored, view};
+use self::read::{MoreToRead, Stored, view};
 use super::merge::{NoBase, PlaceMerge, UnitInput, UnitMerge, merge_place, merge_unit};
 use super::model::{PlaceView, Side, Subject};
 use super::mongodb::{Kind, MongoUnit, UnitSnapshot};
@@ -43,7 +43,7 @@ enum Step {
 }
 
 /// A unit that both sides have, and what follows from it.
-struct Both<'a> {
+struct OnBothSides<'a> {
     id: &'a UnitId,
     stored: &'a Stored,
     unit: &'a StoredUnit,
@@ -62,16 +62,16 @@ struct Both<'a> {
 /// A side can't be read or written, or the unit's item is corrupt.
 pub async fn look(sides: &Sides, id: &UnitId, removal: Removal) -> Result<Looked> {
     let mut looked = Looked::default();
-    let mut also = Also::default();
+    let mut more = MoreToRead::default();
     let mut brought = BTreeSet::new();
     let mut refusals = 0;
     loop {
-        let stored = Stored::read(sides, id, &also).await?;
+        let stored = Stored::read(sides, id, &more).await?;
         let departments = stored.read.departments.clone();
         let snapshot = sides.mongodb.unit(id, &departments).await?;
         // What MongoDB's unit names must have been read in DynamoDB before MongoDB was read. A department or user that
         // DynamoDB lacks is carried over before the unit.
-        if bring(sides, &stored, &snapshot, &mut also, &mut brought).await? {
+        if bring_to_dynamodb(sides, &stored, &snapshot, &mut more, &mut brought).await? {
             continue;
         }
         let dangling = dangling(sides, id, &snapshot).await?;
@@ -102,21 +102,21 @@ async fn dangling(sides: &Sides, id: &UnitId, snapshot: &UnitSnapshot) -> Result
     Ok(others.into_iter().filter(|other| !existing.contains(other.as_str())).cloned().collect())
 }
 
-/// Adds to `also` what MongoDB's unit names and was not read in DynamoDB. Carries over what DynamoDB lacks. Returns
-/// true if both sides have to be read again.
-async fn bring(
+/// Adds to `more` what MongoDB's unit names and was not read in DynamoDB. If all of it was read, carries over the
+/// departments and users that DynamoDB lacks. Returns true if both sides have to be read again.
+async fn bring_to_dynamodb(
     sides: &Sides,
     stored: &Stored,
     snapshot: &UnitSnapshot,
-    also: &mut Also,
+    more: &mut MoreToRead,
     brought: &mut BTreeSet<Subject>,
 ) -> Result<bool> {
     let Some(Ok(unit)) = &snapshot.unit else { return Ok(false) };
     let departments: BTreeSet<DepartmentId> = snapshot.departments.keys().cloned().collect();
     let monitors = &unit.view.facts.monitors;
     if !departments.is_subset(&stored.read.departments) || !monitors.is_subset(&stored.read.users) {
-        also.departments.extend(departments);
-        also.users.extend(monitors.iter().cloned());
+        more.departments.extend(departments);
+        more.users.extend(monitors.iter().cloned());
         return Ok(true);
     }
     let lacking = departments.iter().filter(|id| !stored.departments.contains_key(*id));
@@ -193,7 +193,7 @@ fn merge<'a>(
     snapshot: &'a UnitSnapshot,
     dangling: &BTreeSet<UnitId>,
     mongodb: &'a MongoUnit,
-) -> Both<'a> {
+) -> OnBothSides<'a> {
     let dynamodb = view(unit);
     let users = dynamodb.facts.monitors.union(&mongodb.view.facts.monitors);
     let cannot_monitor: BTreeSet<UserId> = users.filter(|user| !stored.can_monitor(user)).cloned().collect();
@@ -219,7 +219,7 @@ fn merge<'a>(
         let base = stored.department_bases.get(department);
         places.insert(department.clone(), merge_place(department, base, &mongodb, &item.view, no_base));
     }
-    Both { id, stored, unit, snapshot, mongodb, merge, places, left_out: BTreeSet::new() }
+    OnBothSides { id, stored, unit, snapshot, mongodb, merge, places, left_out: BTreeSet::new() }
 }
 
 /// How the place of a department without a base is decided: if the units that the two sides have it in are as they were
@@ -239,7 +239,7 @@ fn no_base_of_place(
     if as_imported { NoBase::AsImported } else { sides.no_base() }
 }
 
-impl Both<'_> {
+impl OnBothSides<'_> {
     fn subject(&self) -> Subject {
         Subject::Unit(self.id.clone())
     }

@@ -14,9 +14,9 @@ use crate::sync::base::{DepartmentBase, UnitBase};
 use crate::sync::model::{PlaceView, UnitFacts, UnitView};
 use crate::sync::sides::Sides;
 
-/// What has to be read because MongoDB's unit names it, in addition to what DynamoDB's unit names.
+/// Departments and users to read because MongoDB's unit names them, in addition to those that DynamoDB's unit names.
 #[derive(Clone, Debug, Default)]
-pub struct Also {
+pub struct MoreToRead {
     /// Departments.
     pub departments: BTreeSet<DepartmentId>,
     /// Users.
@@ -38,8 +38,9 @@ pub struct Stored {
     pub users: HashMap<UserId, Result<item::User, item::Corrupt>>,
     /// The other units that the departments are in.
     pub other_units: HashMap<UnitId, StoredUnit>,
-    /// The departments and users that were read.
-    pub read: Also,
+    /// The departments and users that were read: those of the `more` of [`Self::read`], and those that DynamoDB's unit
+    /// names.
+    pub read: MoreToRead,
 }
 
 /// A department as it is stored.
@@ -56,8 +57,8 @@ impl Stored {
     ///
     /// # Errors
     /// DynamoDB refuses a request, or the unit's item is corrupt.
-    pub async fn read(sides: &Sides, id: &UnitId, also: &Also) -> Result<Self> {
-        let mut stored = Self { read: also.clone(), ..Self::default() };
+    pub async fn read(sides: &Sides, id: &UnitId, more: &MoreToRead) -> Result<Self> {
+        let mut stored = Self { read: more.clone(), ..Self::default() };
         let mut monitors = BTreeMap::new();
         for item in sides.database.unit_partition(id).await? {
             match text(&item, "sk").and_then(|sort| sort.strip_prefix("MONITOR#")).map(UserId::parse) {

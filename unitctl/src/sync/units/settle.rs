@@ -6,7 +6,7 @@ use livechat_units::id::{DepartmentId, UnitId};
 use livechat_units::limits::MAX_TRANSACTION_ACTIONS;
 
 use super::read::Stored;
-use super::{Both, Step};
+use super::{OnBothSides, Step};
 use crate::import::records::UnitOrDepartment;
 use crate::requests::transact;
 use crate::sync::base::{DepartmentBase, UnitBase};
@@ -48,7 +48,7 @@ pub(in crate::sync) async fn place_in_mongodb(sides: &Sides, id: &DepartmentId) 
 }
 
 /// Stores the bases that differ from what both sides have, and finishes the rooms.
-pub(super) async fn store_bases(sides: &Sides, both: &Both<'_>) -> Result<Step> {
+pub(super) async fn store_bases(sides: &Sides, both: &OnBothSides<'_>) -> Result<Step> {
     let table = &sides.database.tables.livechat;
     let mut puts = Vec::new();
     // `before` is the base without the changes that are still to be written. With `--from-mongodb`, those are the

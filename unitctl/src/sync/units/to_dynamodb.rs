@@ -17,7 +17,7 @@ use livechat_units::plan::plan;
 use livechat_units::request::{ListedDepartment, Update};
 
 use super::read::{Stored, view};
-use super::{Both, Step, changes_in_words, move_in_words};
+use super::{OnBothSides, Step, changes_in_words, move_in_words};
 use crate::origin::REV;
 use crate::requests::transact;
 use crate::sync::base::{DepartmentBase, UnitBase, UnitDelta};
@@ -25,7 +25,7 @@ use crate::sync::model::{Place, Side, Subject};
 use crate::sync::sides::Sides;
 
 /// True if DynamoDB's unit would be too large for its item.
-pub(super) fn is_too_large(both: &Both<'_>) -> Result<bool> {
+pub(super) fn is_too_large(both: &OnBothSides<'_>) -> Result<bool> {
     if !both.changes_dynamodb() {
         return Ok(false);
     }
@@ -35,7 +35,7 @@ pub(super) fn is_too_large(both: &Both<'_>) -> Result<bool> {
 }
 
 /// Writes the first transaction of what is to be changed.
-pub(super) async fn write(sides: &Sides, both: &Both<'_>) -> Result<Step> {
+pub(super) async fn write(sides: &Sides, both: &OnBothSides<'_>) -> Result<Step> {
     let update = target(both);
     let caller = caller()?;
     let loaded = loaded(both.id, both.stored, &both.unit.item, &update);
@@ -69,7 +69,7 @@ pub(super) async fn write(sides: &Sides, both: &Both<'_>) -> Result<Step> {
 }
 
 /// The update after which DynamoDB's unit is as the merge has decided.
-fn target(both: &Both<'_>) -> Update {
+fn target(both: &OnBothSides<'_>) -> Update {
     let facts = view(both.unit).facts.with(&both.merge.to_dynamodb);
     let mut departments: BTreeSet<DepartmentId> =
         both.unit.departments.iter().filter_map(DepartmentId::parse).collect();
@@ -125,7 +125,7 @@ pub(super) fn loaded<'a>(id: &UnitId, stored: &Stored, unit: &Item, update: &'a 
 }
 
 /// What a transaction changes of the unit's facts.
-fn delta(both: &Both<'_>, transaction: &Transaction) -> UnitDelta {
+fn delta(both: &OnBothSides<'_>, transaction: &Transaction) -> UnitDelta {
     let now = view(both.unit).facts;
     let mut delta = UnitDelta::default();
     for action in &transaction.actions {
@@ -147,7 +147,7 @@ fn delta(both: &Both<'_>, transaction: &Transaction) -> UnitDelta {
 }
 
 /// The bases after a transaction, as far as they differ from what is stored.
-fn bases(both: &Both<'_>, transaction: &Transaction, table: &str) -> Result<Vec<TransactWriteItem>> {
+fn bases(both: &OnBothSides<'_>, transaction: &Transaction, table: &str) -> Result<Vec<TransactWriteItem>> {
     let mut puts = Vec::new();
     let facts = both.merge.before.with(&delta(both, transaction));
     let stored = both.stored.base.as_ref();
@@ -171,7 +171,7 @@ fn bases(both: &Both<'_>, transaction: &Transaction, table: &str) -> Result<Vec<
 }
 
 /// The `_updatedAt` that an item gets: that of the change that counts, but never an earlier time than the item has.
-fn updated_at(both: &Both<'_>, action: &Action) -> String {
+fn updated_at(both: &OnBothSides<'_>, action: &Action) -> String {
     let own = view(both.unit).updated_at;
     let of_unit = if both.merge.to_dynamodb.is_empty() {
         String::new()
@@ -231,7 +231,7 @@ pub(super) fn with_rev(item: TransactWriteItem) -> Result<TransactWriteItem> {
     Ok(TransactWriteItem::builder().update(update).build())
 }
 
-fn say(sides: &Sides, both: &Both<'_>, transaction: &Transaction) {
+fn say(sides: &Sides, both: &OnBothSides<'_>, transaction: &Transaction) {
     let subject = both.subject();
     let delta = delta(both, transaction);
     for words in changes_in_words(&delta) {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use livechat_units::id::{DepartmentId, UserId};
 
 use super::read::text;
-use super::{Both, Step, changes_in_words, move_in_words};
+use super::{OnBothSides, Step, changes_in_words, move_in_words};
 use crate::requests::transact;
 use crate::sync::base::{DepartmentBase, PlaceIntent, UnitBase, UnitDelta, UnitIntent};
 use crate::sync::merge::PlaceMerge;
@@ -22,7 +22,7 @@ const MAX_MONITORS: usize = 300;
 const MAX_PLACES: usize = 80;
 
 /// Writes the first transaction of what is to be changed.
-pub(super) async fn write(sides: &Sides, both: &Both<'_>, looked: &mut Looked) -> Result<Step> {
+pub(super) async fn write(sides: &Sides, both: &OnBothSides<'_>, looked: &mut Looked) -> Result<Step> {
     let delta = both.merge.to_mongodb.first(MAX_MONITORS);
     let places: BTreeMap<&DepartmentId, &PlaceMerge> = both.moves(Side::MongoDb).take(MAX_PLACES).collect();
     sides.check_lease()?;
@@ -82,7 +82,7 @@ struct Intended {
 /// Stores the intents. `None` if another process has stored a base meanwhile.
 async fn store_intents(
     sides: &Sides,
-    both: &Both<'_>,
+    both: &OnBothSides<'_>,
     delta: &UnitDelta,
     places: &BTreeMap<&DepartmentId, &PlaceMerge>,
 ) -> Result<Option<Intended>> {
@@ -117,12 +117,17 @@ async fn store_intents(
 }
 
 /// The usernames of the unit's monitors, as DynamoDB has them.
-fn usernames(both: &Both<'_>) -> BTreeMap<UserId, String> {
+fn usernames(both: &OnBothSides<'_>) -> BTreeMap<UserId, String> {
     let items = both.unit.monitors.iter();
     items.filter_map(|(id, item)| Some((id.clone(), text(item, "username")?.to_owned()))).collect()
 }
 
-fn say(sides: &Sides, both: &Both<'_>, delta: &UnitDelta, places: &BTreeMap<&DepartmentId, &PlaceMerge>) {
+fn say(
+    sides: &Sides,
+    both: &OnBothSides<'_>,
+    delta: &UnitDelta,
+    places: &BTreeMap<&DepartmentId, &PlaceMerge>,
+) {
     for words in changes_in_words(delta) {
         sides.reporter.change(&both.subject(), Side::MongoDb, words);
     }
