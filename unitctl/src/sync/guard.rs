@@ -27,8 +27,8 @@ impl fmt::Display for Suspicion {
     }
 }
 
-/// Judges the counts of all kinds. Returns the first suspicion.
-pub fn judge(counts: &[Count]) -> Option<Suspicion> {
+/// The first suspicion that these counts give. `None` if none of them is suspicious.
+pub fn first_suspicion(counts: &[Count]) -> Option<Suspicion> {
     counts.iter().find_map(|count| {
         let Count { kind, in_dynamodb, missing, is_empty_in_mongodb, is_lenient } = *count;
         let is_over_half = missing >= 2 && missing * 2 > in_dynamodb;
@@ -58,18 +58,18 @@ mod tests {
     #[test]
     fn a_few_removals_are_not_suspicious() {
         for (in_dynamodb, missing) in [(0, 0), (3, 1), (2, 1), (1, 0), (4, 2), (400, 20), (100, 19)] {
-            assert_eq!(judge(&[count(in_dynamodb, missing)]), None, "{missing} of {in_dynamodb}");
+            assert_eq!(first_suspicion(&[count(in_dynamodb, missing)]), None, "{missing} of {in_dynamodb}");
         }
         // The only one of its kind is removed, and the collection is empty.
         let last = Count { is_empty_in_mongodb: true, ..count(1, 1) };
-        assert!(judge(&[last]).is_some());
+        assert!(first_suspicion(&[last]).is_some());
     }
 
     #[test]
     fn many_removals_are() {
         for (in_dynamodb, missing) in [(3, 2), (399, 20), (1000, 51), (2, 2)] {
             assert!(
-                judge(&[count(10, 0), count(in_dynamodb, missing)]).is_some(),
+                first_suspicion(&[count(10, 0), count(in_dynamodb, missing)]).is_some(),
                 "{missing} of {in_dynamodb}"
             );
         }
@@ -78,13 +78,13 @@ mod tests {
     #[test]
     fn of_monitors_only_half_is() {
         let lenient = |in_dynamodb, missing| Count { is_lenient: true, ..count(in_dynamodb, missing) };
-        assert_eq!(judge(&[lenient(100, 50)]), None);
-        assert!(judge(&[lenient(100, 51)]).is_some());
+        assert_eq!(first_suspicion(&[lenient(100, 50)]), None);
+        assert!(first_suspicion(&[lenient(100, 51)]).is_some());
     }
 
     #[test]
     fn the_sentence_says_why_and_what_helps() {
-        let text = judge(&[count(3, 2)]).map(|suspicion| suspicion.to_string());
+        let text = first_suspicion(&[count(3, 2)]).map(|suspicion| suspicion.to_string());
         assert_eq!(
             text.as_deref(),
             Some(

@@ -65,7 +65,7 @@ pub async fn run(sides: &Sides, allow_removals: bool) -> Result<Outcome> {
     bar.set_style(ProgressStyle::with_template(style).expect("the template is valid"));
     sides.set_lifetime(sides.mongodb.login_expiration().await?);
     let scanned = scan::scan(sides).await?;
-    let suspicion = if allow_removals { None } else { guard::judge(&scanned.counts) };
+    let suspicion = if allow_removals { None } else { guard::first_suspicion(&scanned.counts) };
     let (of_missing, removal) = match &suspicion {
         Some(suspicion) => {
             sides.reporter.warn(suspicion);

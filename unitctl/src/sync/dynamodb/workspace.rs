@@ -24,7 +24,7 @@ const ATTRIBUTES: [&str; 3] = ["uniqueID", "replicaSet", "database"];
 pub async fn check(database: &Database, found: &Identity, was_moved: bool, is_dry_run: bool) -> Result<()> {
     loop {
         let stored = database.get_all(vec![state_key(WORKSPACE)]).await?.pop();
-        let Some(item) = judge(stored.as_ref(), found, was_moved)? else { return Ok(()) };
+        let Some(item) = item_to_store(stored.as_ref(), found, was_moved)? else { return Ok(()) };
         if is_dry_run {
             return Ok(());
         }
@@ -35,8 +35,12 @@ pub async fn check(database: &Database, found: &Identity, was_moved: bool, is_dr
     }
 }
 
-/// The item to store, if it is not stored yet.
-fn judge(stored: Option<&Item>, found: &Identity, was_moved: bool) -> Result<Option<Item>> {
+/// The item to store for this workspace. `None` if it is stored already.
+///
+/// # Errors
+/// The database is no workspace, or is another one than the stored one, or is in another place than the stored one and
+/// `was_moved` is false.
+fn item_to_store(stored: Option<&Item>, found: &Identity, was_moved: bool) -> Result<Option<Item>> {
     let Some(unique_id) = found.unique_id.as_deref().filter(|id| !id.is_empty()) else {
         bail!(
             "the database {} has no setting uniqueID, so it is no workspace of Rocket.Chat's; nothing is written",

@@ -81,7 +81,7 @@ fn present(stored: &StoredUser, mut user: User, options: &Options) -> Decision<U
             continue;
         }
         let is_listed = old.contains(hash.as_str());
-        match judge(&token, stored.tokens.get(&hash), is_listed, options) {
+        match decide_token(&token, stored.tokens.get(&hash), is_listed, options) {
             Ok(Verdict::Expired) if is_listed => {
                 target.insert(hash);
             }
@@ -126,7 +126,12 @@ enum Verdict {
     Put(Item),
 }
 
-fn judge(
+/// Decides about a token that MongoDB has. `stored` is its item in DynamoDB. `is_listed` is true if the user's list has
+/// it.
+///
+/// # Errors
+/// The token can't be used. The error says why.
+fn decide_token(
     token: &LoginToken,
     stored: Option<&Item>,
     is_listed: bool,
