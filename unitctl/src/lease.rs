@@ -235,7 +235,9 @@ impl Lease {
             return Ok(());
         }
         Err(match *self.status.borrow() {
-            Status::Taken => anyhow!("another process has taken over, because this one stood still"),
+            Status::Taken => anyhow!(
+                "another process has taken over, because this process did not renew its lease in time"
+            ),
             Status::Renewed(_) => anyhow!("DynamoDB could not be reached for {:?}", self.trust),
         })
     }

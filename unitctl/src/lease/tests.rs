@@ -80,7 +80,7 @@ async fn a_holder_that_ended_is_followed_and_one_that_stood_still_knows_that_it_
     let successor = candidate(&database).wait(|error| panic!("{error}")).await;
     assert!(begin.elapsed() >= SHORT.takeover, "{:?}", begin.elapsed());
 
-    // Another process has taken over while this one stood still.
+    // Another process takes over, as if this one had not renewed its lease in time.
     let item = candidate(&database).item();
     let put = crate::condition::put(&database.tables.livechat, item.clone()).expect("complete");
     assert!(transact(&database, vec![put]).await.expect("it is written"));
@@ -88,7 +88,7 @@ async fn a_holder_that_ended_is_followed_and_one_that_stood_still_knows_that_it_
     assert!(!successor.is_held());
     assert_eq!(
         successor.check().expect_err("it is lost").to_string(),
-        "another process has taken over, because this one stood still"
+        "another process has taken over, because this process did not renew its lease in time"
     );
     successor.wait_until_held().await.expect_err("it does not come back");
     // What it releases then is not the other's lease.

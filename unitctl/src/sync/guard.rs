@@ -41,7 +41,8 @@ pub fn first_suspicion(counts: &[Count]) -> Option<Suspicion> {
             return None;
         };
         Some(Suspicion(format!(
-            "{what}; nothing is removed from DynamoDB until this is right, or until the sync runs with --allow-removals"
+            "{what}; nothing is removed from DynamoDB until MongoDB has the missing data again, or until the sync runs \
+             with --allow-removals"
         )))
     })
 }
@@ -88,8 +89,8 @@ mod tests {
         assert_eq!(
             text.as_deref(),
             Some(
-                "MongoDB lacks 2 of the 3 units in DynamoDB; nothing is removed from DynamoDB until this is right, or \
-                 until the sync runs with --allow-removals"
+                "MongoDB lacks 2 of the 3 units in DynamoDB; nothing is removed from DynamoDB until MongoDB has the \
+                 missing data again, or until the sync runs with --allow-removals"
             )
         );
     }

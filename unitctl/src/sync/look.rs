@@ -85,7 +85,7 @@ pub async fn entity(sides: &Sides, subject: &Subject, removal: Removal) -> Resul
             }
         }
     }
-    bail!("both sides change too often")
+    bail!("the data kept changing while the sync tried to write it")
 }
 
 /// Returns `None` if nothing has to be written.

@@ -64,8 +64,8 @@ fn item_to_store(stored: Option<&Item>, found: &Identity, was_moved: bool) -> Re
         }
         if !was_moved {
             bail!(
-                "this workspace was in the replica set {replica_set}, database {name}, and is in {}, {} now; say --moved \
-                 if it was moved, and not if this is a copy",
+                "this workspace was in the replica set {replica_set}, database {name}, and is now in the replica set {}, \
+                 database {}; use --moved if it was moved, but not if this is a copy",
                 found.replica_set,
                 found.database
             );
@@ -114,8 +114,8 @@ mod tests {
             Err("the database chat has no setting uniqueID, so it is no workspace of Rocket.Chat's; nothing is written"
                 .into())
         );
-        let elsewhere = "this workspace was in the replica set rs0, database chat, and is in rs0, copy now; say --moved \
-                         if it was moved, and not if this is a copy";
+        let elsewhere = "this workspace was in the replica set rs0, database chat, and is now in the replica set rs0, \
+                         database copy; use --moved if it was moved, but not if this is a copy";
         assert_eq!(check("b", "copy", false, false).await, Err(elsewhere.into()));
         // A dry run with --moved does not move it.
         assert_eq!(check("b", "copy", true, true).await, Ok(()));

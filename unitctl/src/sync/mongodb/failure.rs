@@ -127,7 +127,7 @@ impl Failure {
             ) => Self::new(Cause::Unreachable, "MongoDB's primary steps down or shuts down"),
             // A connection that breaks in a transaction has the label, too, but no code.
             (_, Some(_)) if error.contains_label(TRANSIENT_TRANSACTION_ERROR) => {
-                Self::new(Cause::Conflict, "Another write of MongoDB was in the way of a transaction")
+                Self::new(Cause::Conflict, "A transaction in MongoDB conflicted with another write")
             }
             (_, Some(code)) => {
                 Self::new(Cause::Other, format!("MongoDB answers {what} with the error code {code}"))

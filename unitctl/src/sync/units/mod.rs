@@ -78,7 +78,9 @@ pub async fn look(sides: &Sides, id: &UnitId, removal: Removal) -> Result<Looked
         match step(sides, id, &stored, &snapshot, &dangling, removal, &mut looked).await? {
             Step::Done => return Ok(looked),
             Step::Again => refusals = 0,
-            Step::Refused if refusals == MAX_REFUSALS => bail!("both sides change too often"),
+            Step::Refused if refusals == MAX_REFUSALS => {
+                bail!("the data kept changing while the sync tried to write it")
+            }
             Step::Refused => {
                 refusals += 1;
                 sides.reporter.counters.refusals.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
