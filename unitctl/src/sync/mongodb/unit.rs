@@ -110,18 +110,14 @@ impl MongoDb {
             within(step, async { find.session(&mut *session).await?.stream(session).try_collect().await })
                 .await?;
 
-        let step = Step { action: "find", collection: DEPARTMENTS };
-        let mut either = vec![Bson::Document(doc! { "parentId": id.as_str() })];
-        let mut also = also.map(DepartmentId::as_str).peekable();
-        if also.peek().is_some() {
-            either.push(Bson::Document(with_ids(also)));
+        // One query for both would be an `$or`, for which not every server uses the indexes.
+        let mut departments = self.departments_with(session, doc! { "parentId": id.as_str() }).await?;
+        let found: BTreeSet<String> =
+            departments.iter().filter_map(|document| id_text(document.get("_id")?)).collect();
+        let missing: Vec<&str> = also.map(DepartmentId::as_str).filter(|id| !found.contains(*id)).collect();
+        if !missing.is_empty() {
+            departments.extend(self.departments_with(session, with_ids(missing)).await?);
         }
-        let filter = doc! { "type": { "$ne": "u" }, "$or": either };
-        let collection = self.collection(DEPARTMENTS);
-        let find = collection.find(filter);
-        let departments: Vec<BsonDocument> =
-            within(step, async { find.session(&mut *session).await?.stream(session).try_collect().await })
-                .await?;
 
         let rows: Vec<MonitorRow> = rows.into_iter().filter_map(MonitorRow::parse).collect();
         for row in &rows {
@@ -141,6 +137,19 @@ impl MongoDb {
             departments: departments.collect(),
             unit: document.map(|document| MongoUnit::parse(document, rows)),
         })
+    }
+
+    /// Reads the departments that a filter finds, within a transaction.
+    async fn departments_with(
+        &self,
+        session: &mut ClientSession,
+        mut filter: BsonDocument,
+    ) -> Result<Vec<BsonDocument>, Failure> {
+        filter.insert("type", doc! { "$ne": "u" });
+        let step = Step { action: "find", collection: DEPARTMENTS };
+        let collection = self.collection(DEPARTMENTS);
+        let find = collection.find(filter);
+        within(step, async { find.session(&mut *session).await?.stream(session).try_collect().await }).await
     }
 
     /// Reads a department within a transaction.
