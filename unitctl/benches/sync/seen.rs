@@ -29,7 +29,7 @@ pub enum Expected {
     Token { hash: String, is_there: bool },
     /// A user in DynamoDB has a role.
     Role { user: String, role: String },
-    /// A unit in DynamoDB has this name and this many monitors and departments.
+    /// A unit in DynamoDB has this name and this many monitors and departments, or a later name of the same side.
     InDynamoDb { unit: String, name: String, members: (usize, usize) },
     /// A unit in MongoDB has them.
     InMongoDb { unit: String, name: String, members: (usize, usize) },
@@ -162,8 +162,11 @@ fn is_seen(
         let Some(unit) = units.get(unit) else { return false };
         let number = |name| unit.get(name).and_then(mongodb::bson::Bson::as_i32).unwrap_or(-1);
         let (monitors, departments) = (number("numMonitors"), number("numDepartments"));
-        return unit.get_str("name").ok() == Some(name.as_str())
-            && (usize::try_from(monitors), usize::try_from(departments)) == (Ok(members.0), Ok(members.1));
+        let stored = unit.get_str("name").unwrap_or_default();
+        return is_later(stored, name)
+            || stored == name
+                && (usize::try_from(monitors), usize::try_from(departments))
+                    == (Ok(members.0), Ok(members.1));
     }
     let (Some(items), Some(key)) = (items, key(expected)) else { return false };
     let item = items.get(&format!("{key:?}"));
@@ -174,10 +177,24 @@ fn is_seen(
             roles.is_some_and(|roles| roles.contains(role))
         }
         Expected::InDynamoDb { name, members, .. } => item.is_some_and(|item| {
-            let text = item.get("name").and_then(|name| name.as_s().ok());
+            let Some(Ok(stored)) = item.get("name").map(AttributeValue::as_s) else { return false };
             let is = |name, number: usize| item.get(name) == Some(&AttributeValue::N(number.to_string()));
-            text == Some(name) && is("numMonitors", members.0) && is("numDepartments", members.1)
+            is_later(stored, name)
+                || stored == name && is("numMonitors", members.0) && is("numDepartments", members.1)
         }),
         Expected::InMongoDb { .. } => false,
+    }
+}
+
+/// Whether a later change of the same kind has given the unit its name: names end in the number of the change. Then the
+/// earlier change can't be seen any more.
+fn is_later(stored: &str, name: &str) -> bool {
+    let number = |name: &str| {
+        let (kind, number) = name.rsplit_once(' ')?;
+        Some((kind.to_owned(), number.parse::<u64>().ok()?))
+    };
+    match (number(stored), number(name)) {
+        (Some((stored_kind, stored)), Some((kind, number))) => stored_kind == kind && stored > number,
+        _ => false,
     }
 }

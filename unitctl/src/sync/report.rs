@@ -164,6 +164,11 @@ impl Reporter {
         lock(&self.open).keys().cloned().collect()
     }
 
+    /// Whether a fact of a subject stays open, or its removal was held back.
+    pub fn is_unfinished(&self, subject: &Subject) -> bool {
+        lock(&self.open).contains_key(subject) || lock(&self.held_back).contains(subject)
+    }
+
     /// The number of subjects that were not removed.
     pub fn held_back_count(&self) -> usize {
         lock(&self.held_back).len()

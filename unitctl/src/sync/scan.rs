@@ -1,6 +1,6 @@
 //! Scans DynamoDB for what MongoDB may not have, before a full pass.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::Result;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -10,7 +10,7 @@ use livechat_units::item::Item;
 use super::base::UnitBase;
 use super::guard::Count;
 use super::model::Subject;
-use super::mongodb::Kind;
+use super::mongodb::{Ids, Kind};
 use super::sides::Sides;
 use crate::database::Database;
 use crate::import::records::UnitMonitor;
@@ -24,9 +24,13 @@ pub struct Scanned {
     pub missing: Vec<Subject>,
     /// The numbers for the guard.
     pub counts: Vec<Count>,
+    /// The ids of MongoDB's users, permissions, departments and units.
+    pub ids: BTreeMap<Kind, Ids>,
+    /// The monitors of each unit, as MongoDB's rows name them.
+    pub monitors: HashMap<UnitId, BTreeSet<UserId>>,
 }
 
-/// The kinds that are looked up by `_id`, with their names.
+/// The kinds that are compared by `_id`, with their names.
 const KINDS: [(Kind, &str); 4] = [
     (Kind::Users, "users"),
     (Kind::Permissions, "permissions"),
@@ -50,37 +54,31 @@ enum Found {
 /// A side can't be read.
 pub async fn scan(sides: &Sides) -> Result<Scanned> {
     let mut scanned = Scanned::default();
+    for (kind, _) in KINDS {
+        scanned.ids.insert(kind, sides.mongodb.ids(kind).await?);
+    }
     let mut totals: BTreeMap<Kind, (usize, usize)> = BTreeMap::new();
     let mut monitors = Monitors::read(sides).await?;
     let mut start = None;
     loop {
         let (items, next) = page(&sides.database, start).await?;
-        let mut by_kind: HashMap<Kind, Vec<(String, Found)>> = HashMap::new();
         for item in &items {
             monitors.add(item);
-            if let Some(found) = found(item) {
-                let (kind, id) = kind_and_id(&found);
-                by_kind.entry(kind).or_default().push((id, found));
-            }
-        }
-        for (kind, found) in by_kind {
-            let ids: Vec<String> = found.iter().map(|(id, _)| id.clone()).collect();
-            let existing = sides.mongodb.existing(kind, &ids).await?;
+            let Some(found) = found(item) else { continue };
+            let (kind, id) = kind_and_id(&found);
+            let is_missing = !scanned.ids[&kind].contains(id);
             let total = totals.entry(kind).or_default();
-            for (id, found) in found {
-                let is_missing = !existing.contains(&id);
-                match found {
-                    Found::RocketChats(subject) => {
-                        total.0 += 1;
-                        if is_missing {
-                            total.1 += 1;
-                            scanned.missing.push(subject);
-                        }
+            match found {
+                Found::RocketChats(subject) => {
+                    total.0 += 1;
+                    if is_missing {
+                        total.1 += 1;
+                        scanned.missing.push(subject);
                     }
-                    Found::Deleted(user) if is_missing => scanned.missing.push(Subject::User(user)),
-                    Found::Base(subject) if is_missing => scanned.missing.push(subject),
-                    Found::Deleted(_) | Found::Base(_) => {}
                 }
+                Found::Deleted(user) if is_missing => scanned.missing.push(Subject::User(user)),
+                Found::Base(subject) if is_missing => scanned.missing.push(subject),
+                Found::Deleted(_) | Found::Base(_) => {}
             }
         }
         start = next;
@@ -90,8 +88,7 @@ pub async fn scan(sides: &Sides) -> Result<Scanned> {
     }
     for (kind, name) in KINDS {
         let (in_dynamodb, missing) = totals.get(&kind).copied().unwrap_or_default();
-        let is_empty_in_mongodb =
-            in_dynamodb > 0 && in_dynamodb == missing && sides.mongodb.count(kind).await? == 0;
+        let is_empty_in_mongodb = in_dynamodb > 0 && scanned.ids[&kind].is_empty();
         scanned.counts.push(Count {
             kind: name,
             in_dynamodb,
@@ -101,6 +98,7 @@ pub async fn scan(sides: &Sides) -> Result<Scanned> {
         });
     }
     scanned.counts.push(monitors.count(sides).await?);
+    scanned.monitors = monitors.in_mongodb;
     scanned.missing.sort();
     scanned.missing.dedup();
     Ok(scanned)
@@ -146,21 +144,21 @@ fn found(item: &Item) -> Option<Found> {
     Some(Found::RocketChats(subject))
 }
 
-fn kind_and_id(found: &Found) -> (Kind, String) {
+fn kind_and_id(found: &Found) -> (Kind, &str) {
     match found {
-        Found::Deleted(id) => (Kind::Users, id.to_string()),
+        Found::Deleted(id) => (Kind::Users, id.as_str()),
         Found::RocketChats(subject) | Found::Base(subject) => match subject {
-            Subject::User(id) => (Kind::Users, id.to_string()),
-            Subject::Permission(id) => (Kind::Permissions, id.clone()),
-            Subject::Department(id) => (Kind::Departments, id.to_string()),
-            Subject::Unit(id) => (Kind::Units, id.to_string()),
+            Subject::User(id) => (Kind::Users, id.as_str()),
+            Subject::Permission(id) => (Kind::Permissions, id),
+            Subject::Department(id) => (Kind::Departments, id.as_str()),
+            Subject::Unit(id) => (Kind::Units, id.as_str()),
         },
     }
 }
 
 /// The monitors of units, whom a look removes if MongoDB has no row of them.
 struct Monitors {
-    in_mongodb: HashSet<(String, String)>,
+    in_mongodb: HashMap<UnitId, BTreeSet<UserId>>,
     in_dynamodb: usize,
     missing: BTreeMap<UnitId, BTreeSet<UserId>>,
 }
@@ -168,10 +166,10 @@ struct Monitors {
 impl Monitors {
     async fn read(sides: &Sides) -> Result<Self> {
         let mut rows = sides.mongodb.documents(Kind::UnitMonitors);
-        let mut in_mongodb = HashSet::new();
+        let mut in_mongodb: HashMap<UnitId, BTreeSet<UserId>> = HashMap::new();
         while let Some(batch) = rows.next().await? {
             for row in batch.into_iter().filter_map(|row| UnitMonitor::parse(row).ok()) {
-                in_mongodb.insert((row.unit.to_string(), row.monitor.to_string()));
+                in_mongodb.entry(row.unit).or_default().insert(row.monitor);
             }
         }
         Ok(Self { in_mongodb, in_dynamodb: 0, missing: BTreeMap::new() })
@@ -182,18 +180,18 @@ impl Monitors {
         let monitors = item.get("monitors").and_then(|monitors| monitors.as_m().ok());
         let (Some(unit), Some(monitors)) = (unit, monitors) else { return };
         self.in_dynamodb += monitors.len();
-        for user in monitors.keys() {
-            if !self.in_mongodb.contains(&(unit.to_string(), user.clone()))
-                && let Some(user) = UserId::parse(user)
-            {
-                self.missing.entry(unit.clone()).or_default().insert(user);
-            }
+        let in_mongodb = self.in_mongodb.get(&unit);
+        let missing = monitors.keys().filter_map(|user| UserId::parse(user.as_str()));
+        let missing: BTreeSet<UserId> =
+            missing.filter(|user| in_mongodb.is_none_or(|users| !users.contains(user))).collect();
+        if !missing.is_empty() {
+            self.missing.insert(unit, missing);
         }
     }
 
     /// Counts the monitors that MongoDB lacks although it had them before. Monitors that MongoDB never had were added
     /// by the function, and do not count.
-    async fn count(self, sides: &Sides) -> Result<Count> {
+    async fn count(&self, sides: &Sides) -> Result<Count> {
         let keys: Vec<Item> = self.missing.keys().map(unit_base_key).collect();
         let mut bases: HashMap<String, Item> = HashMap::new();
         for item in sides.database.get_all(keys).await? {

@@ -8,10 +8,11 @@ use livechat_units::id::UserId;
 use time::OffsetDateTime;
 
 use super::dynamodb::Written;
-use super::dynamodb::users::{self, Found, Options, UserWrite};
+use super::dynamodb::users::{self, Found, Options, StoredUser, UserWrite};
 use super::look::units_to_look_at;
 use super::model::{Side, Subject};
 use super::sides::{Looked, Sides};
+use crate::import::documents::Document;
 
 /// The number of users that one request reads.
 pub const USERS_TOGETHER: usize = 100;
@@ -42,14 +43,27 @@ impl Users {
 /// # Errors
 /// A side can't be read or written.
 pub async fn look(sides: &Sides, ids: &[UserId]) -> Result<Users> {
-    let mut stored = users::read(&sides.database, ids).await?;
-    let lifetime = sides.lifetime();
+    let stored = users::read(&sides.database, ids).await?;
     let documents = sides.mongodb.users(ids).await?;
+    settle(sides, stored, documents).await
+}
+
+/// Makes users the same on both sides, except those that need a look of their own. MongoDB's documents must have been read
+/// after DynamoDB's items.
+///
+/// # Errors
+/// A side can't be read or written.
+pub async fn settle(
+    sides: &Sides,
+    mut stored: HashMap<UserId, StoredUser>,
+    documents: HashMap<UserId, Document>,
+) -> Result<Users> {
+    let lifetime = sides.lifetime();
+    let mut alone: BTreeSet<UserId> = stored.keys().cloned().collect();
     let found: Vec<(UserId, Found)> = documents
         .into_iter()
         .map(|(id, document)| (id, Found::parse(Some(document), false, lifetime)))
         .collect();
-    let mut alone: BTreeSet<UserId> = ids.iter().cloned().collect();
     let by_id: HashMap<&UserId, &Found> = found.iter().map(|(id, found)| (id, found)).collect();
     let mut named: Vec<_> =
         stored.iter_mut().filter_map(|(id, stored)| Some((stored, *by_id.get(id)?))).collect();
@@ -87,7 +101,7 @@ pub async fn look(sides: &Sides, ids: &[UserId]) -> Result<Users> {
             }
         }
     }
-    let looks = ids.len().saturating_sub(alone.len()) as u64;
+    let looks = stored.len().saturating_sub(alone.len()) as u64;
     sides.reporter.counters.looks.fetch_add(looks, Ordering::Relaxed);
     Ok(Users { written, alone })
 }

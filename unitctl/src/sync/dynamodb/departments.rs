@@ -17,7 +17,7 @@ use crate::condition::{self, Condition};
 use crate::database::Database;
 use crate::import::documents::Document;
 use crate::import::equality::equal_except;
-use crate::import::item_size::check_size;
+use crate::import::item_size::{check_size, item_bytes};
 use crate::import::records::{Place, UnitOrDepartment};
 use crate::import::workspace::number;
 use crate::import::write::partition;
@@ -43,6 +43,16 @@ impl DepartmentWrite {
     /// True if it creates the department. A new department is in no unit.
     pub fn creates(&self) -> bool {
         self.old.is_none()
+    }
+
+    /// The action that stores the new item, and its size in bytes. `None` if the department is deleted.
+    ///
+    /// # Errors
+    /// Never: the action is complete.
+    pub fn put(&self, table: &str) -> Result<Option<(TransactWriteItem, usize)>> {
+        let Some(item) = &self.new else { return Ok(None) };
+        let condition = Condition::unchanged(self.old.as_ref(), "pk", &GUARDS);
+        Ok(Some((condition.put(table, item.clone())?, item_bytes(item))))
     }
 }
 
@@ -113,14 +123,14 @@ pub async fn write(
     base: Option<TransactWriteItem>,
 ) -> Result<Written> {
     let table = &database.tables.livechat;
-    let condition = Condition::unchanged(write.old.as_ref(), "pk", &GUARDS);
     let mut actions = Vec::new();
-    match &write.new {
-        Some(item) => {
-            actions.push(condition.put(table, item.clone())?);
+    match write.put(table)? {
+        Some((put, _)) => {
+            actions.push(put);
             actions.extend(base);
         }
         None => {
+            let condition = Condition::unchanged(write.old.as_ref(), "pk", &GUARDS);
             actions.push(condition.delete(table, Key::Department(write.id.clone()).attributes())?);
             actions.push(condition::delete(table, department_base_key(&write.id))?);
             actions.extend(leave_unit(database, write).await?);

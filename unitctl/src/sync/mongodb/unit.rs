@@ -195,12 +195,17 @@ impl MongoUnit {
             return Err("it is a department".into());
         };
         let monitors: BTreeSet<UserId> = rows.iter().map(|row| row.record.monitor.clone()).collect();
-        let visibility =
-            if record.visibility == Ok("public") { Visibility::Public } else { Visibility::Private };
-        let facts = UnitFacts { name: record.name.clone(), visibility, monitors };
+        let facts = facts(&record, monitors);
         let updated_at = record.updated_at.clone().unwrap_or_else(long_ago);
         Ok(Self { view: UnitView { facts, updated_at }, record: *record, rows, id })
     }
+}
+
+/// The facts of a unit with these monitors. A visibility that is neither public nor private counts as private, as for the
+/// import.
+pub fn facts(record: &Unit, monitors: BTreeSet<UserId>) -> UnitFacts {
+    let visibility = if record.visibility == Ok("public") { Visibility::Public } else { Visibility::Private };
+    UnitFacts { name: record.name.clone(), visibility, monitors }
 }
 
 impl MongoDepartment {

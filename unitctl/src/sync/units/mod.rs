@@ -10,6 +10,7 @@ mod settle;
 mod to_dynamodb;
 mod to_mongodb;
 
+pub(super) use read::view;
 pub(super) use settle::place_in_mongodb;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +19,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use livechat_units::id::{DepartmentId, UnitId, UserId};
 
-use self::read::{MoreToRead, Stored, view};
+use self::read::{MoreToRead, Stored};
 use super::merge::{NoBase, PlaceMerge, UnitInput, UnitMerge, merge_place, merge_unit};
 use super::model::{PlaceView, Side, Subject};
 use super::mongodb::{Kind, MongoUnit, UnitSnapshot};
