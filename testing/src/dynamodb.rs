@@ -5,8 +5,11 @@ use std::thread;
 
 use anyhow::{Context, Result};
 use aws_sdk_dynamodb::Client;
+use axum::http::HeaderMap;
 use livechat_units::Tables;
-use tokio::net::TcpListener;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use unitctl::engine;
 use unitctl::template::Table;
 use uuid::Uuid;
@@ -29,6 +32,30 @@ pub fn endpoint() -> &'static str {
 /// The engine does not start, or the endpoint is not plain HTTP.
 pub fn address() -> &'static str {
     endpoint().strip_prefix("http://").expect("the endpoint is plain HTTP").trim_end_matches('/')
+}
+
+/// Sends a request to the DynamoDB at this host and port, for a proxy that has changed its body: the headers are those that
+/// the proxy got. Returns the reply's status and body.
+///
+/// # Panics
+/// DynamoDB can't be reached, or its reply is not JSON.
+pub async fn send(address: &str, headers: &HeaderMap, body: &str) -> (u16, Value) {
+    let mut stream = TcpStream::connect(address).await.expect("it is there");
+    let header = |name: &str| format!("{name}: {}\r\n", headers[name].to_str().expect("ASCII"));
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n{}{}{}{}\r\n",
+        body.len(),
+        header("x-amz-target"),
+        header("content-type"),
+        header("x-amz-date"),
+        header("authorization"),
+    );
+    stream.write_all(format!("{head}{body}").as_bytes()).await.expect("it is sent");
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).await.expect("it answers in UTF-8");
+    let (head, body) = reply.split_once("\r\n\r\n").expect("a reply has a head");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    (status, serde_json::from_str(body).expect("DynamoDB answers JSON"))
 }
 
 /// Starts an embedded engine with its data in memory, and returns its endpoint.

@@ -9,8 +9,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use axum::{Router, serve};
 use serde_json::{Map, Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use testing::dynamodb::send;
+use tokio::net::TcpListener;
 
 pub struct Proxy {
     pub url: String,
@@ -93,23 +93,4 @@ fn take_out(tables: &mut Value, all: bool, counter: &AtomicUsize) -> Value {
         list.as_array().is_some_and(|list| !list.is_empty())
     });
     left.into()
-}
-
-pub async fn send(behind: &str, headers: &HeaderMap, body: &str) -> (u16, Value) {
-    let mut stream = TcpStream::connect(behind).await.expect("it is there");
-    let header = |name: &str| format!("{name}: {}\r\n", headers[name].to_str().expect("ASCII"));
-    let head = format!(
-        "POST / HTTP/1.1\r\nHost: {behind}\r\nConnection: close\r\nContent-Length: {}\r\n{}{}{}{}\r\n",
-        body.len(),
-        header("x-amz-target"),
-        header("content-type"),
-        header("x-amz-date"),
-        header("authorization"),
-    );
-    stream.write_all(format!("{head}{body}").as_bytes()).await.expect("it is sent");
-    let mut reply = String::new();
-    stream.read_to_string(&mut reply).await.expect("it answers in UTF-8");
-    let (head, body) = reply.split_once("\r\n\r\n").expect("a reply has a head");
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    (status, serde_json::from_str(body).expect("DynamoDB answers JSON"))
 }

@@ -8,10 +8,10 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use axum::{Router, serve};
+use testing::dynamodb::send;
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::throttled::send;
 use crate::world::endpoint;
 
 /// What a proxy refuses.
