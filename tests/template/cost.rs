@@ -8,6 +8,9 @@ use std::fs;
 
 use livechat_units::limits::MAX_TRANSACTION_ACTIONS;
 
+mod sync;
+
+use self::sync::{carried, full_passes, idle, sync};
 use crate::alarm::Alarm;
 use crate::template::{default_of, number, read, repository, resources, sources};
 
@@ -77,6 +80,11 @@ impl Inputs {
             ("storage", stored * self.get("DynamoDB, storage")),
             ("point-in-time recovery", stored * self.get("DynamoDB, point-in-time recovery")),
         ]
+    }
+
+    /// $ for so many read units and write units.
+    fn units(&self, read: f64, written: f64) -> f64 {
+        (read * self.get("DynamoDB, read") + written * self.get("DynamoDB, write")) / MILLION
     }
 
     fn update(&self) -> Use {
@@ -166,7 +174,7 @@ fn million(inputs: &Inputs) -> String {
 }
 
 /// What a month costs.
-fn month(inputs: &Inputs) -> String {
+fn month(inputs: &Inputs, document: &str) -> String {
     let volumes = [1e3, 1e5, 1e7];
     let columns: Vec<Vec<(&str, f64)>> = volumes
         .iter()
@@ -188,9 +196,33 @@ fn month(inputs: &Inputs) -> String {
         row(name, columns.iter().map(|column| column[index].1).collect(), "");
     }
     row("all", columns.iter().map(|column| sum(column)).collect(), "**");
-    let reads = inputs.get("shards of a stream") * inputs.get("reads of a shard") * MONTH;
-    let stream = reads / MILLION * inputs.get("DynamoDB Streams, read");
-    row("more, if a process follows a stream of the livechat table", vec![stream; volumes.len()], "");
+    let idle: f64 = idle(inputs, document).iter().map(|(.., dollars)| dollars).sum();
+    let carried = carried(inputs, document, "the function's reference update: a department joins a unit");
+    let amounts = volumes.iter().map(|updates| idle + updates * carried).collect();
+    row("more, if `unitctl sync` runs and carries each update to MongoDB", amounts, "");
+    table
+}
+
+/// A table whose last column is $ for a million of what a row consists of. The two columns before it are measured read units
+/// and write units.
+fn priced(inputs: &Inputs, document: &str, name: &str) -> String {
+    let mut table = String::new();
+    let mut count = 0;
+    for line in between(document, name).1.lines() {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let number = |from_end: usize| cells.iter().rev().nth(from_end)?.replace(',', "").parse::<f64>().ok();
+        match (number(3), number(2), line.rsplit_once(" | ")) {
+            (Some(read), Some(written), Some((measured, _))) => {
+                let cost = dollars(MILLION * inputs.units(read, written));
+                let _infallible = writeln!(table, "{measured} | {cost} |");
+                count += 1;
+            }
+            _ => {
+                let _infallible = writeln!(table, "{line}");
+            }
+        }
+    }
+    assert!(count >= 4, "{name} has {count} rows");
     table
 }
 
@@ -281,14 +313,14 @@ fn large(inputs: &Inputs) -> String {
     table
 }
 
-/// The document with a table between its marks.
-fn with_table(document: &str, name: &str, table: &str) -> String {
-    let (begin, end) = (format!("<!-- {name}: written by"), format!("<!-- end of {name} -->"));
-    let (before, rest) =
-        document.split_once(&begin).unwrap_or_else(|| panic!("{DOCUMENT} has no mark {begin}"));
-    let (mark, rest) = rest.split_once('\n').expect("a mark ends");
-    let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("{DOCUMENT} has no mark {end}"));
-    format!("{before}{begin}{mark}\n{table}{end}{after}")
+/// The parts of the document before a table, the table between its marks, and what is behind it.
+fn between<'a>(document: &'a str, name: &str) -> (&'a str, &'a str, &'a str) {
+    let (begin, end) = (format!("<!-- {name}: "), format!("<!-- end of {name} -->"));
+    let start = document.find(&begin).unwrap_or_else(|| panic!("{DOCUMENT} has no mark {begin}"));
+    let (mark, _) = document[start..].split_once('\n').expect("a mark ends");
+    let (before, rest) = document.split_at(start + mark.len() + 1);
+    let length = rest.find(&end).unwrap_or_else(|| panic!("{DOCUMENT} has no mark {end}"));
+    (before, &rest[..length], &rest[length..])
 }
 
 #[test]
@@ -298,26 +330,18 @@ fn the_document_computes_what_it_costs() {
     let mut computed = document.clone();
     for (name, table) in [
         ("million", million(&inputs)),
-        ("month", month(&inputs)),
+        ("month", month(&inputs, &document)),
+        ("sync", sync(&inputs, &document)),
+        ("passes", full_passes(&inputs, &document)),
+        ("changes", priced(&inputs, &document, "changes")),
         ("ceilings", ceilings(&inputs)),
+        ("growth", priced(&inputs, &document, "growth")),
         ("limits", limits(&inputs)),
         ("large", large(&inputs)),
     ] {
-        computed = with_table(&computed, name, &table);
+        let (before, _, after) = between(&computed, name);
+        computed = format!("{before}{table}{after}");
     }
-    // Measured reads and writes, and what they cost.
-    let growth = document.split("\n## How it grows\n").nth(1).expect("the section is there");
-    let growth = growth.split("\n## ").next().unwrap_or_default();
-    let mut sizes = 0;
-    for cells in rows(growth) {
-        let numbers: Vec<f64> = cells.iter().filter_map(|cell| cell.replace(',', "").parse().ok()).collect();
-        if let [_, read, written, stated] = numbers[..] {
-            let amount = read * inputs.get("DynamoDB, read") + written * inputs.get("DynamoDB, write");
-            assert_eq!(dollars(stated), dollars(amount), "{cells:?}");
-            sizes += 1;
-        }
-    }
-    assert!(sizes >= 4, "{sizes}");
     if env::var_os("BLESS").is_some() {
         fs::write(repository(DOCUMENT), computed).expect("the document can be written");
     } else {

@@ -3,6 +3,7 @@
 //! tables of its own.
 
 mod connect;
+mod costs;
 mod following;
 mod interleavings;
 mod large;
