@@ -29,6 +29,7 @@ SAM = pathlib.Path(sys.executable).parent
 AWS = pathlib.Path(sys.argv[1]).resolve() / "bin"
 UNITCTL = ROOT / "target/debug/unitctl"
 PORT, DYNAMODB_PORT = 13100, 18100
+# The blocks for `sh`. unitctl has no sync here: unitctl/tests/sync/restoring.rs runs the two commands of it in docs/restore.md.
 DOCUMENTS = ["docs/deploying.md", "docs/operating.md", "docs/restore.md"]
 TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text())
 BACKUP = "arn:aws:dynamodb:eu-west-1:123456789012:table/livechat-units-tokens/backup/01764081600000-a1b2c3d4"

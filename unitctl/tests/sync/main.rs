@@ -8,6 +8,7 @@ mod following;
 mod interleavings;
 mod large;
 mod options;
+mod restoring;
 mod rocket_chat;
 mod servers;
 mod starts;
