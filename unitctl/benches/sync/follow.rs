@@ -13,12 +13,13 @@ use tokio::time::interval;
 
 use crate::measure::{Times, heads};
 use crate::proxy::{Proxy, reads};
-use crate::seen::{Awaiting, Expected, watch};
+use crate::seen::{Awaiting, Expected, PATIENCE, watch};
 use crate::workspace::{Workspace, hash, unit, user_id, username};
 
-/// Changes on MongoDB's side and updates through the function, a second.
-const CHANGES: u32 = 100;
-const UPDATES: u32 = 20;
+/// Changes on MongoDB's side and updates through the function, a second, one load after the other. The last one is that of
+/// a large workspace. A server that is slower than MongoDB may not be able to carry it, and then the lag grows for as long as
+/// the load lasts.
+const LOADS: [(u32, u32); 4] = [(10, 2), (25, 5), (50, 10), (100, 20)];
 
 /// Of fifty changes, the numbers of saves of units and of changes of roles. Of the others one half are logins and one half
 /// logouts.
@@ -33,29 +34,49 @@ pub async fn run(workspace: &Arc<Workspace>) -> Result<()> {
     let mut sync = workspace.following(&proxy.endpoint).await?;
     tokio::time::sleep(Duration::from_secs(3)).await;
     let duration = Duration::from_secs(if workspace.size.is_quick { 20 } else { 60 });
-    proxy.take();
-    let before = sync.usage();
-    let start = Instant::now();
-    let mut done = load(workspace, duration).await?;
-    let seconds = start.elapsed().as_secs_f64();
-    let (after, requests) = (sync.usage(), proxy.take());
+    for (number, (changes, updates)) in LOADS.into_iter().enumerate() {
+        proxy.take();
+        let before = sync.usage();
+        let start = Instant::now();
+        // Names and logins of one load do not occur in another one.
+        let load = Load { changes, updates, first: number * 1_000_000, duration };
+        let mut done = make(workspace, load).await?;
+        let seconds = start.elapsed().as_secs_f64();
+        let (after, requests) = (sync.usage(), proxy.take());
 
-    println!("\n{}", heads(&format!("{CHANGES} changes/s, {UPDATES} updates/s: lag")));
-    for (kind, times) in &mut done.lags {
-        println!("{kind:<42} {}", times.row());
+        println!("\n{}", heads(&format!("{changes} changes/s, {updates} updates/s: lag")));
+        for (kind, times) in &mut done.lags {
+            println!("{kind:<42} {}", times.row());
+        }
+        println!("{:<42} {}", "(the writes of a save by themselves)", done.saves.row());
+        println!("{:<42} {}", "(an update in the function by itself)", done.updates.row());
+        let cpu = after.cpu_seconds - before.cpu_seconds;
+        println!(
+            "{seconds:.0} s: the sync used {:.0} % of a core, at most {:.1} MB, and sent {:.0} requests/s to DynamoDB, \
+             {:.0} of them reads",
+            100.0 * cpu / seconds,
+            after.peak_mb,
+            requests.values().sum::<u64>() as f64 / seconds,
+            reads(&requests) as f64 / seconds
+        );
+        if done.lags.values().any(|times| times.max() >= PATIENCE) {
+            println!("some changes were not seen within {} s", PATIENCE.as_secs());
+            break;
+        }
     }
-    println!("{:<42} {}", "(the writes of a save by themselves)", done.saves.row());
-    println!("{:<42} {}", "(an update in the function by itself)", done.updates.row());
-    let cpu = after.cpu_seconds - before.cpu_seconds;
-    println!(
-        "{seconds:.0} s: the sync used {:.0} % of a core, at most {:.1} MB, and sent {:.0} requests/s to DynamoDB, {:.0} of \
-         them reads",
-        100.0 * cpu / seconds,
-        after.peak_mb,
-        requests.values().sum::<u64>() as f64 / seconds,
-        reads(&requests) as f64 / seconds
-    );
     sync.print_complaints()
+}
+
+/// A load.
+#[derive(Clone, Copy, Debug)]
+struct Load {
+    /// Changes on MongoDB's side, a second.
+    changes: u32,
+    /// Updates through the function, a second.
+    updates: u32,
+    /// The number of the first change and of the first update.
+    first: usize,
+    duration: Duration,
 }
 
 /// What was measured.
@@ -66,17 +87,17 @@ struct Done {
 }
 
 /// Makes all changes, and waits until each is seen.
-async fn load(workspace: &Arc<Workspace>, duration: Duration) -> Result<Done> {
+async fn make(workspace: &Arc<Workspace>, load: Load) -> Result<Done> {
     let (awaiting, watcher) = watch(workspace);
-    let updates = tokio::spawn(update_all(Arc::clone(workspace), duration, awaiting.clone()));
-    let mut interval = interval(Duration::from_secs(1) / CHANGES);
+    let updates = tokio::spawn(update_all(Arc::clone(workspace), load, awaiting.clone()));
+    let mut interval = interval(Duration::from_secs(1) / load.changes);
     let mut saves = JoinSet::new();
     let mut others = JoinSet::new();
     let mut logins: VecDeque<(Instant, usize, String)> = VecDeque::new();
     let size = workspace.size;
     let start = Instant::now();
-    let mut number = 0;
-    while start.elapsed() < duration {
+    let mut number = load.first;
+    while start.elapsed() < load.duration {
         interval.tick().await;
         let (workspace, awaiting) = (Arc::clone(workspace), awaiting.clone());
         // Any user who is no monitor, each after all others.
@@ -149,12 +170,12 @@ async fn save(workspace: Arc<Workspace>, number: usize, awaiting: Awaiting) -> D
 }
 
 /// Sends updates of the units of the second half through the function.
-async fn update_all(workspace: Arc<Workspace>, duration: Duration, awaiting: Awaiting) -> Result<Times> {
-    let mut interval = interval(Duration::from_secs(1) / UPDATES);
+async fn update_all(workspace: Arc<Workspace>, load: Load, awaiting: Awaiting) -> Result<Times> {
+    let mut interval = interval(Duration::from_secs(1) / load.updates);
     let mut updates = JoinSet::new();
     let start = Instant::now();
-    let mut number = 0;
-    while start.elapsed() < duration {
+    let mut number = load.first;
+    while start.elapsed() < load.duration {
         interval.tick().await;
         updates.spawn(update(Arc::clone(&workspace), number, awaiting.clone()));
         number += 1;

@@ -123,6 +123,11 @@ impl Times {
         self.0.push(time);
     }
 
+    /// The longest time.
+    pub fn max(&self) -> Duration {
+        self.0.iter().max().copied().unwrap_or_default()
+    }
+
     /// The number, and the median, the 99th percentile and the maximum in milliseconds.
     pub fn row(&mut self) -> String {
         self.0.sort_unstable();

@@ -1,5 +1,7 @@
 //! Writes the `departmentAncestors` of rooms, by which Rocket.Chat decides which monitors see a room.
 
+use std::time::Instant;
+
 use futures_util::TryStreamExt;
 use livechat_units::id::{DepartmentId, UnitId};
 use mongodb::bson::{Bson, DateTime, Document as BsonDocument, doc};
@@ -20,7 +22,8 @@ impl MongoDb {
     ///
     /// This is what Rocket.Chat's `associateRoomsWithDepartmentToUnit` does when it saves a unit: a room that lacks the
     /// unit gets a list of this unit alone, and the list of a room is removed when the department has left. Batches
-    /// keep each write short, since open rooms change with each message.
+    /// keep each write short, since open rooms change with each message. After each batch there is a pause as long as the
+    /// batch took, so that the server has half of its time for Rocket.Chat, however slow it is.
     ///
     /// # Errors
     /// MongoDB can't be read or written. Some rooms may be changed.
@@ -46,7 +49,11 @@ impl MongoDb {
             let is_room = room.is_some();
             ids.extend(room.and_then(|mut room| room.remove("_id")));
             if ids.len() == ROOMS_A_WRITE || (!is_room && !ids.is_empty()) {
+                let start = Instant::now();
                 changed += self.write_some_rooms(&wrong, std::mem::take(&mut ids), place).await?;
+                if is_room {
+                    tokio::time::sleep(start.elapsed()).await;
+                }
             }
             if !is_room {
                 return Ok(changed);
