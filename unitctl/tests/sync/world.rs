@@ -14,6 +14,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use livechat_units::item::Item;
 use livechat_units::{Function, Response};
+use mongodb::options::ClientOptions;
 use serde_json::Value;
 use testing::dynamodb::{endpoint, new_tables_with_stream};
 use testing::events::{set_caller, update_event};
@@ -50,7 +51,10 @@ pub async fn mongo() -> Option<Mongo> {
     };
     let name = format!("sync_{}", Uuid::new_v4().simple());
     let uri = with_database(&server, &name);
-    let client = mongodb::Client::with_uri_str(&uri).await.expect("TEST_MONGODB_URI is a URI");
+    let mut options = ClientOptions::parse(&uri).await.expect("TEST_MONGODB_URI is a URI");
+    // The server closes connections that are idle for minutes, and not every write is repeated on another one.
+    options.max_idle_time = Some(Duration::from_secs(30));
+    let client = mongodb::Client::with_options(options).expect("the options are valid");
     let db = client.database(&name);
     let rocket_chat = RocketChat::new(db.clone());
     rocket_chat.set_up(UNIQUE_ID).await;

@@ -159,7 +159,7 @@ impl MongoDb {
     /// All documents of a kind in the order of their `_id`.
     pub fn documents(&self, kind: Kind) -> Batches {
         // A user may have fifty login tokens.
-        let size = if kind == Kind::Users { 500 } else { 1_000 };
+        let size = if kind == Kind::Users { 250 } else { 1_000 };
         self.batches(kind, kind.projection(), size)
     }
 

@@ -23,7 +23,7 @@ use crate::sync::sides::{Removal, Sides};
 use crate::sync::together;
 
 /// The number of users that are read from DynamoDB ahead of a batch of MongoDB's documents: as many as a batch has.
-const USERS_AHEAD: usize = 500;
+const USERS_AHEAD: usize = 250;
 
 /// The number of batches that are written at the same time.
 const BATCHES_AT_ONCE: usize = 3;
