@@ -8,7 +8,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::StalledStreamProtectionConfig;
-use aws_sdk_dynamodb::error::{BuildError, SdkError};
+use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::batch_get_item::{BatchGetItemError, BatchGetItemOutput};
 use aws_sdk_dynamodb::types::{AttributeValue, ConsumedCapacity, KeysAndAttributes, ReturnConsumedCapacity};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -121,9 +121,9 @@ impl Store {
     async fn read_batch(&self, keys: &[Key], budget: &Budget) -> Result<Vec<(String, Item)>, Error> {
         let mut retry = Retry::new(budget);
         let mut found = Vec::with_capacity(keys.len());
-        let mut unread = Unread::Keys(keys);
+        let mut request = Some(self.batch_request(keys)?);
         let mut is_silent = false;
-        loop {
+        while let Some(unread) = request.take() {
             let reply = retry.run(self.reply_to_read(&unread, is_silent, budget)).await?;
             is_silent = matches!(reply, Err(SdkError::TimeoutError(_)));
             match reply.map_err(failure).and_then(require_body) {
@@ -132,49 +132,46 @@ impl Store {
                     budget.record(|usage| usage.read_capacity += capacity);
                     for (table, items) in output.responses.unwrap_or_default() {
                         let key = if table == self.tables.tokens { "hashedToken" } else { "pk" };
-                        found.extend(items.into_iter().filter_map(|mut item| match item.remove(key)? {
-                            AttributeValue::S(partition) => Some((partition, item)),
-                            _ => None,
+                        found.extend(items.into_iter().filter_map(|item| {
+                            let partition = item.get(key)?.as_s().ok()?.clone();
+                            Some((partition, item))
                         }));
                     }
-                    let Some(left) = output.unprocessed_keys.filter(|left| !left.is_empty()) else {
-                        return Ok(found);
-                    };
-                    let left = Unread::Left(left);
+                    request = output.unprocessed_keys.filter(|left| !left.is_empty());
                     // DynamoDB returns at most 16 MB at a time and leaves the other keys of a large batch unprocessed.
                     // If it leaves all keys, it throttles.
-                    if left.count() >= unread.count() {
+                    if request.as_ref().is_some_and(|left| count(left) >= count(&unread)) {
                         budget.record(|usage| usage.failures += 1);
                         retry.pause(Error::Unavailable("DynamoDB left all keys unprocessed".into())).await?;
                     }
-                    unread = left;
                 }
                 Err(error @ Error::Unavailable(_)) => {
                     budget.record(|usage| usage.failures += 1);
                     retry.pause(error).await?;
+                    request = Some(unread);
                 }
                 Err(error) => return Err(error),
             }
         }
+        Ok(found)
     }
 
     /// Sends a BatchGetItem. If no reply comes, sends it a second time on a new connection. Returns the first success,
     /// or the last error if both fail.
     async fn reply_to_read(
         &self,
-        unread: &Unread<'_>,
+        request: &HashMap<String, KeysAndAttributes>,
         on_new_connection: bool,
         budget: &Budget,
     ) -> Result<BatchGetItemOutput, SdkError<BatchGetItemError>> {
         let send = |on_new_connection| {
+            let call = self
+                .client
+                .batch_get_item()
+                .set_request_items(Some(request.clone()))
+                .return_consumed_capacity(ReturnConsumedCapacity::Total);
             budget.record(|usage| usage.calls += 1);
             async move {
-                let items = self.request_items(unread).map_err(SdkError::construction_failure)?;
-                let call = self
-                    .client
-                    .batch_get_item()
-                    .set_request_items(Some(items))
-                    .return_consumed_capacity(ReturnConsumedCapacity::Total);
                 if on_new_connection {
                     let call =
                         call.customize().mutate_request(|request| request.add_extension(OnNewConnection));
@@ -202,12 +199,8 @@ impl Store {
         }
     }
 
-    /// The keys by table, in the form that BatchGetItem takes.
-    fn request_items(&self, unread: &Unread<'_>) -> Result<HashMap<String, KeysAndAttributes>, BuildError> {
-        let keys = match unread {
-            Unread::Keys(keys) => *keys,
-            Unread::Left(left) => return Ok(left.clone()),
-        };
+    /// A batch's keys by table, in the form that BatchGetItem takes.
+    fn batch_request(&self, keys: &[Key]) -> Result<HashMap<String, KeysAndAttributes>, Error> {
         let (tokens, others): (Vec<&Key>, Vec<&Key>) =
             keys.iter().partition(|key| matches!(key, Key::Token(_)));
         let names: Vec<String> = (0..ATTRIBUTES.len()).map(|n| format!("#a{n}")).collect();
@@ -216,7 +209,7 @@ impl Store {
             let keys = KeysAndAttributes::builder()
                 .set_keys(Some(tokens.into_iter().map(Key::attributes).collect()))
                 .consistent_read(true);
-            request.insert(self.tables.tokens.clone(), keys.build()?);
+            request.insert(self.tables.tokens.clone(), keys.build().map_err(internal)?);
         }
         if !others.is_empty() {
             let keys = KeysAndAttributes::builder()
@@ -226,27 +219,9 @@ impl Store {
                 .set_expression_attribute_names(Some(
                     names.into_iter().zip(ATTRIBUTES.map(String::from)).collect(),
                 ));
-            request.insert(self.tables.livechat.clone(), keys.build()?);
+            request.insert(self.tables.livechat.clone(), keys.build().map_err(internal)?);
         }
         Ok(request)
-    }
-}
-
-/// The keys of a batch that are not read yet. The SDK takes each request by value. A request is made from the keys
-/// when it is sent, because copying one of 100 keys takes as long as making it, and almost every batch needs only one.
-enum Unread<'a> {
-    /// All keys.
-    Keys(&'a [Key]),
-    /// The keys that DynamoDB has left unprocessed.
-    Left(HashMap<String, KeysAndAttributes>),
-}
-
-impl Unread<'_> {
-    fn count(&self) -> usize {
-        match self {
-            Self::Keys(keys) => keys.len(),
-            Self::Left(left) => left.values().map(|table| table.keys().len()).sum(),
-        }
     }
 }
 
@@ -257,6 +232,10 @@ fn require_body(output: BatchGetItemOutput) -> Result<BatchGetItemOutput, Error>
         (None, None) => Err(Error::Unavailable("a reply without a body".into())),
         _ => Ok(output),
     }
+}
+
+fn count(request: &HashMap<String, KeysAndAttributes>) -> usize {
+    request.values().map(|table| table.keys().len()).sum()
 }
 
 pub(super) fn capacity_units(capacity: &[ConsumedCapacity]) -> f64 {
