@@ -77,7 +77,8 @@ pub async fn run(sides: &Sides, allow_removals: bool) -> Result<Outcome> {
     pass.users(scanned.ids.remove(&Kind::Users).unwrap_or_default()).await?;
     pass.tokens().await?;
     pass.permissions().await?;
-    pass.departments(&scanned.ids[&Kind::Units]).await?;
+    let departments = scanned.ids.remove(&Kind::Departments).unwrap_or_default();
+    pass.departments(departments, &scanned.ids[&Kind::Units]).await?;
     pass.units(&scanned.monitors).await?;
     pass.bar.finish_and_clear();
     sides.reporter.counters.passes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

@@ -1,6 +1,6 @@
 //! The part of a full pass that compares departments.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::Result;
 use aws_sdk_dynamodb::types::TransactWriteItem;
@@ -22,6 +22,9 @@ use crate::sync::mongodb::{Ids, Kind};
 
 /// The maximum size of the items of one transaction, in bytes. DynamoDB allows 4 MB ("Quotas in Amazon DynamoDB").
 const MAX_TRANSACTION_BYTES: usize = 3_000_000;
+
+/// The number of departments that are read from DynamoDB ahead of a batch of MongoDB's documents: as many as a batch has.
+const DEPARTMENTS_AHEAD: usize = 1_000;
 
 /// The number of transactions at the same time.
 const TRANSACTIONS_AT_ONCE: usize = 8;
@@ -47,26 +50,40 @@ struct Write {
 
 impl Pass<'_> {
     /// Compares all departments with their places. The looks at units write places, so this only notes the units.
-    pub(super) async fn departments(&mut self, units: &Ids) -> Result<()> {
+    /// DynamoDB's items are read before MongoDB's documents. Otherwise a write could rest on a document that is older than
+    /// the item, and undo what a look has written since.
+    pub(super) async fn departments(&mut self, ids: Ids, units: &Ids) -> Result<()> {
+        let mut ids = ids.in_order();
         let mut batches = self.sides.mongodb.documents(Kind::Departments);
-        while let Some(batch) = batches.next().await? {
+        // What was read from DynamoDB and not yet from MongoDB.
+        let (mut read, mut items) = (BTreeSet::new(), HashMap::new());
+        loop {
+            let ahead = ids.by_ref().filter_map(|id| DepartmentId::parse(&*id)).take(DEPARTMENTS_AHEAD);
+            let ahead: Vec<DepartmentId> = ahead.collect();
+            let keys = ahead
+                .iter()
+                .flat_map(|id| [Key::Department(id.clone()).attributes(), department_base_key(id)]);
+            for item in self.sides.database.get_all(keys.collect()).await? {
+                items.insert(partition(&item).to_owned(), item);
+            }
+            read.extend(ahead);
+            let Some(batch) = batches.next().await? else { return Ok(()) };
             self.count(batch.len());
             let by_id: BTreeMap<DepartmentId, Document> = batch
                 .into_iter()
                 .filter_map(|document| Some((DepartmentId::parse(id_of(&document)?)?, document)))
                 .collect();
-            let keys = by_id
-                .keys()
-                .flat_map(|id| [Key::Department(id.clone()).attributes(), department_base_key(id)]);
-            let items = self.sides.database.get_all(keys.collect()).await?;
-            let items: BTreeMap<String, Item> =
-                items.into_iter().map(|item| (partition(&item).to_owned(), item)).collect();
             let mut writes = Vec::new();
             let mut looks = Vec::new();
             for (id, document) in by_id {
-                let stored = items.get(&Key::Department(id.clone()).partition());
-                let base = items.get(&format!("SYNC#DEPARTMENT#{id}"));
-                match self.compare(&id, stored, base, document, units)? {
+                if !read.remove(&id) {
+                    // It was created since the pass began.
+                    looks.push(Subject::Department(id));
+                    continue;
+                }
+                let stored: Option<Item> = items.remove(&Key::Department(id.clone()).partition());
+                let base = items.remove(&format!("SYNC#DEPARTMENT#{id}"));
+                match self.compare(&id, stored.as_ref(), base.as_ref(), document, units)? {
                     Step::Nothing => {}
                     // In a dry run, the look at the single department reports it.
                     Step::Write(write) if !self.sides.mode.is_dry_run => writes.push(*write),
@@ -77,7 +94,6 @@ impl Pass<'_> {
             let follow_ups = self.looks(looks, self.removal).await?;
             self.units_of_departments.extend(follow_ups);
         }
-        Ok(())
     }
 
     fn compare(
