@@ -228,8 +228,10 @@ async fn base(sides: &Sides, id: &DepartmentId) -> Result<Option<DepartmentBase>
 /// Compares a department's place. If it differs, the department's units have to be looked at, and these looks make it
 /// the same. If the department is in no unit on both sides, this look stores that as the base.
 async fn place(sides: &Sides, id: &DepartmentId, looked: &mut Looked) -> Result<()> {
-    let stored = departments::read(&sides.database, std::slice::from_ref(id)).await?;
+    // The base is read first. An earlier state of the department, compared with a base that was written meanwhile, would look
+    // like a change by the function.
     let base = base(sides, id).await?;
+    let stored = departments::read(&sides.database, std::slice::from_ref(id)).await?;
     let Some(document) = sides.mongodb.department(id).await? else { return Ok(()) };
     let Some(item) = stored.get(id).and_then(Option::as_ref) else { return Ok(()) };
     let Ok(UnitOrDepartment::Department(found)) = UnitOrDepartment::parse(document) else { return Ok(()) };

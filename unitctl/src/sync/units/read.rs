@@ -9,7 +9,7 @@ use livechat_units::request::Visibility;
 
 use crate::import::records::long_ago;
 use crate::import::workspace::StoredUnit;
-use crate::origin::{department_base_key, unit_base_key};
+use crate::origin::{REV, department_base_key, unit_base_key};
 use crate::sync::base::{DepartmentBase, UnitBase};
 use crate::sync::model::{PlaceView, UnitFacts, UnitView};
 use crate::sync::sides::Sides;
@@ -55,10 +55,27 @@ pub struct StoredDepartment {
 impl Stored {
     /// Reads DynamoDB's side, with strong consistency.
     ///
+    /// The bases are read before what they are compared with. Another process may write a unit and its base together while
+    /// this reads. An earlier state of the unit, compared with the new base, would look like a change by the function, and
+    /// would be written to MongoDB. A base that is older than the unit does no harm: every write is conditional on its
+    /// `rev`.
+    ///
     /// # Errors
     /// DynamoDB refuses a request, or the unit's item is corrupt.
     pub async fn read(sides: &Sides, id: &UnitId, more: &MoreToRead) -> Result<Self> {
-        let mut stored = Self { read: more.clone(), ..Self::default() };
+        loop {
+            let mut stored = Self { read: more.clone(), ..Self::default() };
+            stored.read_unit(sides, id).await?;
+            stored.read_bases(sides, id).await?;
+            if stored.read_named(sides, id).await? {
+                stored.read_other_units(sides, id).await?;
+                return Ok(stored);
+            }
+        }
+    }
+
+    /// Reads the unit with its monitors' items, which say which departments and users to read.
+    async fn read_unit(&mut self, sides: &Sides, id: &UnitId) -> Result<()> {
         let mut monitors = BTreeMap::new();
         for item in sides.database.unit_partition(id).await? {
             match text(&item, "sk").and_then(|sort| sort.strip_prefix("MONITOR#")).map(UserId::parse) {
@@ -66,61 +83,79 @@ impl Stored {
                     monitors.insert(monitor, item);
                 }
                 Some(None) => {}
-                None => stored.unit = Some(StoredUnit::parse(id, item)?),
+                None => self.unit = Some(StoredUnit::parse(id, item)?),
             }
         }
-        if let Some(unit) = &mut stored.unit {
+        if let Some(unit) = &mut self.unit {
             let listed = unit.departments.iter().filter_map(DepartmentId::parse);
-            stored.read.departments.extend(listed);
-            stored.read.users.extend(monitors.keys().cloned());
-            stored.read.users.extend(monitor_ids(&unit.item));
+            self.read.departments.extend(listed);
+            self.read.users.extend(monitors.keys().cloned());
+            self.read.users.extend(monitor_ids(&unit.item));
             unit.monitors = monitors;
         }
-        stored.read_named(sides, id).await?;
-        stored.read_other_units(sides, id).await?;
-        Ok(stored)
+        Ok(())
     }
 
-    /// Reads the departments and users, and all bases.
-    async fn read_named(&mut self, sides: &Sides, id: &UnitId) -> Result<()> {
-        let mut departments: HashMap<String, DepartmentId> = HashMap::new();
+    /// Reads the bases of the unit and of the departments.
+    async fn read_bases(&mut self, sides: &Sides, id: &UnitId) -> Result<()> {
         let mut bases: HashMap<String, DepartmentId> = HashMap::new();
-        let mut users: HashMap<String, UserId> = HashMap::new();
         let mut keys = vec![unit_base_key(id)];
+        for department in &self.read.departments {
+            let base = department_base_key(department);
+            bases.insert(partition(&base).to_owned(), department.clone());
+            keys.push(base);
+        }
+        for item in sides.database.get_all(keys).await? {
+            let Some(department) = bases.get(partition(&item)) else {
+                match UnitBase::parse(id.clone(), item) {
+                    Ok(base) => self.base = Some(base),
+                    Err(error) => broken_base(sides, unit_base_key(id), &error).await?,
+                }
+                continue;
+            };
+            match DepartmentBase::parse(department.clone(), item) {
+                Ok(base) => {
+                    self.department_bases.insert(department.clone(), base);
+                }
+                Err(error) => broken_base(sides, department_base_key(department), &error).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the departments and users, and whether the unit is still as it was read before the bases. Returns false if it
+    /// is not.
+    async fn read_named(&mut self, sides: &Sides, id: &UnitId) -> Result<bool> {
+        let mut departments: HashMap<String, DepartmentId> = HashMap::new();
+        let mut users: HashMap<String, UserId> = HashMap::new();
+        let mut keys = vec![Key::Unit(id.clone()).attributes()];
         for department in &self.read.departments {
             let key = Key::Department(department.clone());
             departments.insert(key.partition(), department.clone());
             keys.push(key.attributes());
-            let base = department_base_key(department);
-            bases.insert(partition(&base).to_owned(), department.clone());
-            keys.push(base);
         }
         for user in &self.read.users {
             let key = Key::User(user.clone());
             users.insert(key.partition(), user.clone());
             keys.push(key.attributes());
         }
+        let mut unit_now = None;
         for item in sides.database.get_all(keys).await? {
             let partition = partition(&item).to_owned();
             if let Some(department) = departments.get(&partition) {
                 self.departments.insert(department.clone(), StoredDepartment::new(item));
             } else if let Some(user) = users.get(&partition) {
                 self.users.insert(user.clone(), item::User::parse(&Key::User(user.clone()), item));
-            } else if let Some(department) = bases.get(&partition) {
-                match DepartmentBase::parse(department.clone(), item) {
-                    Ok(base) => {
-                        self.department_bases.insert(department.clone(), base);
-                    }
-                    Err(error) => broken_base(sides, department_base_key(department), &error).await?,
-                }
             } else {
-                match UnitBase::parse(id.clone(), item) {
-                    Ok(base) => self.base = Some(base),
-                    Err(error) => broken_base(sides, unit_base_key(id), &error).await?,
-                }
+                unit_now = Some(item);
             }
         }
-        Ok(())
+        Ok(match (&self.unit, &unit_now) {
+            (Some(read), Some(now)) => {
+                ["version", REV].iter().all(|name| read.item.get(*name) == now.get(*name))
+            }
+            (read, now) => read.is_none() && now.is_none(),
+        })
     }
 
     /// Reads the other units that the departments are in: they lose a department that moves.
