@@ -1,6 +1,7 @@
 //! Requests that DynamoDB may refuse for the moment or process only in part. They are repeated until they are complete.
 
 use std::collections::{HashMap, HashSet};
+use std::iter;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -65,8 +66,11 @@ impl Database {
 /// DynamoDB refuses a request for good, or can't be reached.
 pub async fn read(client: &Client, keys: HashMap<String, Vec<Item>>) -> Result<Vec<Item>> {
     let chunks = keys.into_iter().flat_map(|(table, keys)| {
-        let chunks: Vec<_> = keys.chunks(MAX_BATCH_GET_KEYS).map(<[Item]>::to_vec).collect();
-        chunks.into_iter().map(move |chunk| (table.clone(), chunk))
+        let mut keys = keys.into_iter();
+        iter::from_fn(move || {
+            let chunk: Vec<Item> = keys.by_ref().take(MAX_BATCH_GET_KEYS).collect();
+            (!chunk.is_empty()).then(|| (table.clone(), chunk))
+        })
     });
     let reads = chunks.map(|(table, chunk)| {
         let client = client.clone();

@@ -118,14 +118,14 @@ impl<'a> Importer<'a> {
     async fn inspect(&mut self) -> Result<()> {
         let Import { no_departments, no_monitors, .. } = *self.options;
         let may_be_empty = MayBeEmpty { departments: no_departments, monitors: no_monitors };
-        let looks = Collection::ALL.map(|collection| {
-            let export = self.export.clone();
-            let look = tokio::task::spawn_blocking(move || inspect(&export, collection, may_be_empty));
-            (collection, look)
+        let export = self.export.clone();
+        // One after the other: each thread would keep some of its memory, and nearly all of the work is one file, the users.
+        let looks = tokio::task::spawn_blocking(move || {
+            Collection::ALL.map(|collection| (collection, inspect(&export, collection, may_be_empty)))
         });
         let mut problems = Vec::new();
-        for (collection, look) in looks {
-            match look.await?? {
+        for (collection, look) in looks.await? {
+            match look? {
                 Ok(inspection) => {
                     self.inspections.insert(collection, inspection);
                 }

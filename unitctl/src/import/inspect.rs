@@ -100,7 +100,8 @@ pub fn inspect(
         };
         Err(format!("{file} is empty: it has {bytes} bytes and 0 documents.{option} {}", again()))
     } else {
-        Ok(Inspection { superseded: Arc::new(look.superseded), has_login_tokens: look.has_login_tokens })
+        let has_login_tokens = look.has_login_tokens;
+        Ok(Inspection { superseded: Arc::new(look.superseded()), has_login_tokens })
     })
 }
 
@@ -118,13 +119,13 @@ struct Look {
     /// The first place that is in the syntax of the mongo shell.
     shell: Option<(u64, String)>,
     has_login_tokens: bool,
-    /// The last document with each `_id`.
-    latest: HashMap<IdHash, Place>,
+    /// The documents that have an `_id`, in their order. A sorted list takes less memory than a map.
+    ids: Vec<(IdHash, Place)>,
     hasher: IdHasher,
-    superseded: HashMap<u32, Superseded>,
 }
 
 /// Where a document is in its file.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     number: u32,
     line: u32,
@@ -172,13 +173,21 @@ impl Look {
         self.documents += 1;
         if let Some(id) = id {
             let RawDocument { number, line, .. } = document;
-            let place = Place { number, line: u32::try_from(line).unwrap_or(u32::MAX) };
-            if let Some(earlier) = self.latest.insert(id, place) {
-                let superseded = Superseded { line: earlier.line.into(), by: line };
-                self.superseded.insert(earlier.number, superseded);
-            }
+            self.ids.push((id, Place { number, line: u32::try_from(line).unwrap_or(u32::MAX) }));
         }
         None
+    }
+
+    /// The documents that a later one with the same `_id` follows, by their numbers.
+    fn superseded(mut self) -> HashMap<u32, Superseded> {
+        self.ids.sort_unstable();
+        let pairs = self.ids.windows(2).filter(|pair| pair[0].0 == pair[1].0);
+        pairs
+            .map(|pair| {
+                let (Place { number, line }, by) = (pair[0].1, pair[1].1.line);
+                (number, Superseded { line: line.into(), by: by.into() })
+            })
+            .collect()
     }
 
     /// The hash of the document's `_id`, if it has one. `None` if it is not JSON, or no document.

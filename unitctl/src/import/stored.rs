@@ -14,6 +14,9 @@ use crate::database::Database;
 /// The maximum number of units that are read at the same time.
 const MAX_AT_ONCE: usize = 8;
 
+/// The number of departments that are read before only their places are kept.
+const DEPARTMENTS_A_READ: usize = 1_000;
+
 /// Reads the units and departments that are exported, the units that stored ones are in, and the
 /// departments that those list.
 ///
@@ -40,16 +43,21 @@ async fn departments(
     ids: impl Iterator<Item = &DepartmentId>,
     stored: &mut Stored,
 ) -> Result<()> {
-    let keys = ids.map(|id| Key::Department(id.clone()).attributes()).collect();
-    for item in database.get_all(keys).await? {
-        let id = text(&item, "pk").and_then(|pk| DepartmentId::parse(pk.strip_prefix("DEPARTMENT#")?));
-        if let Some(id) = id {
-            let department = item::Department::parse(&Key::Department(id.clone()), item)?;
-            let ancestors = department.ancestors.unwrap_or_default();
-            stored.departments.insert(id, Place { parent_id: department.parent_id, ancestors });
+    let mut keys = ids.map(|id| Key::Department(id.clone()).attributes());
+    loop {
+        let some: Vec<Item> = keys.by_ref().take(DEPARTMENTS_A_READ).collect();
+        if some.is_empty() {
+            return Ok(());
+        }
+        for item in database.get_all(some).await? {
+            let id = text(&item, "pk").and_then(|pk| DepartmentId::parse(pk.strip_prefix("DEPARTMENT#")?));
+            if let Some(id) = id {
+                let department = item::Department::parse(&Key::Department(id.clone()), item)?;
+                let ancestors = department.ancestors.unwrap_or_default();
+                stored.departments.insert(id, Place { parent_id: department.parent_id, ancestors });
+            }
         }
     }
-    Ok(())
 }
 
 /// A unit's whole partition: its item and its monitors'.
