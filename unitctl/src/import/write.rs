@@ -275,8 +275,9 @@ pub async fn mark_unit(database: &Database, unit: &UnitId, stored: Option<&Store
     }
 }
 
-/// The partition key's value, of whichever table.
+/// The partition key's value, of whichever table. A department may have a field `hashedToken`, which is no key there. No
+/// token has an attribute `pk`.
 pub fn partition(item: &Item) -> &str {
-    let key = item.get("hashedToken").or_else(|| item.get("pk"));
+    let key = item.get("pk").or_else(|| item.get("hashedToken"));
     key.and_then(|value: &AttributeValue| value.as_s().ok()).map_or("", String::as_str)
 }

@@ -120,6 +120,35 @@ async fn values_that_dynamodb_does_not_store_become_text_or_are_left_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn fields_with_the_names_of_keys_do_not_confuse_departments() {
+    let [users, permissions, mut departments, monitors] = base();
+    // All of them have the same `hashedToken`, which is the key of another table.
+    for document in &mut departments {
+        document["hashedToken"] = "x".into();
+    }
+    let world = world().await;
+    import_twice(
+        &world,
+        &folder(&[users.clone(), permissions.clone(), departments.clone(), monitors.clone()]),
+        0,
+    )
+    .await;
+    let mail = world.item("DEPARTMENT#mail", "DEPARTMENT").await;
+    assert_eq!((&mail["hashedToken"], &mail["rev"]), (&json!("x"), &json!(1)));
+
+    // A write deletes the base of the department that it writes, and no other.
+    for pk in ["SYNC#DEPARTMENT#mail", "SYNC#DEPARTMENT#orders"] {
+        world.put(json!({ "pk": pk, "sk": "BASE", "rev": 1 })).await;
+    }
+    departments[2]["name"] = "Renamed".into();
+    let renamed = folder(&[users, permissions, departments, monitors]);
+    assert_eq!(world.import(renamed.path(), &[]).code, 0);
+    assert_eq!(world.item("DEPARTMENT#mail", "DEPARTMENT").await["rev"], 2);
+    assert_eq!(world.item("DEPARTMENT#orders", "DEPARTMENT").await["rev"], 1);
+    assert_eq!(starting("SYNC#", &world.items().await), ["SYNC#DEPARTMENT#orders BASE"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_odd_value_in_a_field_that_is_read_is_a_broken_line() {
     let year_10000 = json!({ "$date": { "$numberLong": "253402300800000" } });
     let [users, permissions, mut departments, monitors] = base();
