@@ -5,6 +5,8 @@ use std::io::{self, BufRead};
 
 use serde_json::{Map, Value};
 
+use super::json;
+
 /// The maximum size of one document, in bytes. MongoDB's own limit is 16 MiB of BSON. The same document as extended
 /// JSON can be a few times as large.
 const MAX_DOCUMENT_BYTES: usize = 64 * 1024 * 1024;
@@ -256,7 +258,8 @@ impl RawDocument {
             Ok(text) => text,
             Err(fault) => return *fault == Fault::CutOff,
         };
-        let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(text) else { return false };
+        let text = json::in_version_2(text);
+        let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(&text) else { return false };
         // The parser takes the start of a number for a wrong one, such as `-` or `1.`.
         let ends_in_number = text.last().is_some_and(|byte| b"-+.eE".contains(byte));
         error.is_eof() || (ends_in_number && error.to_string().starts_with("invalid number"))
@@ -275,7 +278,7 @@ impl RawDocument {
             };
             Broken { line, reason: reason.into() }
         })?;
-        match serde_json::from_slice(text) {
+        match json::parse(text) {
             Ok(Value::Object(document)) => Ok(document),
             Ok(_) => Err(Broken { line, reason: "not a document, which would be in braces".into() }),
             Err(error) => Err(Broken {
@@ -384,6 +387,8 @@ mod tests {
             "{\"_id\":\"a\"}\n{\"_id\":\"bé\",\"n\":[-1.5e3,true,null,{\"x\":\"\\u00e9\"}]}",
             "{\n\t\"_id\": \"a\"\n}\n{\n\t\"_id\": \"b\",\n\t\"n\": {\n\t\t\"x\": [\n\t\t\t1\n\t\t]\n\t}\n}",
             "[{\"_id\":\"a\"},{\"_id\":\"b\"}]",
+            // As old versions of mongoexport write some values.
+            "{\"_id\":NaN,\"n\":[-Infinity, +Infinity,undefined]}\n{\"n\":Infinity}",
         ] {
             for end in 0..=text.len() {
                 let mut documents = Documents::new(&text.as_bytes()[..end]);
@@ -394,7 +399,7 @@ mod tests {
                 }
                 let is_between = text[..].get(..end).is_some_and(|start| {
                     !text.starts_with('[')
-                        && serde_json::Deserializer::from_str(start)
+                        && serde_json::Deserializer::from_slice(&json::in_version_2(start.as_bytes()))
                             .into_iter::<Value>()
                             .all(|value| value.is_ok())
                 });

@@ -202,7 +202,7 @@ impl Look {
             });
             return Some(id);
         }
-        // JSON in which a key is repeated, for instance.
+        // A key is repeated, for instance, or a value is a word that JSON does not have.
         let fields = document.parse().ok()?;
         self.has_login_tokens |= fields
             .get("services")

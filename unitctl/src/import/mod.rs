@@ -12,6 +12,7 @@ mod id_hash;
 mod importer;
 mod inspect;
 pub(crate) mod item_size;
+mod json;
 mod plan;
 mod plan_monitors;
 pub(crate) mod records;

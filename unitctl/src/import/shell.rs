@@ -1,5 +1,7 @@
 //! Recognizes the output of the mongo shell, which looks like JSON but is not.
 
+use super::json::string_length;
+
 /// The shell's functions that stand for values.
 const FUNCTIONS: [&str; 13] = [
     "BinData",
@@ -53,20 +55,6 @@ pub fn syntax(text: &[u8]) -> Option<String> {
         place += length;
     }
     None
-}
-
-/// The length of a JSON string with its quotes.
-fn string_length(text: &[u8]) -> usize {
-    let mut is_escaped = false;
-    for (place, byte) in text.iter().enumerate().skip(1) {
-        match byte {
-            _ if is_escaped => is_escaped = false,
-            b'\\' => is_escaped = true,
-            b'"' => return place + 1,
-            _ => {}
-        }
-    }
-    text.len()
 }
 
 #[cfg(test)]
