@@ -5,7 +5,7 @@ use std::io::{self, BufRead};
 
 use serde_json::{Map, Value};
 
-use super::json;
+use super::json::{self, MAX_LEVELS};
 
 /// The maximum size of one document, in bytes. MongoDB's own limit is 16 MiB of BSON. The same document as extended
 /// JSON can be a few times as large.
@@ -284,7 +284,12 @@ impl RawDocument {
             Err(error) => Err(Broken {
                 // A document may have several lines.
                 line: line + (error.line() as u64).saturating_sub(1),
-                reason: format!("not JSON: {} in column {}", without_place(&error), error.column()),
+                reason: match without_place(&error).as_str() {
+                    "recursion limit exceeded" => {
+                        format!("more than {MAX_LEVELS} levels of arrays and objects")
+                    }
+                    text => format!("not JSON: {text} in column {}", error.column()),
+                },
             }),
         }
     }

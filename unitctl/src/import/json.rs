@@ -1,9 +1,17 @@
 //! Parses the text of one document. It may have what JSON does not: the words that old versions of mongoexport write for
-//! some values.
+//! some values, and more levels than the parser reads by itself.
 
 use std::borrow::Cow;
 
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Deserializer, Value};
+
+/// The maximum number of arrays and objects that a value is in. MongoDB itself stores at most 200 levels, of which each date
+/// may add two. Each level takes some of the stack.
+pub const MAX_LEVELS: usize = 500;
+
+/// A text with so many levels is more than the parser reads by itself.
+const PARSERS_LEVELS: usize = 128;
 
 /// The words that mongoexport wrote before extended JSON v2 (mongo-tools before 4.2), and what version 2 has for them.
 const WORDS: [(&[u8], &[u8]); 5] = [
@@ -17,17 +25,38 @@ const WORDS: [(&[u8], &[u8]); 5] = [
 /// Reads a document's text.
 ///
 /// # Errors
-/// It is not JSON, aside from the words above.
+/// It is not JSON, aside from the words above, or it has more than [`MAX_LEVELS`] levels.
 pub fn parse(text: &[u8]) -> serde_json::Result<Value> {
     let error = match serde_json::from_slice(text) {
         Ok(value) => return Ok(value),
         Err(error) => error,
     };
-    match in_version_2(text) {
-        // The places in the new text are not those in the file.
-        Cow::Owned(text) => serde_json::from_slice(&text).map_err(|_| error),
-        Cow::Borrowed(_) => Err(error),
+    let new = in_version_2(text);
+    let levels = levels(&new);
+    if levels > MAX_LEVELS || (levels < PARSERS_LEVELS && matches!(new, Cow::Borrowed(_))) {
+        return Err(error);
     }
+    let mut deserializer = Deserializer::from_slice(&new);
+    deserializer.disable_recursion_limit();
+    let result = Value::deserialize(&mut deserializer);
+    let result = result.and_then(|value| deserializer.end().map(|()| value));
+    // The places in a text with other words are not those in the file.
+    result.map_err(|new_error| if matches!(new, Cow::Borrowed(_)) { new_error } else { error })
+}
+
+/// The deepest level of arrays and objects.
+fn levels(text: &[u8]) -> usize {
+    let (mut place, mut level, mut deepest) = (0, 0_usize, 0);
+    while let Some(&byte) = text.get(place) {
+        match byte {
+            b'{' | b'[' => level += 1,
+            b'}' | b']' => level = level.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(level);
+        place += if byte == b'"' { string_length(&text[place..]) } else { 1 };
+    }
+    deepest
 }
 
 /// The text with the words replaced where a value belongs. A word that the end of the text cuts off is left out, so that
@@ -106,6 +135,24 @@ mod tests {
         ] {
             assert_eq!(parse(text.as_bytes()).expect("it is read"), value, "{text}");
         }
+    }
+
+    #[test]
+    fn many_levels_are_read_and_very_many_are_an_error() {
+        let nested = |levels: usize| format!("{}{}", r#"{"a":["#.repeat(levels / 2), "]}".repeat(levels / 2));
+        for levels in [126, 128, 130, MAX_LEVELS] {
+            let text = nested(levels);
+            // A thread that reads a file has as large a stack as this test.
+            assert_eq!(parse(text.as_bytes()).expect("it is read").to_string(), text, "{levels}");
+        }
+        for levels in [MAX_LEVELS + 2, 10_000_000] {
+            let error = parse(nested(levels).as_bytes()).expect_err("too many levels");
+            assert!(error.to_string().starts_with("recursion limit exceeded"), "{error}");
+        }
+        // Brackets in a string are no levels.
+        assert!(parse(format!("[NaN,\"{}\"]", "[".repeat(MAX_LEVELS)).as_bytes()).is_ok());
+        let error = parse(nested(200).replace("]}", "]x").as_bytes()).expect_err("it is no JSON");
+        assert!(error.to_string().starts_with("expected `,` or `}`"), "{error}");
     }
 
     #[test]

@@ -167,6 +167,40 @@ async fn an_odd_value_in_a_field_that_is_read_is_a_broken_line() {
     assert_eq!(starting("DEPARTMENT", &world.items().await).len(), 2);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn any_depth_that_mongodb_stores_is_read() {
+    let nested = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
+    for (levels, is_read) in [(127, true), (128, true), (400, true), (600, false), (100_000, false)] {
+        let folder = folder(&base());
+        for (file, documents) in FILES.into_iter().zip(base()) {
+            let lines = documents.iter().enumerate().map(|(number, document)| {
+                let document = document.to_string();
+                let start = document.strip_suffix('}').expect("an object");
+                // The last document of each file.
+                let deep = if number + 1 == documents.len() { nested(levels) } else { "1".into() };
+                format!("{start},\"odd\":{deep}}}\n")
+            });
+            write(&folder, file, lines.collect::<String>());
+        }
+        let world = world().await;
+        let run = import_twice(&world, &folder, if is_read { 0 } else { 3 }).await;
+        let items = world.items().await;
+        let hash = livechat_units::hashed_token("clerk");
+        assert_eq!(items.contains_key("USER#clerk USER") && items.contains_key(&hash), is_read, "{levels}");
+        let department = items.get("DEPARTMENT#orders DEPARTMENT");
+        assert_eq!(department.is_some(), is_read, "{levels}");
+        if let Some(department) = department {
+            let change = format!("odd{}: stored as text, because DynamoDB stores", "[0]".repeat(31));
+            assert!(run.stdout.contains(&change), "{run:?}");
+            assert!(department["odd"].to_string().contains(&format!("\"{}\"", nested(levels - 31))));
+        } else {
+            let broken = lines(&run, &["broken"]);
+            assert_eq!(broken.len(), 4, "{broken:?}");
+            assert!(broken.iter().all(|line| line.ends_with(": more than 500 levels of arrays and objects")));
+        }
+    }
+}
+
 /// The text of a value as versions of mongoexport before extended JSON v2 write it, and the value in version 2.
 const OLD_WORDS: [(&str, &str); 5] = [
     ("NaN", r#"{"$numberDouble":"NaN"}"#),
