@@ -10,7 +10,9 @@ use livechat_units::item::Key;
 use super::documents::Broken;
 use super::item_size::{check_bytes, check_size};
 use super::records::{Place, Unit, insert_set, long_ago, string, texts};
-use super::workspace::{Exported, ExportedDepartment, Monitor, Planned, PlannedUnit, Repair, Stored};
+use super::workspace::{
+    Exported, ExportedDepartment, Monitor, Planned, PlannedUnit, Repair, Stored, StoredUnit,
+};
 
 /// Plans the units, and where the departments are. A unit or department that is too large for one item counts like one
 /// whose document can't be used: it is taken out of `exported`.
@@ -42,6 +44,17 @@ pub fn plan(exported: &mut Exported, stored: &Stored, overwrite: bool) -> Planne
 enum TooLarge {
     Unit(UnitId, String),
     Department(DepartmentId, String),
+}
+
+/// # Errors
+/// The unit's item or the item of one of its monitors is larger than DynamoDB stores. A monitor's item may be the larger one:
+/// it has both ids twice.
+fn check_sizes(unit: &PlannedUnit, stored: Option<&StoredUnit>) -> Result<(), String> {
+    check_size(&unit.item_to_replace(stored))?;
+    for (id, item) in &unit.monitors {
+        check_size(item).map_err(|reason| format!("the item of monitor {id} has {reason}"))?;
+    }
+    Ok(())
 }
 
 /// A plan that is being made.
@@ -277,7 +290,7 @@ impl Planner<'_> {
         let stored = self.stored.units.get(id);
         // A unit that does not change is not written.
         let is_stored = stored.is_some_and(|stored| stored.equals(&planned));
-        match if is_stored { Ok(()) } else { check_size(&planned.item_to_replace(stored)) } {
+        match if is_stored { Ok(()) } else { check_sizes(&planned, stored) } {
             Ok(()) => self.planned.units.push(planned),
             Err(reason) => self.too_large.push(TooLarge::Unit(id.clone(), reason)),
         }

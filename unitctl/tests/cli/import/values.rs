@@ -346,6 +346,39 @@ async fn a_unit_that_becomes_too_large_stays_as_it_is_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_monitor_that_is_too_large_for_its_item_is_a_broken_line_of_its_unit() {
+    let long_unit = "U".repeat(400);
+    let mut reasons = std::collections::BTreeSet::new();
+    for length in [407_700, 407_900, 408_000, 408_300, 408_600, 408_900] {
+        let [mut users, permissions, mut departments, mut monitors] = base();
+        let mut named = user(&"m".repeat(400), &["livechat-monitor"]);
+        named["username"] = "x".repeat(length).into();
+        monitors.push(monitor(&long_unit, named["_id"].as_str().expect("a text")));
+        users.push(named);
+        departments.push(unit(&long_unit, 1, 0));
+        let world = world().await;
+        let folder = folder(&[users, permissions, departments, monitors]);
+        let dry = world.import(folder.path(), &["--dry-run"]);
+        let run = world.import(folder.path(), &[]);
+        assert_eq!((dry.code, dry.stderr.as_str()), (run.code, run.stderr.as_str()), "{length}");
+        let broken = lines(&run, &["broken"]);
+        assert_eq!(lines(&dry, &["broken"]), broken);
+        let reason = match broken[..] {
+            [] => "",
+            [line] if line.contains(": the item of monitor mmm") => "monitor",
+            [line] => line,
+            _ => panic!("{broken:?}"),
+        };
+        assert_eq!(run.code, if reason.is_empty() { 0 } else { 3 }, "{length}: {broken:?}");
+        let is_stored = world.items().await.contains_key(&format!("UNIT#{long_unit} UNIT"));
+        assert_eq!(is_stored, reason.is_empty(), "{length}");
+        assert_eq!(world.run(&["check"]).code, 0, "{length}");
+        reasons.insert(reason.to_owned());
+    }
+    assert!(reasons.contains("") && reasons.contains("monitor"), "{reasons:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_user_or_permission_that_is_too_large_is_a_broken_line() {
     let [mut users, mut permissions, departments, monitors] = base();
     let mut many_tokens = user("many", &[]);
