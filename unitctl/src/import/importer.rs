@@ -90,9 +90,11 @@ impl<'a> Importer<'a> {
         }
         for unit in &planned.kept {
             report.keep(unit)?;
+            // One that has no room for the mark is reported below.
+            let stored = stored.units.get(unit).filter(|stored| stored.check_mark().is_ok());
             if !self.options.dry_run {
                 self.check_lease().await?;
-                write::mark_unit(self.database, unit, stored.units.get(unit)).await?;
+                write::mark_unit(self.database, unit, stored).await?;
             }
         }
         for broken in planned.too_large {

@@ -13,6 +13,7 @@ use super::records::{Place, Unit, insert_set, long_ago, string, texts};
 use super::workspace::{
     Exported, ExportedDepartment, Monitor, Planned, PlannedUnit, Repair, Stored, StoredUnit,
 };
+use crate::origin::REV;
 
 /// Plans the units, and where the departments are. A unit or department that is too large for one item counts like one
 /// whose document can't be used: it is taken out of `exported`.
@@ -24,6 +25,7 @@ pub fn plan(exported: &mut Exported, stored: &Stored, overwrite: bool) -> Planne
         planner.plan();
         let Planner { mut planned, too_large, .. } = planner;
         if too_large.is_empty() {
+            all_too_large.extend(kept_without_room(exported, stored, &planned.kept));
             planned.too_large = all_too_large;
             return planned;
         }
@@ -38,6 +40,16 @@ pub fn plan(exported: &mut Exported, stored: &Stored, overwrite: bool) -> Planne
         }
         exported.incomplete.departments = true;
     }
+}
+
+/// The kept units that can't be marked as units of Rocket.Chat.
+fn kept_without_room(exported: &Exported, stored: &Stored, kept: &[UnitId]) -> Vec<Broken> {
+    let without_room = kept.iter().filter_map(|id| {
+        let reason = stored.units.get(id)?.check_mark().err()?;
+        let reason = format!("unit {id} can't get the attribute `{REV}`: it would have {reason}");
+        Some(Broken { line: exported.units.get(id)?.line, reason })
+    });
+    without_room.collect()
 }
 
 /// A unit or department that is too large for one item, and its size.

@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use super::documents::Broken;
 use super::equality::{equal, equal_except};
-use super::records::{Place, Unit, UnitMonitor};
+use super::item_size::{check_bytes, item_bytes};
+use super::records::{Place, REV_BYTES, Unit, UnitMonitor};
 use super::user::MonitorUser;
 use crate::origin::REV;
 
@@ -92,7 +93,7 @@ pub struct Planned {
     pub repairs: Vec<Repair>,
     /// Units that were updated since they were imported, and stay as they are.
     pub kept: Vec<UnitId>,
-    /// Units and departments that are too large for one item.
+    /// Units and departments that are too large for one item, and kept units that have no room for `rev`.
     pub too_large: Vec<Broken>,
 }
 
@@ -143,6 +144,17 @@ impl StoredUnit {
             item,
             monitors: BTreeMap::new(),
         })
+    }
+
+    /// Whether an import or a sync can mark the unit as one of Rocket.Chat's, or has done so.
+    ///
+    /// # Errors
+    /// The item has no room for the attribute.
+    pub fn check_mark(&self) -> Result<(), String> {
+        if self.item.contains_key(REV) {
+            return Ok(());
+        }
+        check_bytes(item_bytes(&self.item) + REV_BYTES)
     }
 
     /// True if an update changed the unit after the last import.

@@ -357,6 +357,51 @@ async fn what_an_older_version_imported_is_marked_as_rocketchats() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_kept_unit_without_room_for_a_mark_is_reported() {
+    let mut codes = std::collections::BTreeSet::new();
+    for missing in [0, 2, 4, 8, 16, 40] {
+        let world = world().await;
+        assert_eq!(world.import(folder(&base()).path(), &[]).code, 0);
+        // A unit that an older version imported, and that was updated since. It has the longest notes that DynamoDB stores,
+        // or some bytes less.
+        let mut unit = world.item("UNIT#shop", "UNIT").await;
+        unit.as_object_mut().expect("an item").remove("rev");
+        unit["version"] = 3.into();
+        let (mut fits, mut does_not) = (400_000, 409_600);
+        while does_not - fits > 1 {
+            let length = (fits + does_not) / 2;
+            unit["notes"] = "x".repeat(length).into();
+            let table = &world.database.tables.livechat;
+            match testing::items::put(&world.database.client, table, std::slice::from_ref(&unit)).await {
+                Ok(()) => fits = length,
+                Err(_) => does_not = length,
+            }
+        }
+        unit["notes"] = "x".repeat(fits - missing).into();
+        world.put(unit).await;
+
+        let before = world.items().await;
+        let dry = world.import(folder(&base()).path(), &["--dry-run"]);
+        let run = world.import(folder(&base()).path(), &[]);
+        assert_eq!((dry.code, dry.stderr.as_str()), (run.code, run.stderr.as_str()), "{missing}");
+        assert_eq!(lines(&run, &["kept"]).len(), 1, "{run:?}");
+        let broken = lines(&run, &["broken"]);
+        assert_eq!(lines(&dry, &["broken"]), broken);
+        if run.code == 3 {
+            let start = "broken: rocketchat_livechat_department.json, line 2: unit shop can't get the attribute `rev`: \
+                         it would have ";
+            assert!(broken.len() == 1 && broken[0].starts_with(start), "{broken:?}");
+            assert!(world.items().await == before, "{missing}");
+        } else {
+            assert_eq!((run.code, broken.len()), (0, 0), "{missing}: {run:?}");
+            assert_eq!(world.item("UNIT#shop", "UNIT").await["rev"], 1);
+        }
+        codes.insert(run.code);
+    }
+    assert_eq!(codes.into_iter().collect::<Vec<_>>(), [0, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn units_and_departments_made_here_stay() {
     let world = world().await;
     let departments = [unit("U", 0, 2), department("d", Some("U")), department("gone", Some("U"))];
