@@ -40,14 +40,12 @@ pub enum Event {
         /// The field, and what the import did with it.
         change: String,
     },
-    /// Further lines of the same kind, which are not listed one by one.
+    /// Further events of the same kind, which are not listed one by one.
     More {
-        /// Their file's name.
-        file: String,
         /// The number of them.
         count: u64,
-        /// What is said about each line.
-        about: &'static str,
+        /// What is counted.
+        what: String,
     },
     /// An inconsistency that was repaired.
     Repair(Repair),
@@ -138,10 +136,7 @@ impl fmt::Display for Event {
                 )
             }
             Self::Changed { file, line, change } => write!(f, "changed: {file}, line {line}: {change}"),
-            Self::More { file, count, about } => {
-                let lines = plural(*count, "line", "lines");
-                write!(f, "{count} more {lines} of {file} {about}; --output json lists all of them")
-            }
+            Self::More { count, what } => write!(f, "{count} more {what}; --output json lists all of them"),
             Self::Repair(repair) => write!(f, "repaired: {repair}"),
             Self::Kept { unit } => write!(f, "kept: unit {unit} was updated since it was imported"),
             Self::ChangedMeanwhile { item } => {
@@ -198,7 +193,8 @@ impl fmt::Display for Summary {
     }
 }
 
-fn plural(count: u64, one: &'static str, several: &'static str) -> &'static str {
+/// The word for one or for several.
+pub fn plural(count: u64, one: &'static str, several: &'static str) -> &'static str {
     if count == 1 { one } else { several }
 }
 

@@ -102,7 +102,11 @@ impl Planner<'_> {
         }
         for (unit, rows) in exported.monitors.iter().filter(|(id, _)| !exported.units.contains_key(id)) {
             let missing = self.missing_unit();
-            self.repair_unit(unit, format!("{missing}; left out its {} monitors", rows.len()));
+            self.repair_unit(
+                unit,
+                "left out the monitors of a unit",
+                format!("{missing}; left out its {} monitors", rows.len()),
+            );
         }
     }
 
@@ -120,13 +124,13 @@ impl Planner<'_> {
         }
     }
 
-    /// Reports a repair of a unit.
-    pub fn repair_unit(&mut self, id: &UnitId, repair: String) {
-        self.planned.repairs.push(Repair { item: format!("unit {id}"), repair });
+    /// Reports a repair of a unit. The repairs of one `kind` are counted together.
+    pub fn repair_unit(&mut self, id: &UnitId, kind: &'static str, repair: String) {
+        self.planned.repairs.push(Repair { item: format!("unit {id}"), repair, kind });
     }
 
-    fn repair_department(&mut self, id: &DepartmentId, repair: String) {
-        self.planned.repairs.push(Repair { item: format!("department {id}"), repair });
+    fn repair_department(&mut self, id: &DepartmentId, kind: &'static str, repair: String) {
+        self.planned.repairs.push(Repair { item: format!("department {id}"), repair, kind });
     }
 
     /// The existing units above each unit.
@@ -140,7 +144,8 @@ impl Planner<'_> {
             };
             let existing: Vec<String> = unit.ancestors.iter().filter(exists).cloned().collect();
             if existing.len() != unit.ancestors.len() {
-                self.repair_unit(id, "dropped ancestors that do not exist".into());
+                let repair = "dropped ancestors that do not exist";
+                self.repair_unit(id, repair, repair.into());
             }
             ancestors.insert(id.clone(), existing);
         }
@@ -182,13 +187,18 @@ impl Planner<'_> {
         let stored_parent = self.stored_parent(id);
         if let Some(unit) = stored_parent.as_ref().filter(|unit| self.is_kept(unit)) {
             if exported_parent.as_ref() != Some(unit) {
-                self.repair_department(id, format!("stays in unit {unit}, which was updated or made since"));
+                self.repair_department(
+                    id,
+                    "a department stays in its unit",
+                    format!("stays in unit {unit}, which was updated or made since"),
+                );
             }
             return None;
         }
         let Some(parent) = &exported.parent_id else {
             if !exported.ancestors.is_empty() {
-                self.repair_department(id, "dropped ancestors: it is in no unit".into());
+                let repair = "dropped ancestors: it is in no unit";
+                self.repair_department(id, repair, repair.into());
             }
             return Some(Place::default());
         };
@@ -196,6 +206,7 @@ impl Planner<'_> {
             if let Some(stored) = stored_parent.filter(|_| self.exported.incomplete.departments) {
                 self.repair_department(
                     id,
+                    "a department stays in its unit",
                     format!("stays in unit {stored}: no line of unit {parent} can be used"),
                 );
                 return Some(Self::place_in(&stored, ancestors));
@@ -205,17 +216,21 @@ impl Planner<'_> {
             } else {
                 format!("its parent {parent} does not exist")
             };
-            self.repair_department(id, format!("is in no unit now: {why}"));
+            self.repair_department(id, "a department is in no unit now", format!("is in no unit now: {why}"));
             return Some(Place::default());
         };
         if self.is_kept(&unit) {
             let repair = format!("is in no unit now: unit {unit} was updated since and does not list it");
-            self.repair_department(id, repair);
+            self.repair_department(id, "a department is in no unit now", repair);
             return Some(Place::default());
         }
         let place = Self::place_in(&unit, ancestors);
         if place.ancestors != exported.ancestors {
-            self.repair_department(id, format!("ancestors are now {}", place.ancestors.join(", ")));
+            self.repair_department(
+                id,
+                "the ancestors of a department",
+                format!("ancestors are now {}", place.ancestors.join(", ")),
+            );
         }
         Some(place)
     }
@@ -241,7 +256,11 @@ impl Planner<'_> {
                 } else {
                     "it is not in the export"
                 };
-                self.repair_department(&id, format!("stays in unit {unit}, although {why}"));
+                self.repair_department(
+                    &id,
+                    "a department stays in its unit",
+                    format!("stays in unit {unit}, although {why}"),
+                );
                 stay.push(id.to_string());
             }
         }
@@ -257,19 +276,20 @@ impl Planner<'_> {
     ) {
         let id = &unit.id;
         let counters = [
-            ("numMonitors", unit.num_monitors, monitors.len()),
-            ("numDepartments", unit.num_departments, departments.len()),
+            ("numMonitors", "the number of monitors", unit.num_monitors, monitors.len()),
+            ("numDepartments", "the number of departments", unit.num_departments, departments.len()),
         ];
-        for (name, exported, count) in counters {
+        for (name, kind, exported, count) in counters {
             if exported != i64::try_from(count).ok() {
                 let was = exported.map_or("nothing".into(), |exported| exported.to_string());
-                self.repair_unit(id, format!("{name} is {count} and was {was}"));
+                self.repair_unit(id, kind, format!("{name} is {count} and was {was}"));
             }
         }
         let visibility = match &unit.visibility {
             Ok(visibility) => visibility,
             Err(was) => {
-                self.repair_unit(id, format!("visibility is now private: it was {was}"));
+                let kind = "visibility is now private";
+                self.repair_unit(id, kind, format!("{kind}: it was {was}"));
                 "private"
             }
         };

@@ -23,13 +23,21 @@ impl Planner<'_> {
         for row in exported.monitors.get(unit).into_iter().flatten() {
             let id = &row.monitor;
             if !seen.insert(id) {
-                self.repair_unit(unit, format!("dropped a duplicate row of monitor {id}"));
+                self.repair_unit(
+                    unit,
+                    "dropped a duplicate row",
+                    format!("dropped a duplicate row of monitor {id}"),
+                );
                 continue;
             }
             match (self.eligible(id), stored.and_then(|stored| stored.get(id))) {
                 (Ok(username), _) => {
                     if row.username.as_ref().is_some_and(|copied| *copied != username) {
-                        self.repair_unit(unit, format!("monitor {id} is now called {username}"));
+                        self.repair_unit(
+                            unit,
+                            "a monitor has another username",
+                            format!("monitor {id} is now called {username}"),
+                        );
                     }
                     monitors.insert(id.clone(), Monitor { username, updated_at: row.updated_at.clone() });
                 }
@@ -38,7 +46,11 @@ impl Planner<'_> {
                     monitors.insert(id.clone(), Monitor::stored(item));
                 }
                 (Err(reason), _) => {
-                    self.repair_unit(unit, format!("left out monitor {id}: {}", reason.words()));
+                    self.repair_unit(
+                        unit,
+                        "left out a monitor",
+                        format!("left out monitor {id}: {}", reason.words()),
+                    );
                 }
             }
         }
@@ -49,7 +61,11 @@ impl Planner<'_> {
                 Ok(username) => Monitor { username, updated_at },
                 Err(Ineligible::Unknown) => Monitor::stored(item),
                 Err(reason) => {
-                    self.repair_unit(unit, format!("left out monitor {id}: {}", reason.words()));
+                    self.repair_unit(
+                        unit,
+                        "left out a monitor",
+                        format!("left out monitor {id}: {}", reason.words()),
+                    );
                     continue;
                 }
             };
@@ -61,7 +77,11 @@ impl Planner<'_> {
 
     fn keep_monitor(&mut self, unit: &UnitId, id: &UserId, incomplete: Collection) {
         let file = incomplete.file();
-        self.repair_unit(unit, format!("monitor {id} stays: {file} has lines that can't be used"));
+        self.repair_unit(
+            unit,
+            "a monitor stays",
+            format!("monitor {id} stays: {file} has lines that can't be used"),
+        );
     }
 
     /// The username of a user who may be a monitor, or why the user may not.

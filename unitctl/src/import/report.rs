@@ -6,13 +6,13 @@ use anyhow::{Result, bail};
 use livechat_units::id::UnitId;
 
 use super::documents::Broken;
-use super::events::{Count, Event, Summary, plain};
+use super::events::{Count, Event, Summary, plain, plural};
 use super::export::{Collection, Record, Superseded};
 use super::workspace::Repair;
 use super::write::{Kind, Outcome, Written, partition};
 use crate::output::Output;
 
-/// The maximum number of lines of one kind in a file that are listed as text. JSON lists all of them.
+/// The maximum number of events of one kind that are listed as text, of those about lines in each file. JSON lists all.
 const MAX_LISTED: u64 = 10;
 
 /// The counts of an import, and where it prints.
@@ -22,25 +22,49 @@ pub struct Report {
     strict: bool,
     is_dry_run: bool,
     counts: BTreeMap<(Kind, Outcome), u64>,
-    kept: u64,
-    repairs: u64,
-    /// Events about lines, by what they say and the file.
-    lines: BTreeMap<(LineKind, Collection), u64>,
+    listed: BTreeMap<Listed, u64>,
 }
 
-/// What an event says about a line.
+/// Events of one kind, of which only the first ones are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum LineKind {
-    Broken,
-    Superseded,
-    Changed,
+enum Listed {
+    Broken(Collection),
+    Superseded(Collection),
+    Changed(Collection),
+    /// By what they have in common.
+    Repairs(&'static str),
+    Kept,
+}
+
+impl Listed {
+    /// What is said about so many of them.
+    fn words(self, count: u64) -> String {
+        let lines = plural(count, "line", "lines");
+        let was = plural(count, "was", "were");
+        match self {
+            Self::Broken(collection) => format!("{lines} of {} could not be used", collection.file()),
+            Self::Superseded(collection) => {
+                format!("{lines} of {} did not count, since a later line has the same _id", collection.file())
+            }
+            Self::Changed(collection) => {
+                let fields = plural(count, "field", "fields");
+                format!("{fields} of {} {was} stored as text or left out", collection.file())
+            }
+            Self::Repairs(kind) => {
+                format!("{} of this kind: {kind}", plural(count, "repair", "repairs"))
+            }
+            Self::Kept => {
+                let units = plural(count, "unit", "units");
+                format!("{units} {was} kept, because of an update since the import")
+            }
+        }
+    }
 }
 
 impl Report {
     /// Nothing has happened yet.
     pub fn new(output: Option<Output>, strict: bool, is_dry_run: bool) -> Self {
-        let (counts, lines) = (BTreeMap::new(), BTreeMap::new());
-        Self { output, strict, is_dry_run, counts, kept: 0, repairs: 0, lines }
+        Self { output, strict, is_dry_run, counts: BTreeMap::new(), listed: BTreeMap::new() }
     }
 
     /// Prints something.
@@ -51,9 +75,9 @@ impl Report {
         self.output.map_or(Ok(()), |output| output.print(event))
     }
 
-    /// Counts an event about a line, and prints it unless there were enough of its kind.
-    fn print_line(&mut self, kind: LineKind, collection: Collection, event: &Event) -> Result<()> {
-        let count = self.lines.entry((kind, collection)).or_default();
+    /// Counts an event, and prints it unless there were enough of its kind.
+    fn list(&mut self, kind: Listed, event: &Event) -> Result<()> {
+        let count = self.listed.entry(kind).or_default();
         *count += 1;
         if *count <= MAX_LISTED || self.output == Some(Output::Json) { self.print(event) } else { Ok(()) }
     }
@@ -68,7 +92,7 @@ impl Report {
             Record::Usable(line, value) => return Ok(Some((line, value))),
             Record::Superseded(Superseded { line, by }) => {
                 let event = Event::Superseded { file, line, by };
-                self.print_line(LineKind::Superseded, collection, &event)?;
+                self.list(Listed::Superseded(collection), &event)?;
             }
             Record::Broken(broken) => self.broken(collection, broken)?,
         }
@@ -85,7 +109,7 @@ impl Report {
         if self.strict {
             bail!("{file}, line {line}: {reason}");
         }
-        self.print_line(LineKind::Broken, collection, &Event::Broken { file, line, reason })
+        self.list(Listed::Broken(collection), &Event::Broken { file, line, reason })
     }
 
     /// Reports fields of a line that were left out or are stored as text.
@@ -95,7 +119,7 @@ impl Report {
     pub fn changed(&mut self, collection: Collection, line: u64, changes: Vec<String>) -> Result<()> {
         for change in changes {
             let event = Event::Changed { file: collection.file(), line, change };
-            self.print_line(LineKind::Changed, collection, &event)?;
+            self.list(Listed::Changed(collection), &event)?;
         }
         Ok(())
     }
@@ -105,8 +129,7 @@ impl Report {
     /// # Errors
     /// It can't be printed.
     pub fn repair(&mut self, repair: Repair) -> Result<()> {
-        self.repairs += 1;
-        self.print(&Event::Repair(repair))
+        self.list(Listed::Repairs(repair.kind), &Event::Repair(repair))
     }
 
     /// Reports a unit that stays as it is.
@@ -114,8 +137,7 @@ impl Report {
     /// # Errors
     /// It can't be printed.
     pub fn keep(&mut self, unit: &UnitId) -> Result<()> {
-        self.kept += 1;
-        self.print(&Event::Kept { unit: unit.to_string() })
+        self.list(Listed::Kept, &Event::Kept { unit: unit.to_string() })
     }
 
     /// Counts what the import did with an item, and prints it if that is of interest.
@@ -141,15 +163,10 @@ impl Report {
     /// It can't be printed.
     pub fn finish(self) -> Result<bool> {
         if self.output == Some(Output::Text) {
-            for ((kind, collection), count) in &self.lines {
-                let (file, count) = (collection.file(), count.saturating_sub(MAX_LISTED));
-                let about = match kind {
-                    LineKind::Broken => "could not be used",
-                    LineKind::Superseded => "did not count, since a later line has the same _id",
-                    LineKind::Changed => "had a field that was stored as text or left out",
-                };
+            for (kind, count) in &self.listed {
+                let count = count.saturating_sub(MAX_LISTED);
                 if count > 0 {
-                    self.print(&Event::More { file, count, about })?;
+                    self.print(&Event::More { count, what: kind.words(count) })?;
                 }
             }
         }
@@ -159,8 +176,8 @@ impl Report {
             unchanged: outcomes(kind, Outcome::Unchanged),
             changed_meanwhile: outcomes(kind, Outcome::ChangedMeanwhile),
         };
-        let lines = |kind: LineKind| {
-            self.lines.iter().filter(|((other, _), _)| *other == kind).map(|(_, count)| *count).sum()
+        let listed = |is_counted: fn(&Listed) -> bool| {
+            self.listed.iter().filter(|(kind, _)| is_counted(kind)).map(|(_, count)| *count).sum()
         };
         let summary = Summary {
             dry_run: self.is_dry_run,
@@ -170,11 +187,11 @@ impl Report {
             departments: count(Kind::Department),
             units: count(Kind::Unit),
             tokens_deleted: outcomes(Kind::Token, Outcome::Deleted),
-            kept: self.kept,
-            repairs: self.repairs,
-            broken: lines(LineKind::Broken),
-            superseded: lines(LineKind::Superseded),
-            changed_fields: lines(LineKind::Changed),
+            kept: listed(|kind| matches!(kind, Listed::Kept)),
+            repairs: listed(|kind| matches!(kind, Listed::Repairs(_))),
+            broken: listed(|kind| matches!(kind, Listed::Broken(_))),
+            superseded: listed(|kind| matches!(kind, Listed::Superseded(_))),
+            changed_fields: listed(|kind| matches!(kind, Listed::Changed(_))),
         };
         let has_lost = self.counts.keys().any(|(_, outcome)| *outcome == Outcome::ChangedMeanwhile);
         let is_in_order = summary.broken == 0 && !has_lost;

@@ -122,6 +122,9 @@ pub struct Repair {
     pub item: String,
     /// What was wrong and what was done.
     pub repair: String,
+    /// What repairs like this one have in common.
+    #[serde(skip)]
+    pub kind: &'static str,
 }
 
 impl fmt::Display for Repair {

@@ -92,7 +92,7 @@ async fn values_that_dynamodb_does_not_store_become_text_or_are_left_out() {
     assert_eq!(
         lines(&run, &["changed", "2 more"]),
         [
-            "2 more lines of rocketchat_livechat_department.json had a field that was stored as text or left out; --output json lists all of them".to_owned(),
+            "2 more fields of rocketchat_livechat_department.json were stored as text or left out; --output json lists all of them".to_owned(),
             format!("{file} 1: average: {text} NaN {number}"),
             format!("{file} 1: custom.list[1]: {text} NaN {number}"),
             format!("{file} 1: custom: left out a field without a name"),
@@ -436,6 +436,47 @@ async fn a_visibility_that_is_neither_public_nor_private_becomes_private() {
         assert_eq!(repairs, expected.iter().map(String::as_str).collect::<Vec<_>>());
     }
     assert_eq!(items["UNIT#u99 UNIT"]["visibility"], "private");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_repairs_and_kept_units_the_first_are_listed() {
+    let [users, permissions, _, _] = base();
+    let units: Vec<Value> = (0..25)
+        .map(|number| {
+            let mut unit = unit(&format!("u{number}"), 0, usize::from(number < 11));
+            unit["visibility"] = if number < 13 { "team".into() } else { "public".into() };
+            unit
+        })
+        .collect();
+    let monitors = [monitor("u0", "ann")];
+    let folder = export(&users, &permissions, &units, &monitors);
+    let world = world().await;
+    let run = world.import(folder.path(), &[]);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert_eq!(lines(&run, &["repaired"]).len(), 10 + 10 + 1, "{run:?}");
+    assert_eq!(
+        lines(&run, &["1 more", "3 more"]),
+        [
+            "1 more repair of this kind: the number of departments; --output json lists all of them",
+            "3 more repairs of this kind: visibility is now private; --output json lists all of them",
+        ]
+    );
+    assert!(run.stdout.ends_with("\n0 units kept, 25 repairs, 0 broken lines\n"), "{run:?}");
+    let json = world.import(folder.path(), &["--output", "json"]);
+    assert_eq!(json.stdout.matches("{\"event\":\"repair\"").count(), 25, "{json:?}");
+    assert!(!json.stdout.contains("\"kind\""), "{json:?}");
+
+    // All of them are updated.
+    for number in 0..25 {
+        world.set_number(&format!("UNIT#u{number}"), "UNIT", "version", "1").await;
+    }
+    let run = world.import(folder.path(), &[]);
+    assert_eq!(lines(&run, &["kept"]).len(), 10, "{run:?}");
+    let more =
+        "15 more units were kept, because of an update since the import; --output json lists all of them";
+    assert_eq!(lines(&run, &["15 more"]), [more]);
+    let json = world.import(folder.path(), &["--output", "json"]);
+    assert_eq!(json.stdout.matches("{\"event\":\"kept\"").count(), 25, "{json:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
