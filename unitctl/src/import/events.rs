@@ -153,7 +153,7 @@ impl fmt::Display for Event {
                 )
             }
             Self::NoLoginTokens => f.write_str(
-                "note: no line of users.json has services.resume, so no stored login token is deleted; \
+                "note: no usable line of users.json has services.resume, so no stored login token is deleted; \
                  if users have login tokens, export the field, too",
             ),
             Self::Summary(summary) => summary.fmt(f),

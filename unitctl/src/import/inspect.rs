@@ -11,11 +11,13 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use time::Duration;
 
-use super::documents::{Documents, RawDocument};
+use super::documents::{Document, Documents, RawDocument};
 use super::encoding::Binary;
 use super::export::{Collection, Export, Opened, Superseded};
 use super::id_hash::{IdHash, IdHasher};
+use super::user::User;
 use super::{extended_json, shell};
 
 /// What the first look at a file found.
@@ -23,7 +25,7 @@ use super::{extended_json, shell};
 pub struct Inspection {
     /// The documents that do not count, by their numbers.
     pub superseded: Arc<HashMap<u32, Superseded>>,
-    /// Whether any document has `services.resume`, where users have their login tokens.
+    /// Whether a user who counts and can be used has `services.resume`, where users have their login tokens.
     pub has_login_tokens: bool,
 }
 
@@ -100,9 +102,34 @@ pub fn inspect(
         };
         Err(format!("{file} is empty: it has {bytes} bytes and 0 documents.{option} {}", again()))
     } else {
-        let has_login_tokens = look.has_login_tokens;
-        Ok(Inspection { superseded: Arc::new(look.superseded()), has_login_tokens })
+        let has_login_tokens = look.has_login_tokens && collection == Collection::Users;
+        let superseded = look.superseded();
+        let has_login_tokens = has_login_tokens && has_user_with_login_tokens(export, &superseded)?;
+        Ok(Inspection { superseded: Arc::new(superseded), has_login_tokens })
     })
+}
+
+/// Whether a user who counts and can be used has `services.resume`. Reads the users again until there is one, which usually is
+/// the first.
+fn has_user_with_login_tokens(export: &Export, superseded: &HashMap<u32, Superseded>) -> Result<bool> {
+    let text = export.open(Collection::Users)?.text;
+    let Ok(text) = text else { return Ok(false) };
+    let mut documents = Documents::new(text);
+    while let Some(document) = documents.read().context("reading users.json")? {
+        if !superseded.contains_key(&document.number)
+            && let Ok(fields) = document.parse()
+            && has_resume(&fields)
+            && User::parse(fields, Duration::ZERO).is_ok()
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn has_resume(user: &Document) -> bool {
+    let resume = user.get("services").and_then(|services| services.get("resume"));
+    resume.is_some_and(|resume| !resume.is_null())
 }
 
 /// What has been seen of a file so far.
@@ -118,6 +145,7 @@ struct Look {
     starts_like_csv: bool,
     /// The first place that is in the syntax of the mongo shell.
     shell: Option<(u64, String)>,
+    /// Whether any document has `services.resume`.
     has_login_tokens: bool,
     /// The documents that have an `_id`, in their order. A sorted list takes less memory than a map.
     ids: Vec<(IdHash, Place)>,
@@ -204,10 +232,7 @@ impl Look {
         }
         // A key is repeated, for instance, or a value is a word that JSON does not have.
         let fields = document.parse().ok()?;
-        self.has_login_tokens |= fields
-            .get("services")
-            .and_then(|services| services.get("resume"))
-            .is_some_and(|resume| !resume.is_null());
+        self.has_login_tokens |= has_resume(&fields);
         Some(fields.get("_id").and_then(|id| self.hash(id)))
     }
 

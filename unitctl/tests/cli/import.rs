@@ -446,7 +446,7 @@ async fn a_dry_run_reports_and_writes_nothing() {
 would write: {\"pk\":\"PERMISSION#manage-livechat-units\",\"rev\":1,\"roles\":[\"admin\"],\"sk\":\"PERMISSION\"}
 would write: {\"active\":true,\"pk\":\"USER#m\",\"roles\":[\"livechat-monitor\"],\"sk\":\"USER\",\"username\":\"name.of.m\"}
 would write: {\"pk\":\"USER#m\",\"rev\":1,\"sk\":\"TOKENS\"}
-note: no line of users.json has services.resume, so no stored login token is deleted; if users have login tokens, export the field, too
+note: no usable line of users.json has services.resume, so no stored login token is deleted; if users have login tokens, export the field, too
 would write: {\"_updatedAt\":\"2021-12-06T14:40:59.478Z\",\"ancestors\":[\"U\"],\"enabled\":true,\"name\":\"Department d\",\"parentId\":\"U\",\"pk\":\"DEPARTMENT#d\",\"rev\":1,\"sk\":\"DEPARTMENT\"}
 would write: {\"_updatedAt\":\"2021-12-06T14:40:59.478Z\",\"departmentIds\":[\"d\"],\"monitors\":{\"m\":\"name.of.m\"},\"name\":\"Unit U\",\"numDepartments\":1,\"numMonitors\":1,\"pk\":\"UNIT#U\",\"rev\":1,\"sk\":\"UNIT\",\"type\":\"u\",\"visibility\":\"public\"}
                to write  unchanged left alone

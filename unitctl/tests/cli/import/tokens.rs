@@ -173,12 +173,41 @@ async fn an_export_without_tokens_deletes_none() {
         assert_eq!(
             lines(&run, &["note"]),
             [
-                "note: no line of users.json has services.resume, so no stored login token is deleted; if users have login tokens, export the field, too"
+                "note: no usable line of users.json has services.resume, so no stored login token is deleted; if users have login tokens, export the field, too"
             ]
         );
         assert!(world.items().await == before);
     }
     assert_eq!(call(&world, "chief", "one").await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_of_lines_that_do_not_count_do_not_say_that_the_export_has_tokens() {
+    let token = login("one", "2098-01-02T03:04:05.006Z");
+    let with = with_tokens("chief", std::slice::from_ref(&token));
+    let without = user("chief", &["admin"]);
+    let world = world().await;
+    assert_eq!(import(&world, &with_users(std::slice::from_ref(&with)), &[]).code, 0);
+    let before = world.items().await;
+    // A line that a later one follows, and lines that can't be used.
+    let mut no_roles = with_tokens("ann", &[login("two", "2098-01-02T03:04:05.006Z")]);
+    no_roles["roles"] = 5.into();
+    let no_id = json!({ "services": { "resume": { "loginTokens": [] } } });
+    for (users, code) in [
+        (vec![with, without.clone()], 0),
+        (vec![no_roles.clone(), without.clone()], 3),
+        (vec![without.clone(), no_id], 3),
+    ] {
+        let run = import(&world, &with_users(&users), &[]);
+        assert_eq!((run.code, lines(&run, &["note"]).len()), (code, 1), "{run:?}");
+        assert!(world.items().await == before, "{run:?}");
+    }
+    // The last of many documents has tokens, and counts.
+    let ann = with_tokens("ann", &[login("two", "2098-01-02T03:04:05.006Z")]);
+    let run = import(&world, &with_users(&[no_roles, without, ann]), &[]);
+    assert_eq!((run.code, lines(&run, &["note"]).len()), (0, 0), "{run:?}");
+    assert_eq!(call(&world, "chief", "one").await, 401);
+    assert_eq!(call(&world, "ann", "two").await, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
