@@ -128,35 +128,51 @@ pub struct Count {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Broken { file, line, reason } => write!(f, "broken: {file}, line {line}: {reason}"),
+            // It has several lines, and no text from the export.
+            Self::Summary(_) => f.write_str(&self.sentence()),
+            _ => f.write_str(&escaped(&self.sentence())),
+        }
+    }
+}
+
+/// A text of one line whose control characters are escaped. Ids and names of fields may have any, and a terminal would obey
+/// them.
+pub fn escaped(text: &str) -> String {
+    let escape = |char: char| match char.is_control() {
+        true => char.escape_default().to_string(),
+        false => char.to_string(),
+    };
+    text.chars().map(escape).collect()
+}
+
+impl Event {
+    fn sentence(&self) -> String {
+        match self {
+            Self::Broken { file, line, reason } => format!("broken: {file}, line {line}: {reason}"),
             Self::Superseded { file, line, by } => {
-                write!(
-                    f,
-                    "skipped: {file}, line {line}: line {by} has the same _id, and the last line counts"
-                )
+                format!("skipped: {file}, line {line}: line {by} has the same _id, and the last line counts")
             }
-            Self::Changed { file, line, change } => write!(f, "changed: {file}, line {line}: {change}"),
-            Self::More { count, what } => write!(f, "{count} more {what}; --output json lists all of them"),
-            Self::Repair(repair) => write!(f, "repaired: {repair}"),
-            Self::Kept { unit } => write!(f, "kept: unit {unit} was updated since it was imported"),
+            Self::Changed { file, line, change } => format!("changed: {file}, line {line}: {change}"),
+            Self::More { count, what } => format!("{count} more {what}; --output json lists all of them"),
+            Self::Repair(repair) => format!("repaired: {repair}"),
+            Self::Kept { unit } => format!("kept: unit {unit} was updated since it was imported"),
             Self::ChangedMeanwhile { item } => {
-                write!(f, "left alone: {item} was changed by others during the import; import again")
+                format!("left alone: {item} was changed by others during the import; import again")
             }
-            Self::Write { item } => write!(f, "would write: {item}"),
-            Self::Delete { item } => write!(f, "would delete: {item}"),
+            Self::Write { item } => format!("would write: {item}"),
+            Self::Delete { item } => format!("would delete: {item}"),
             Self::TokensWithoutWhen { count, lifetime_in_days } => {
                 let (tokens, have) = (plural(*count, "token", "tokens"), plural(*count, "has", "have"));
-                write!(
-                    f,
+                format!(
                     "note: {count} login {tokens} {have} no date in `when`; such a token expires {lifetime_in_days} days \
                      after the import that brings it first"
                 )
             }
-            Self::NoLoginTokens => f.write_str(
+            Self::NoLoginTokens => String::from(
                 "note: no usable line of users.json has services.resume, so no stored login token is deleted; \
                  if users have login tokens, export the field, too",
             ),
-            Self::Summary(summary) => summary.fmt(f),
+            Self::Summary(summary) => summary.to_string(),
         }
     }
 }

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use livechat_units::id::UnitId;
 
 use super::documents::Broken;
-use super::events::{Count, Event, Summary, plain, plural};
+use super::events::{Count, Event, Summary, escaped, plain, plural};
 use super::export::{Collection, Record, Superseded};
 use super::workspace::Repair;
 use super::write::{Kind, Outcome, Written, partition};
@@ -107,7 +107,7 @@ impl Report {
         let Broken { line, reason } = broken;
         let file = collection.file();
         if self.strict {
-            bail!("{file}, line {line}: {reason}");
+            bail!("{file}, line {line}: {}", escaped(&reason));
         }
         self.list(Listed::Broken(collection), &Event::Broken { file, line, reason })
     }
