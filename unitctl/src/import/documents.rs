@@ -60,11 +60,11 @@ pub struct RawDocument {
 }
 
 /// Why a part of the file is not a document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 enum Fault {
     TooLong,
-    /// The file ends within a document or between the elements of an array.
-    CutOff,
+    /// The file ends within a document or between the elements of an array. It has the text until there.
+    CutOff(Vec<u8>),
 }
 
 impl<R: BufRead> Documents<R> {
@@ -153,7 +153,7 @@ impl<R: BufRead> Documents<R> {
         match next {
             None => {
                 self.format = FileFormat::Ended;
-                return Ok(Some(self.document(line, Err(Fault::CutOff))));
+                return Ok(Some(self.document(line, Err(Fault::CutOff(Vec::new())))));
             }
             Some(b']') => {
                 self.next_byte()?;
@@ -185,7 +185,7 @@ impl<R: BufRead> Documents<R> {
             return Ok(Some(self.document(line, text.finish())));
         }
         self.format = FileFormat::Ended;
-        Ok(Some(self.document(line, Err(Fault::CutOff))))
+        Ok(Some(self.document(line, text.finish().and_then(|text| Err(Fault::CutOff(text))))))
     }
 
     fn document(&mut self, line: u64, text: Result<Vec<u8>, Fault>) -> RawDocument {
@@ -252,11 +252,19 @@ impl RawDocument {
         self.text.as_deref().ok()
     }
 
+    /// The document's text, even if the file ends within it.
+    pub fn text_so_far(&self) -> Option<&[u8]> {
+        match &self.text {
+            Ok(text) | Err(Fault::CutOff(text)) => Some(text),
+            Err(Fault::TooLong) => None,
+        }
+    }
+
     /// Whether the text ends before the document does. Only the last one of a file is cut off by the file's end.
     pub fn is_cut_off(&self) -> bool {
         let text = match &self.text {
             Ok(text) => text,
-            Err(fault) => return *fault == Fault::CutOff,
+            Err(fault) => return matches!(fault, Fault::CutOff(_)),
         };
         let text = json::in_version_2(text);
         let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(&text) else { return false };
@@ -274,7 +282,7 @@ impl RawDocument {
         let text = self.text.as_ref().map_err(|fault| {
             let reason = match fault {
                 Fault::TooLong => "longer than 64 MiB",
-                Fault::CutOff => "the file ends in the middle of a document",
+                Fault::CutOff(_) => "the file ends in the middle of a document",
             };
             Broken { line, reason: reason.into() }
         })?;

@@ -17,6 +17,15 @@ use super::encoding::{self, Binary, Text};
 /// The maximum number of documents that wait to be imported. It keeps all batches busy and needs little memory.
 const MAX_WAITING_DOCUMENTS: usize = 400;
 
+/// Other files that a collection may have been exported to: what follows its name, and what such a file is.
+const OTHER_FORMS: [(&str, &str); 5] = [
+    (".bson", "is BSON, as mongodump writes it, which is not read"),
+    (".bson.gz", "is BSON, as mongodump writes it, which is not read"),
+    (".json.gz", "is compressed by gzip, which is read under the name without .gz"),
+    (".csv", "is CSV, which is not read"),
+    (".tsv", "is TSV, which is not read"),
+];
+
 /// Where an export is.
 #[derive(Clone, Debug)]
 pub enum Export {
@@ -111,6 +120,20 @@ impl Export {
             _ => "",
         };
         format!("mongoexport --uri URI --collection {} --out {}{fields}", collection.name(), file.display())
+    }
+
+    /// What is wrong if there is no file of a collection. It names the other form of the collection that is there.
+    pub fn missing(&self, collection: Collection) -> Option<String> {
+        let Self::Folder(folder) = self else { return None };
+        let is_there = |file: &str| folder.join(file).exists();
+        let file = collection.file();
+        if is_there(&file) {
+            return None;
+        }
+        let others = OTHER_FORMS.map(|(ending, form)| (format!("{}{ending}", collection.name()), form));
+        let other = others.into_iter().find(|(other, _)| is_there(other));
+        let other = other.map(|(other, form)| format!(", and {other} {form}")).unwrap_or_default();
+        Some(format!("{file} is missing in {}{other}", folder.display()))
     }
 
     /// Opens a collection's file.

@@ -127,11 +127,12 @@ impl<'a> Importer<'a> {
         });
         let mut problems = Vec::new();
         for (collection, look) in looks.await? {
-            match look? {
-                Ok(inspection) => {
+            match look {
+                Ok(Ok(inspection)) => {
                     self.inspections.insert(collection, inspection);
                 }
-                Err(problem) => problems.push(problem),
+                Ok(Err(problem)) => problems.push(problem),
+                Err(error) => problems.push(format!("{error:#}")),
             }
         }
         if !problems.is_empty() {

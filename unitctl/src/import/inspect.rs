@@ -58,9 +58,19 @@ pub fn inspect(
     collection: Collection,
     may_be_empty: MayBeEmpty,
 ) -> Result<Result<Inspection, String>> {
-    let Opened { text, bytes, .. } = export.open(collection)?;
     let file = collection.file();
     let again = || format!("Export the collection again: {}", export.command(collection));
+    if let Some(missing) = export.missing(collection) {
+        return Ok(Err(format!("{missing}. {}", again())));
+    }
+    let damaged = |error: &io::Error| Ok(Err(format!("{file} is damaged: {error}. {}", again())));
+    let Opened { text, bytes, .. } = match export.open(collection) {
+        Ok(opened) => opened,
+        Err(error) => match error.downcast_ref().filter(|error| is_of_decompression(error)) {
+            Some(error) => return damaged(error),
+            None => return Err(error),
+        },
+    };
     let text = match text {
         Ok(text) => text,
         Err(Binary::Bson) => {
@@ -72,6 +82,7 @@ pub fn inspect(
     let is_cut_off = match look.read(text) {
         Ok(()) => look.last_is_cut_off,
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => true,
+        Err(error) if is_of_decompression(&error) => return damaged(&error),
         Err(error) => return Err(error).with_context(|| format!("reading {file}")),
     };
     Ok(if let Some((line, syntax)) = look.shell {
@@ -107,6 +118,11 @@ pub fn inspect(
         let has_login_tokens = has_login_tokens && has_user_with_login_tokens(export, &superseded)?;
         Ok(Inspection { superseded: Arc::new(superseded), has_login_tokens })
     })
+}
+
+/// Whether the compressed data is not what it should be. A file that is not compressed gives no such error.
+fn is_of_decompression(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)
 }
 
 /// Whether a user who counts and can be used has `services.resume`. Reads the users again until there is one, which usually is
@@ -189,7 +205,7 @@ impl Look {
     fn document(&mut self, document: RawDocument) -> Option<RawDocument> {
         let Some(id) = self.outline(&document) else {
             self.broken += 1;
-            if let Some(text) = document.text() {
+            if let Some(text) = document.text_so_far() {
                 let is_first = self.documents == 0 && self.broken == 1;
                 self.starts_like_csv |= is_first && !text.trim_ascii_start().starts_with(b"{");
                 if self.shell.is_none() {

@@ -3,20 +3,28 @@
 use super::json::string_length;
 
 /// The shell's functions that stand for values.
-const FUNCTIONS: [&str; 13] = [
+const FUNCTIONS: [&str; 21] = [
     "BinData",
+    "Code",
+    "DBPointer",
     "DBRef",
     "Date",
+    "Decimal128",
+    "Double",
+    "HexData",
     "ISODate",
     "Int32",
     "Long",
+    "MD5",
     "MaxKey",
     "MinKey",
     "NumberDecimal",
     "NumberInt",
     "NumberLong",
     "ObjectId",
+    "Symbol",
     "Timestamp",
+    "UUID",
 ];
 
 /// The first thing in a text that the shell writes and JSON does not have: a function where a value belongs, a field
@@ -69,6 +77,14 @@ mod tests {
             (r#"{"n":[1, NumberInt(1)]}"#, "NumberInt(...)"),
             (r#"{"n":NumberLong ("1")}"#, "NumberLong(...)"),
             (r#"{"n":new Date(5)}"#, "new ..."),
+            (r#"{"n":UUID("00000000-0000-0000-0000-000000000000")}"#, "UUID(...)"),
+            (r#"{"n":HexData(0, "00")}"#, "HexData(...)"),
+            (r#"{"n":MD5("00")}"#, "MD5(...)"),
+            (r#"{"n":Symbol("a")}"#, "Symbol(...)"),
+            (r#"{"n":DBPointer("a", ObjectId("5fd7a0b6c2d3e4f5a6b7c8d9"))}"#, "DBPointer(...)"),
+            (r#"{"n":Code("a")}"#, "Code(...)"),
+            (r#"{"n":Double(1.5)}"#, "Double(...)"),
+            (r#"{"n":Decimal128("1")}"#, "Decimal128(...)"),
             (r#"{ _id: "a" }"#, "the name _id without quotes"),
             ("{\n  \"_id\": \"a\",\n  roles: [] }", "the name roles without quotes"),
             (r#"{"_id": 'a'}"#, "a string in single quotes"),

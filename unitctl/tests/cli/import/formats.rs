@@ -82,6 +82,15 @@ async fn every_form_gives_the_same_items() {
 async fn other_forms_are_named_in_one_message_each() {
     let world = world().await;
     let bson = b"\x16\0\0\0\x02_id\0\x02\0\0\0a\0\0".to_vec();
+    // A compressed file with another byte in this place.
+    let damaged = |place: usize| {
+        let text =
+            (0..500).map(|number| format!("{{\"_id\":\"{}\"}}\n", number * 7919 % 997)).collect::<String>();
+        let short = gzip(b"{\"_id\":\"a\"}\n");
+        let mut bytes = if place < short.len() { short } else { gzip(text.as_bytes()) };
+        bytes[place] ^= 0xFF;
+        bytes
+    };
     let rows = "\"a\",\"[\"\"admin\"\"]\"\n".repeat(5_000);
     let shell = r#"{"_id":"a","_updatedAt":ISODate("2022-10-11T12:13:14.151Z")}"#;
     for (bytes, problem) in [
@@ -113,6 +122,18 @@ async fn other_forms_are_named_in_one_message_each() {
             b"{\n\t\"_id\" : \"a\",\n\t\"n\" : NumberInt(1)\n}\n".to_vec(),
             "is in the syntax of the mongo shell, and not JSON: line 1 has NumberInt(...).",
         ),
+        // A quote in single quotes hides the end of the array.
+        (
+            b"[\n  {\n    _id: 'a',\n    note: 'Screen 15\" wide'\n  },\n  { _id: 'b' }\n]\n".to_vec(),
+            "is in the syntax of the mongo shell, and not JSON: line 2 has the name _id without quotes.",
+        ),
+        (
+            b"{\"_id\":\"a\",\"n\":UUID(\"00000000-0000-0000-0000-000000000000\")}\n".to_vec(),
+            "is in the syntax of the mongo shell, and not JSON: line 1 has UUID(...).",
+        ),
+        (damaged(40), "is damaged: "),
+        // Within the checksum at the end.
+        (damaged(gzip(b"{\"_id\":\"a\"}\n").len() - 6), "is damaged: "),
         (b"x\ny\n".to_vec(), "is CSV or other text, and not JSON: none of its 2 lines can be read."),
         (gzip(b"{\"_id\":\"a\"}\n")[..25].to_vec(), "is cut off: it ends at byte 25, in the middle of"),
     ] {
@@ -136,4 +157,52 @@ async fn other_forms_are_named_in_one_message_each() {
         }
     }
     assert!(world.items().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_file_is_reported_with_the_form_that_is_there() {
+    let world = world().await;
+    let folder = folder(&base());
+    for file in FILES {
+        fs::remove_file(folder.path().join(file)).expect("it was there");
+    }
+    write(&folder, "users.bson", b"\x16\0\0\0\x02_id\0\x02\0\0\0a\0\0");
+    write(&folder, "rocketchat_permissions.csv", "_id,roles\n");
+    write(&folder, "rocketchat_livechat_department.json.gz", gzip(b"{\"_id\":\"a\"}\n"));
+    let folder_name = folder.path().display();
+    let command = |name: &str, fields: &str| {
+        let path = folder.path().join(name);
+        format!(
+            "Export the collection again: mongoexport --uri URI --collection {name} --out {}.json{fields}",
+            path.display()
+        )
+    };
+    let monitors = format!(
+        "rocketchat_livechat_unit_monitors.json is missing in {folder_name}. {}",
+        command("rocketchat_livechat_unit_monitors", "")
+    );
+    let departments = format!(
+        "rocketchat_livechat_department.json is missing in {folder_name}, and rocketchat_livechat_department.json.gz \
+         is compressed by gzip, which is read under the name without .gz. {}",
+        command("rocketchat_livechat_department", "")
+    );
+    let permissions = format!(
+        "rocketchat_permissions.json is missing in {folder_name}, and rocketchat_permissions.csv is CSV, which is not \
+         read. {}",
+        command("rocketchat_permissions", "")
+    );
+    let users = format!(
+        "users.json is missing in {folder_name}, and users.bson is BSON, as mongodump writes it, which is not read. {}",
+        command("users", " --fields username,active,roles,services.resume.loginTokens")
+    );
+    let run = world.import(folder.path(), &[]);
+    let stderr = format!("error: nothing was written.\n{monitors}\n{departments}\n{permissions}\n{users}\n");
+    assert_eq!((run.code, run.stdout.as_str(), run.stderr), (1, "", stderr));
+
+    // What can't be read is reported with the others.
+    fs::create_dir(folder.path().join("users.json")).expect("it is created");
+    let run = world.import(folder.path(), &[]);
+    assert_eq!(run.stderr.lines().count(), 5, "{run:?}");
+    assert!(run.stderr.contains("rocketchat_permissions.csv is CSV"), "{run:?}");
+    assert!(run.stderr.ends_with("Is a directory (os error 21)\n"), "{run:?}");
 }
