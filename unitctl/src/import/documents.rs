@@ -1,11 +1,12 @@
 //! Splits the text of a mongoexport into its documents: one a line, each over several lines (`--pretty`), or the
 //! elements of an array (`--jsonArray`).
 
+use std::collections::VecDeque;
 use std::io::{self, BufRead};
 
 use serde_json::{Map, Value};
 
-use super::json::{self, MAX_LEVELS};
+use super::json::{self, MAX_LEVELS, string_length};
 
 /// The maximum size of one document, in bytes. MongoDB's own limit is 16 MiB of BSON. The same document as extended
 /// JSON can be a few times as large.
@@ -34,6 +35,8 @@ pub struct Documents<R> {
     format: FileFormat,
     /// How many documents have been read so far, broken ones included.
     count: u32,
+    /// The documents that began in the last line that was read, after the first one, with the lines that they start in.
+    joined: VecDeque<(u64, Vec<u8>)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +73,7 @@ enum Fault {
 impl<R: BufRead> Documents<R> {
     /// The documents in the text that `reader` gives.
     pub fn new(reader: R) -> Self {
-        Self { reader, line: 1, format: FileFormat::Unknown, count: 0 }
+        Self { reader, line: 1, format: FileFormat::Unknown, count: 0, joined: VecDeque::new() }
     }
 
     /// The next document. `None` at the end of the file.
@@ -103,15 +106,22 @@ impl<R: BufRead> Documents<R> {
     }
 
     /// The next line that is not empty. If it is an opening brace alone, the document goes on until a line that
-    /// starts with the closing brace: the lines between are indented.
+    /// starts with the closing brace: the lines between are indented. If a file without a last line break was joined with
+    /// another one, a document begins where the one before it ends.
     fn next_in_lines(&mut self) -> io::Result<Option<RawDocument>> {
-        if self.skip_space()?.is_none() {
-            self.format = FileFormat::Ended;
-            return Ok(None);
-        }
-        let line = self.line;
         let mut text = Collected::default();
-        self.take_line(&mut text)?;
+        let line = if let Some((line, bytes)) = self.joined.pop_front() {
+            text.bytes = bytes;
+            line
+        } else {
+            if self.skip_space()?.is_none() {
+                self.format = FileFormat::Ended;
+                return Ok(None);
+            }
+            let line = self.line;
+            self.take_line(&mut text)?;
+            line
+        };
         if text.bytes.trim_ascii() == b"{" {
             // An opening brace that is not indented belongs to another document. So a broken document does not
             // hide the one after it.
@@ -123,7 +133,16 @@ impl<R: BufRead> Documents<R> {
                 }
             }
         }
-        Ok(Some(self.document(line, text.finish())))
+        let mut text = text.finish();
+        if let Ok(bytes) = &mut text {
+            let mut starts = starts_of_joined(bytes);
+            while let Some(start) = starts.pop() {
+                let rest = bytes.split_off(start);
+                let lines_before = bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+                self.joined.push_front((line + lines_before, rest));
+            }
+        }
+        Ok(Some(self.document(line, text)))
     }
 
     /// Adds the rest of the line without the line break.
@@ -216,6 +235,28 @@ impl<R: BufRead> Documents<R> {
         }
         Ok(byte)
     }
+}
+
+/// The places where a document begins directly after another one.
+fn starts_of_joined(text: &[u8]) -> Vec<usize> {
+    // Few documents have these two bytes at all.
+    if !text.iter().zip(text.iter().skip(1)).any(|pair| pair == (&b'}', &b'{')) {
+        return Vec::new();
+    }
+    let (mut starts, mut place, mut level) = (Vec::new(), 0, 0_usize);
+    while let Some(&byte) = text.get(place) {
+        match byte {
+            b'{' if level == 0 && place > 0 && text[place - 1] == b'}' => {
+                starts.push(place);
+                level = 1;
+            }
+            b'{' | b'[' => level += 1,
+            b'}' | b']' => level = level.saturating_sub(1),
+            _ => {}
+        }
+        place += if byte == b'"' { string_length(&text[place..]) } else { 1 };
+    }
+    starts
 }
 
 /// A document's bytes as they come, up to the limit.
@@ -374,6 +415,37 @@ mod tests {
                 ok(9, r#"{"d":4}"#),
             ]
         );
+    }
+
+    #[test]
+    fn documents_that_follow_each_other_in_a_line() {
+        assert_eq!(
+            read("{\"a\":\"}{\"}{\"b\":[{}]}{\"c\":3}\n{\"d\":4}"),
+            [ok(1, r#"{"a":"}{"}"#), ok(1, r#"{"b":[{}]}"#), ok(1, r#"{"c":3}"#), ok(2, r#"{"d":4}"#)]
+        );
+        // Pretty ones, with pretty ones and others after them.
+        assert_eq!(
+            read("{\n\t\"a\": {}\n}{\n\t\"b\": 2\n}{\"c\":3}{\r\n\t\"d\": x\n}\n{\"e\":5}{\n}"),
+            [
+                ok(1, r#"{"a":{}}"#),
+                ok(3, r#"{"b":2}"#),
+                ok(5, r#"{"c":3}"#),
+                broken(6, "not JSON: expected value in column 7"),
+                ok(8, r#"{"e":5}"#),
+                ok(8, "{}"),
+            ]
+        );
+        // Not at the end of a document.
+        assert_eq!(
+            read("{\"a\":[{}{}]}\n{\"b\":2}"),
+            [broken(1, "not JSON: expected `,` or `]` in column 9"), ok(2, r#"{"b":2}"#)]
+        );
+        // Cut off.
+        let mut documents = Documents::new(&b"{\"a\":1}{"[..]);
+        let found: Vec<bool> = std::iter::from_fn(|| documents.read().expect("memory is readable"))
+            .map(|document| document.is_cut_off())
+            .collect();
+        assert_eq!(found, [false, true]);
     }
 
     #[test]

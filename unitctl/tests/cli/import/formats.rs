@@ -38,7 +38,13 @@ async fn every_form_gives_the_same_items() {
     type Form = fn(&[Value]) -> Vec<u8>;
     let lines =
         |documents: &[Value]| documents.iter().map(|document| format!("{document}\n")).collect::<String>();
-    let forms: [(&str, Form); 8] = [
+    let forms: [(&str, Form); 10] = [
+        ("files put together without a line break", |documents| {
+            documents.iter().map(Value::to_string).collect::<String>().into_bytes()
+        }),
+        ("pretty files put together without a line break", |documents| {
+            pretty(documents, "\t").replace("}\n{", "}{").into_bytes()
+        }),
         ("pretty", |documents| pretty(documents, "\t").into_bytes()),
         ("pretty by spaces, CRLF", |documents| pretty(documents, "  ").replace('\n', "\r\n").into_bytes()),
         ("an array, without a line break", |documents| serde_json::to_vec(documents).expect("JSON")),
