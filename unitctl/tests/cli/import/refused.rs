@@ -66,15 +66,28 @@ async fn second_import(operation: &'static str, code: &'static str, count: usize
     let second = folder(&[users, permissions, departments, monitors]);
     assert_eq!(expected.import(second.path(), &[]).code, 0);
 
+    let run = import_through(&refused, &second, operation, code, count).await;
+    (run, refused.items().await == expected.items().await)
+}
+
+/// Imports through a proxy that refuses the first requests of an operation.
+async fn import_through(
+    world: &World,
+    folder: &TempDir,
+    operation: &'static str,
+    code: &'static str,
+    count: usize,
+) -> Run {
     let refusal = Arc::new(Refusal { operation, code, count, refused: AtomicUsize::new(0) });
     let url = refusing(refusal.clone()).await;
     let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_unitctl"));
-    command.args(["--endpoint", &url, "--tokens-table", &refused.database.tables.tokens]);
-    command.args(["--livechat-table", &refused.database.tables.livechat, "import"]).arg(second.path());
+    command.args(["--endpoint", &url, "--tokens-table", &world.database.tables.tokens]);
+    command.args(["--livechat-table", &world.database.tables.livechat, "import"]).arg(folder.path());
     command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_PROFILE");
     let run = tokio::task::block_in_place(|| run(command));
-    assert!(refusal.refused.load(Ordering::Relaxed) > 0, "no {operation} was sent");
-    (run, refused.items().await == expected.items().await)
+    let sent = refusal.refused.load(Ordering::Relaxed);
+    assert!(sent > 0, "no {operation} was sent");
+    run
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,5 +122,33 @@ async fn a_refusal_for_good_ends_the_import() {
         assert_eq!(run.code, 1, "{operation}: {run:?}");
         assert!(run.stderr.contains("AccessDeniedException: refused by the test"), "{run:?}");
         assert!(!is_stored, "{operation}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_mark_of_a_kept_unit_is_tried_again_too() {
+    for (code, count, is_marked) in [
+        ("ThrottlingException", 13, true),
+        ("ProvisionedThroughputExceededException", 13, true),
+        ("TransactionConflictException", 7, true),
+        ("AccessDeniedException", 1, false),
+    ] {
+        let world = world().await;
+        assert_eq!(world.import(folder(&base()).path(), &[]).code, 0);
+        // A unit that an older version imported, and that was updated since.
+        let mut unit = world.item("UNIT#shop", "UNIT").await;
+        unit.as_object_mut().expect("an item").remove("rev");
+        unit["version"] = 3.into();
+        world.put(unit).await;
+        let run = import_through(&world, &folder(&base()), "UpdateItem", code, count).await;
+        assert_eq!(lines(&run, &["kept"]).len(), 1, "{code}: {run:?}");
+        let unit = world.item("UNIT#shop", "UNIT").await;
+        assert_eq!((unit.get("rev").is_some(), &unit["version"]), (is_marked, &json!(3)), "{code}");
+        if is_marked {
+            assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{code}: {run:?}");
+        } else {
+            assert_eq!(run.code, 1, "{run:?}");
+            assert!(run.stderr.contains("AccessDeniedException: refused by the test"), "{run:?}");
+        }
     }
 }
