@@ -23,15 +23,19 @@ const FIRST_PAUSE: Duration = Duration::from_millis(25);
 
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// The limit of the pause after a lost race, for a new request. The limit falls linearly with the request's age, to
-/// [`SHORTEST_RACE_PAUSE`].
-const LONGEST_RACE_PAUSE: Duration = Duration::from_millis(200);
+/// The limit of the first pause after a lost race. It doubles with each such pause of the request, because more lost races
+/// mean more competitors. The age of the request limits it, too.
+const FIRST_RACE_PAUSE: Duration = Duration::from_millis(5);
 
-/// The limit of the pause after a lost race, for requests that are at least as old as [`AGE_OF_SHORTEST_RACE_PAUSE`].
-const SHORTEST_RACE_PAUSE: Duration = Duration::from_millis(5);
+/// The limit by age of a pause after a lost race, for a new request. It falls linearly with the request's age, to
+/// [`MIN_RACE_PAUSE`].
+const MAX_RACE_PAUSE: Duration = Duration::from_millis(700);
 
-/// Requests of this age and older have the limit [`SHORTEST_RACE_PAUSE`].
-const AGE_OF_SHORTEST_RACE_PAUSE: Duration = Duration::from_secs(2);
+/// The limit by age, for requests that are at least as old as [`AGE_OF_MIN_RACE_PAUSE`].
+const MIN_RACE_PAUSE: Duration = Duration::from_millis(5);
+
+/// Requests of this age and older have the limit [`MIN_RACE_PAUSE`].
+const AGE_OF_MIN_RACE_PAUSE: Duration = Duration::from_millis(1800);
 
 /// When a request must be answered, and what it has used of DynamoDB so far.
 pub struct Budget {
@@ -108,13 +112,20 @@ impl Budget {
 pub(crate) struct Retry<'a> {
     budget: &'a Budget,
     next_pause: Duration,
+    next_race_pause: Duration,
     has_lost_race: bool,
     failure: Option<Error>,
 }
 
 impl<'a> Retry<'a> {
     pub(crate) fn new(budget: &'a Budget) -> Self {
-        Self { budget, next_pause: FIRST_PAUSE, has_lost_race: false, failure: None }
+        Self {
+            budget,
+            next_pause: FIRST_PAUSE,
+            next_race_pause: FIRST_RACE_PAUSE,
+            has_lost_race: false,
+            failure: None,
+        }
     }
 
     /// Makes one try, which is cancelled when the time budget ends.
@@ -131,15 +142,17 @@ impl<'a> Retry<'a> {
         Err(self.timeout_error())
     }
 
-    /// Waits before the next try. After `Busy` the pause is short, see [`race_pause`]. After any other failure DynamoDB
-    /// or the network needs time: the pause is a random part of a limit that doubles with each try ("full jitter", AWS
-    /// Architecture Blog, "Exponential Backoff And Jitter").
+    /// Waits before the next try: for a random part of a limit that doubles with each try ("full jitter", AWS
+    /// Architecture Blog, "Exponential Backoff And Jitter"). After `Busy` the pause is short, and gets shorter with the
+    /// request's age, see [`race_pause_by_age`]. After any other failure DynamoDB or the network needs time.
     ///
     /// # Errors
     /// The time budget would end during the pause.
     pub(crate) async fn pause(&mut self, failure: Error) -> Result<(), Error> {
         let longest = if matches!(failure, Error::Busy) {
-            race_pause(self.budget.start.elapsed())
+            let longest = self.next_race_pause;
+            self.next_race_pause = (longest * 2).min(MAX_RACE_PAUSE);
+            longest.min(race_pause_by_age(self.budget.start.elapsed()))
         } else {
             let longest = self.next_pause;
             self.next_pause = (longest * 2).min(MAX_PAUSE);
@@ -182,9 +195,9 @@ impl<'a> Retry<'a> {
 /// The longest pause after a lost race, for a request of this age. An older request pauses for a shorter time and tries
 /// more often, so that no request loses every race. The figures were chosen by measuring: see docs/performance.md, "A
 /// unit that many change".
-fn race_pause(age: Duration) -> Duration {
-    let left = AGE_OF_SHORTEST_RACE_PAUSE.saturating_sub(age).div_duration_f64(AGE_OF_SHORTEST_RACE_PAUSE);
-    LONGEST_RACE_PAUSE.mul_f64(left).max(SHORTEST_RACE_PAUSE)
+fn race_pause_by_age(age: Duration) -> Duration {
+    let left = AGE_OF_MIN_RACE_PAUSE.saturating_sub(age).div_duration_f64(AGE_OF_MIN_RACE_PAUSE);
+    MAX_RACE_PAUSE.mul_f64(left).max(MIN_RACE_PAUSE)
 }
 
 #[cfg(test)]
@@ -193,9 +206,9 @@ mod tests {
 
     #[test]
     fn the_pause_after_a_lost_race_becomes_shorter_with_age() {
-        let ages = [0, 500, 1000, 1900, 2000, 25_000].map(Duration::from_millis);
-        let pauses = ages.map(|age| race_pause(age).as_millis());
-        assert_eq!(pauses, [200, 150, 100, 10, 5, 5]);
+        let ages = [0, 450, 900, 1795, 1800, 25_000].map(Duration::from_millis);
+        let pauses = ages.map(|age| race_pause_by_age(age).as_millis());
+        assert_eq!(pauses, [700, 525, 350, 5, 5, 5]);
     }
 
     #[tokio::test]
@@ -209,6 +222,11 @@ mod tests {
             retry.pause(Error::Busy).await.expect("there is time");
         }
         assert_eq!(retry.next_pause, FIRST_PAUSE, "lost races don't make the pauses after failures longer");
+        assert_eq!(
+            retry.next_race_pause,
+            8 * FIRST_RACE_PAUSE,
+            "more lost races make the pauses after them longer"
+        );
         retry.pause(Error::Unavailable("throttled".into())).await.expect("there is time");
         assert_eq!(retry.next_pause, 2 * FIRST_PAUSE);
     }
