@@ -8,6 +8,7 @@ use std::fs;
 
 use livechat_units::limits::MAX_TRANSACTION_ACTIONS;
 
+mod measured;
 mod sync;
 
 use self::sync::{carried, full_passes, idle, sync};
@@ -327,6 +328,7 @@ fn between<'a>(document: &'a str, name: &str) -> (&'a str, &'a str, &'a str) {
 fn the_document_computes_what_it_costs() {
     let document = read(DOCUMENT);
     let inputs = Inputs::new(&document, &["Prices", "Quantities", "Limits"]);
+    measured::compare(&inputs, &document);
     let mut computed = document.clone();
     for (name, table) in [
         ("million", million(&inputs)),
