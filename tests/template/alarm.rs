@@ -39,6 +39,7 @@ pub enum Behaviour {
 pub struct Alarm {
     /// The name without the stack's.
     pub name: String,
+    pub description: String,
     metrics: BTreeMap<String, Metric>,
     /// Over the ids of `metrics`.
     expression: String,
@@ -81,6 +82,7 @@ impl Alarm {
         let evaluation_periods = number(&properties["EvaluationPeriods"]) as usize;
         Self {
             name: alarm,
+            description: text(&properties["AlarmDescription"]),
             metrics,
             expression,
             evaluation_periods,
@@ -105,6 +107,47 @@ impl Alarm {
     /// The namespace and name of each metric.
     pub fn watched(&self) -> impl Iterator<Item = &(String, String)> {
         self.metrics.values().map(|metric| &metric.key)
+    }
+
+    /// The phrases with which a document has to say what raises the alarm: how much, and in how long.
+    pub fn phrases(&self) -> Vec<String> {
+        let percentile = self.metrics.values().find_map(|metric| match metric.statistic {
+            Statistic::Percentile(percentile) => Some(percentile),
+            Statistic::Sum => None,
+        });
+        // `IF(requests >= 20, ...)`: with less, the alarm is silent.
+        let least = self.expression.split_once(" >= ").map(|(_, rest)| {
+            let (least, _) = rest.split_once(',').expect("a condition ends with a comma");
+            least.parse::<f64>().expect("a number")
+        });
+        let period = self.metrics.values().map(|metric| metric.period).max().expect("an alarm has a metric");
+        let mut phrases = match (least, percentile) {
+            (None, None) => vec![format!("{} ", in_words(self.threshold))],
+            (Some(least), None) => {
+                vec![format!("{} 5xx", in_words(least)), format!("more than {} %", self.threshold)]
+            }
+            (Some(least), Some(percentile)) => {
+                let one_in = 100.0 / f64::from(100 - percentile);
+                vec![
+                    format!("at least {} requests", in_words(least)),
+                    format!("more than one in {}", in_words(one_in)),
+                ]
+            }
+            (None, Some(_)) => panic!("{}: a percentile of few requests means nothing", self.name),
+        };
+        match (period, self.evaluation_periods) {
+            // One of something is not said with a time.
+            (1, 1) => assert_eq!(self.threshold, 1.0, "{}", self.name),
+            (1, periods) => phrases.push(format!(
+                "a minute, in {} of {} minutes",
+                in_words(self.datapoints_to_alarm as f64),
+                in_words(periods as f64)
+            )),
+            (60, 1) => phrases.push("in an hour".to_owned()),
+            (minutes, 1) => phrases.push(format!("in {} minutes", in_words(minutes as f64))),
+            other => panic!("{}: {other:?} is not said in the documents", self.name),
+        }
+        phrases
     }
 
     /// What the alarm does from the first to the last minute of the samples and for a period after them.
@@ -147,6 +190,13 @@ impl Alarm {
         });
         breaching.count() >= self.datapoints_to_alarm
     }
+}
+
+/// A number as running text has it: in words up to ten, and in digits above.
+fn in_words(number: f64) -> String {
+    const WORDS: [&str; 10] = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
+    assert!(number >= 1.0 && number.fract() == 0.0, "{number} is not a count");
+    WORDS.get(number as usize - 1).map_or_else(|| number.to_string(), ToString::to_string)
 }
 
 impl Metric {

@@ -81,9 +81,29 @@ fn the_longest_stack_name_is_the_one_that_the_document_says() {
 }
 
 #[test]
-fn every_alarm_has_advice() {
-    let alarms: BTreeSet<String> = Alarm::all().into_iter().map(|alarm| alarm.name).collect();
-    assert_eq!(names("docs/operating.md", "| alarm | it is raised by | what to do |"), alarms);
+fn every_alarm_has_its_numbers_and_advice() {
+    let rows = table("docs/operating.md", "| alarm | it is raised by | what to do |");
+    let rows: BTreeMap<String, String> =
+        rows.into_iter().map(|row| (row[0].clone(), row[1].clone())).collect();
+    let alarms = Alarm::all();
+    assert!(rows.keys().eq(alarms.iter().map(|alarm| &alarm.name).collect::<BTreeSet<_>>()), "{rows:?}");
+    for alarm in alarms {
+        let description = alarm.description.to_lowercase();
+        let phrases = alarm.phrases();
+        for phrase in &phrases {
+            assert!(rows[&alarm.name].contains(phrase), "{}: no '{phrase}' in its row", alarm.name);
+        }
+        // A description may leave all numbers to the document.
+        let said = phrases.iter().filter(|phrase| description.contains(*phrase)).count();
+        assert!(said == 0 || said == phrases.len(), "{}: {phrases:?} and '{description}'", alarm.name);
+        if alarm.name == "latency" {
+            let row = table("docs/deploying.md", "| parameter | default | |");
+            let row = row.into_iter().find(|row| row[0] == "LatencyAlarmMs").expect("it is listed");
+            for said in [row[2].clone(), text(&template()["Parameters"]["LatencyAlarmMs"]["Description"])] {
+                assert!(said.contains(&phrases[1]), "no '{}' in '{said}'", phrases[1]);
+            }
+        }
+    }
 }
 
 #[test]
