@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Translates template.yaml as CloudFormation does on AWS, by SAM's own translator, and checks when a deployment
-publishes a new version of the function: whenever its code or its configuration changes, and at no other time.
+publishes a new version of the function: whenever its code or its configuration changes, by a parameter or by an edit of the
+template, and at no other time. The one exception is an edit of what Lambda does not keep in a version.
 
 Run by the Python that has aws-sam-cli, whose packages have the translator."""
 
@@ -39,10 +40,25 @@ OTHERS = {
 }
 # The parameters that the function's configuration depends on. The rest of this script proves that the list is complete.
 OF_THE_FUNCTION = {
-    "Architecture", "MemorySize", "Timeout", "LogLevel", "ExistingTokensTable", "ExistingLivechatTable",
+    "Architecture", "MemorySize", "Timeout", "LogLevel", "Tracing", "ExistingTokensTable", "ExistingLivechatTable",
 }
 # Properties that are not a part of a version ("Manage Lambda function versions", AWS Lambda Developer Guide).
 NOT_IN_A_VERSION = {"ReservedConcurrentExecutions", "Tags"}
+# Edits of the function's properties in the template, by the property and a part of it.
+EDITS = [
+    ("Description", None, "Another description"),
+    ("Runtime", None, "provided.al2"),
+    ("Architectures", None, ["x86_64"]),
+    ("MemorySize", None, 512),
+    ("Timeout", None, 15),
+    ("Tracing", None, "PassThrough"),
+    ("EphemeralStorage", None, {"Size": 1024}),
+    ("LoggingConfig", "SystemLogLevel", "WARN"),
+    ("Environment", "Variables", {"RUST_LOG": "warn"}),
+    ("VpcConfig", None, {"SubnetIds": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}),
+    ("ReservedConcurrentExecutions", None, 10),
+    ("Tags", "application", "another"),
+]
 NO_VALUE = object()
 
 failures = 0
@@ -155,6 +171,16 @@ def main():
             check(publishes == changed, f"{name}={value}: publishes {publishes}, function changed {changed}")
             check(changed == (name in OF_THE_FUNCTION), f"{name}={value}: function changed {changed}")
 
+    for name, part, value in EDITS:
+        edited = copy.deepcopy(TEMPLATE)
+        properties = edited["Resources"]["Function"]["Properties"]
+        properties[name] = value if part is None else properties[name] | {part: value}
+        after = translate(edited)
+        # SAM publishes a version even if Lambda then refuses it. The comments in the template say what to do about it.
+        check(after.version() != before.version(), f"an edit of {name} publishes no version")
+        changed = after.configuration() != before.configuration()
+        check(changed == (name not in NOT_IN_A_VERSION), f"an edit of {name}: function changed {changed}")
+
     # Different values give different descriptions, so two changes at the same time can't cancel each other out.
     names = sorted(OF_THE_FUNCTION)
     for one, other in itertools.combinations(names, 2):
@@ -205,7 +231,7 @@ def main():
     with_key = translate(TEMPLATE, KmsKeyArn=OTHERS["KmsKeyArn"])
     check(OTHERS["KmsKeyArn"] in str(with_key.resources["FunctionRole"]), "the role may not use the key")
     check("kms:" not in str(before.resources["FunctionRole"]), "the role may use a key although there is none")
-    print(f"{changes} changes of {len(PARAMETERS)} parameters, {failures} failures")
+    print(f"{changes} changes of {len(PARAMETERS)} parameters, {len(EDITS)} edits, {failures} failures")
     sys.exit(failures != 0)
 
 
