@@ -19,7 +19,7 @@ REPLY = {
             {"OutputKey": "LivechatTableArn", "OutputValue": "arn:aws:dynamodb:eu-west-1:123456789012:table/livechat-units"},
         ],
     }],
-    "Table": {"TableStatus": "ACTIVE"},
+    "Table": {"TableStatus": "ACTIVE", "TableArn": "arn:aws:dynamodb:eu-west-1:123456789012:table/livechat-units"},
 }
 
 driver = create_clidriver()

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Checks what operators use: every command in their documents, samconfig.toml, the deployer's policy, and the smoke
-request.
+"""Checks what operators use: every command in their documents, samconfig.toml, the deployer's and the restorer's policies, and
+the smoke request.
 
 Run by the Python that has aws-sam-cli and cfn-lint, with the folder of the AWS CLI's environment as argument. AWS itself is
 not called: `.ci/aws.py` answers the AWS CLI, `sam` stops after reading its options, and the smoke request goes to
@@ -146,10 +146,17 @@ def configuration():
     check(overrides["DeploymentType"] == TEMPLATE["Parameters"]["DeploymentType"]["Default"], f"production: {overrides}")
 
 
+def actions(statements):
+    return {action for s in statements for action in (s["Action"] if isinstance(s["Action"], list) else [s["Action"]])}
+
+
+def json_blocks(document):
+    return [json.loads(block) for block in re.findall(r"^```json\n(.*?)^```$", (ROOT / document).read_text(), re.DOTALL | re.MULTILINE)]
+
+
 def policy():
     """The deployer may do what CloudFormation does for the template's resources, and nothing else."""
-    statements = json.loads((ROOT / "deploy/deployer-policy.json").read_text())["Statement"]
-    given = {action for s in statements for action in (s["Action"] if isinstance(s["Action"], list) else [s["Action"]])}
+    given = actions(json.loads((ROOT / "deploy/deployer-policy.json").read_text())["Statement"])
     # SAM makes resources of these types from the function.
     kinds = {resource["Type"] for resource in TEMPLATE["Resources"].values() if "Serverless" not in resource["Type"]} | {
         "AWS::ApiGatewayV2::Api", "AWS::ApiGatewayV2::Stage", "AWS::CodeDeploy::Application",
@@ -173,6 +180,20 @@ def policy():
               "dynamodb:GetResourcePolicy", "codedeploy:GetApplicationRevision"]
     more = {action for action in given - needed if not any(fnmatch.fnmatchcase(action, other) for other in others)}
     check(not more, f"the deployer may {sorted(more)} for no reason")
+
+
+def restorer():
+    """The policy in docs/restore.md allows what the commands of that page call, and what DynamoDB does for a restore."""
+    needed = {"dynamodb:DescribeTable"}
+    # "Using IAM with DynamoDB backup and restore", Amazon DynamoDB Developer Guide.
+    for action in ("BatchWriteItem", "DeleteItem", "GetItem", "PutItem", "Query", "Scan", "UpdateItem"):
+        needed.add(f"dynamodb:{action}")
+    for service, command in re.findall(r"\baws (dynamodb|lambda) ([a-z-]+)", (ROOT / "docs/restore.md").read_text()):
+        if command != "wait":
+            needed.add(f"{service}:{command.title().replace('-', '')}")
+    [policy] = json_blocks("docs/restore.md")
+    given = actions(policy["Statement"])
+    check(given == needed, f"the restorer's policy and the commands differ by {sorted(given ^ needed)}")
 
 
 def smoke():
@@ -213,6 +234,7 @@ def smoke():
 count = commands()
 configuration()
 policy()
+restorer()
 smoke()
 print(f"{count} commands, {failures} failures")
 sys.exit(failures != 0)
