@@ -51,7 +51,7 @@ PROGRAMS = {
 UNUSED = [
     "dynamodb:*Replica", "dynamodb:*Import*", "dynamodb:*Item", "dynamodb:Scan", "dynamodb:Query",
     "dynamodb:*KinesisStreamingDestination", "dynamodb:*ResourcePolicy", "dynamodb:UpdateContributorInsights",
-    "ec2:*", "elasticfilesystem:*", "firehose:*", "kinesis:*", "kms:*", "s3files:*", "s3:REST*", "s3:GetObjectMetadata",
+    "ec2:*", "elasticfilesystem:*", "firehose:*", "kinesis:*", "s3files:*", "s3:REST*", "s3:GetObjectMetadata",
     "s3:getObject", "iam:CreateServiceLinkedRole", "iam:*PermissionsBoundary", "lambda:*LayerVersion",
     "lambda:*CodeSigningConfig", "lambda:PutRuntimeManagementConfig", "lambda:PutFunctionRecursionConfig",
     "lambda:PutFunctionScalingConfig", "lambda:PassCapacityProvider", "lambda:AssociateRuntimeAlias",
@@ -163,17 +163,23 @@ def policy():
         "AWS::CodeDeploy::DeploymentGroup", "AWS::IAM::Role", "AWS::Lambda::Alias", "AWS::Lambda::Function",
         "AWS::Lambda::Permission", "AWS::Lambda::Version",
     }
-    needed, seen = set(), set()
+    needed, of_key, seen = set(), set(), set()
     for path in (pathlib.Path(cfnlint.__file__).parent / "data/schemas/resources").glob("*.json"):
         schema = json.loads(path.read_text())
         if schema.get("typeName") in kinds and schema["typeName"] not in seen:
             seen.add(schema["typeName"])
             for name, handler in schema.get("handlers", {}).items():
                 if name != "list":
-                    needed.update(handler["permissions"])
+                    of_kms = {action for action in handler["permissions"] if action.startswith("kms:")}
+                    needed.update(set(handler["permissions"]) - of_kms)
+                    # Only the tables can have a key.
+                    if schema["typeName"] == "AWS::DynamoDB::Table":
+                        of_key.update(of_kms)
     check(seen == kinds, f"no list of permissions for {kinds - seen}")
     missing = {action for action in needed - given if not any(fnmatch.fnmatchcase(action, unused) for unused in UNUSED)}
     check(not missing, f"the deployer may not {sorted(missing)}")
+    with_key = [actions(block) for block in json_blocks("docs/deploying.md") if isinstance(block, list)]
+    check(with_key == [of_key], f"with a key, the deployer may {with_key} instead of {sorted(of_key)}")
     # These are for SAM, the access log, the smoke request and moving the alias back. CloudFormation does not need them.
     others = ["cloudformation:*", "s3:*", "iam:SimulatePrincipalPolicy", "logs:*LogDelivery", "logs:ListLogDeliveries",
               "lambda:ListTags", "lambda:GetPolicy", "cloudwatch:ListTagsForResource", "dynamodb:Describe*",
