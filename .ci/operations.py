@@ -115,16 +115,33 @@ def commands():
                 command = command.replace('"$RESTORED', '"restored').replace(" ARN", f" {BACKUP}")
                 done = run(command, environment)
                 check(done.returncode == 0, f"{document}: {command}:\n{done.stdout}")
-        workflow = yaml_parse((ROOT / "deploy/workflow.yml").read_text())
-        for step in workflow["jobs"]["deploy"]["steps"]:
+        count += workflow(environment)
+    return count
+
+
+def workflow(environment):
+    """Runs the steps of the sample workflow for each environment that it offers."""
+    count = 0
+    jobs = yaml_parse((ROOT / "deploy/workflow.yml").read_text())
+    offered = jobs["on" if "on" in jobs else True]["workflow_dispatch"]["inputs"]["config-env"]["options"]
+    trusted = (ROOT / "deploy/trust-policy.json").read_text()
+    for name in offered:
+        check(f":environment:{name}\"" in trusted, f"the trust policy does not let the environment {name} use the role")
+        # As on GitHub, a step sets a variable for the steps after it.
+        given = {"CONFIG_ENV": name}
+        for step in jobs["jobs"]["deploy"]["steps"]:
             script = step.get("run", "")
             if "pip install" in script or ".ci/" in script:
                 continue
             with tempfile.NamedTemporaryFile() as variables:
-                more = {"STACK": "livechat-units", "CONFIG_ENV": "production", "PREVIOUS": "7", "GITHUB_ENV": variables.name}
-                done = run(script, environment | more)
+                done = run(script, environment | given | {"GITHUB_ENV": variables.name})
+                lines = pathlib.Path(variables.name).read_text().splitlines()
+            given |= dict(line.split("=", 1) for line in lines)
             count += script.count("aws ") + script.count("sam ")
-            check(done.returncode == 0, f"workflow, {step.get('name')}:\n{done.stdout}")
+            check(done.returncode == 0, f"workflow, {name}, {step.get('name')}:\n{done.stdout}")
+        stack = SamConfig(str(ROOT), "samconfig.toml").get_all(["deploy"], "parameters", name)["stack_name"]
+        check(given.get("STACK") == stack, f"the workflow deploys {given.get('STACK')} instead of {stack}")
+        check("PREVIOUS" in given, f"the workflow does not note the version before: {given}")
     return count
 
 
