@@ -15,10 +15,15 @@ REPLY = {
         "StackStatus": "DELETE_COMPLETE",
         "Outputs": [
             {"OutputKey": "ApiUrl", "OutputValue": "https://a1b2c3d4e5.execute-api.eu-west-1.amazonaws.com"},
+            {"OutputKey": "ApiId", "OutputValue": "a1b2c3d4e5"},
+            {"OutputKey": "FunctionAliasArn", "OutputValue": "arn:aws:lambda:eu-west-1:123456789012:function:livechat-units-update-unit:live"},
             {"OutputKey": "FunctionRoleArn", "OutputValue": "arn:aws:iam::123456789012:role/livechat-units-FunctionRole"},
             {"OutputKey": "LivechatTableArn", "OutputValue": "arn:aws:dynamodb:eu-west-1:123456789012:table/livechat-units"},
         ],
     }],
+    # Of API Gateway.
+    "id": "f6g7h8i9j0",
+    "items": [{"id": "k1l2m3n4o5", "path": "/"}],
     "Table": {"TableStatus": "ACTIVE", "TableArn": "arn:aws:dynamodb:eu-west-1:123456789012:table/livechat-units"},
 }
 
