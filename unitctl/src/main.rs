@@ -20,8 +20,9 @@ use unitctl::token::Token;
 use unitctl::unit::Unit;
 use unitctl::user::User;
 
-/// The exit code of a command that succeeded but found problems in the data: lines that can't be imported, or items that
-/// violate a rule. A failure is 1, and clap exits with 2 if the command line is invalid.
+/// The exit code of a command that succeeded but found problems in the data: lines that can't be imported, items that
+/// violate a rule, differences from MongoDB, or something that the sync could not carry over or remove. A failure is 1,
+/// and clap exits with 2 if the command line is invalid.
 const DATA_NOT_IN_ORDER: u8 = 3;
 
 const HELP: &str = "\
@@ -39,8 +40,8 @@ Exit codes:
   0  success, and the data is in order
   1  failure; standard error gives the reason
   2  invalid command line
-  3  success, but the data is not in order: `import` found lines that it could not use, or `check` found violations
-     that it did not repair";
+  3  success, but the data is not in order: `import` found lines that it could not use, `check` found violations that
+     it did not repair or differences from MongoDB, or `sync --once` could not carry over or remove everything";
 
 /// The operators' tool of livechat-units: imports a workspace, manages tokens and units, and checks the data.
 #[derive(Parser)]
