@@ -1,6 +1,6 @@
 //! The function's tables, brought to the state of the model with as few writes as possible.
 
-use std::cell::RefCell;
+use std::sync::{Mutex, MutexGuard};
 
 use aws_sdk_dynamodb::types::{DeleteRequest, PutRequest, WriteRequest};
 use livechat_units::Response;
@@ -14,7 +14,7 @@ use crate::support::{Items, TestApp};
 pub struct ModelTables {
     pub app: TestApp,
     /// Their content, as last written or read.
-    known: RefCell<StoredTables>,
+    known: Mutex<StoredTables>,
 }
 
 impl ModelTables {
@@ -22,12 +22,12 @@ impl ModelTables {
         // All execution environments share one pool of connections.
         let http = aws_smithy_http_client::Builder::new().build_http();
         let app = TestApp::new(|sdk| sdk.into_builder().http_client(http).build()).await;
-        Self { app, known: RefCell::default() }
+        Self { app, known: Mutex::default() }
     }
 
     /// Brings the tables to the state of the model.
     pub async fn store(&self, model: &StoredTables) {
-        let known = self.known.replace(model.clone());
+        let known = std::mem::replace(&mut *self.known(), model.clone());
         let tables = &self.app.tables;
         for (table, names, old, new) in [
             (&tables.livechat, &["pk", "sk"][..], &known.livechat, &model.livechat),
@@ -50,14 +50,18 @@ impl ModelTables {
 
     pub async fn items(&self) -> Items {
         let items = self.app.stored_items().await;
-        self.known.borrow_mut().livechat = items.clone();
+        self.known().livechat = items.clone();
         items
     }
 
     pub async fn tokens(&self) -> Items {
         let tokens = self.app.stored_tokens().await;
-        self.known.borrow_mut().tokens = tokens.clone();
+        self.known().tokens = tokens.clone();
         tokens
+    }
+
+    fn known(&self) -> MutexGuard<'_, StoredTables> {
+        self.known.lock().expect("no holder has panicked")
     }
 }
 
