@@ -48,14 +48,14 @@ The files may have one document a line, or be made with --jsonArray or --pretty.
 JSON, in UTF-8 or UTF-16, and compressed by gzip. Of the users, mongoexport writes all of `services`, password hashes
 included: let nobody else read DIR, and delete it when you are done.
 
-The import mends what Rocket.Chat leaves inconsistent (counters, monitors without the role, duplicate rows, parents
+The import repairs what Rocket.Chat leaves inconsistent (counters, monitors without the role, duplicate rows, parents
 that do not exist) and reports each repair. If an `_id` occurs twice in a file, its last line counts.
 
 The import reads what is stored and writes what differs. So it can be stopped and started again, and a second run
 writes nothing. A unit that was updated since it was imported stays as it is, with its departments, unless you give
 --overwrite. An import deletes the login tokens that it brought before and that their user does not have any more. It
 deletes no user, permission, unit or department. A file that is empty or cut off stops the import before anything is
-written. If a line can't be used, nothing is taken away because its file lacks it.
+written. If a line can't be used, the import removes nothing that is missing from that file.
 
 Examples:
   unitctl import dump/ --stack livechat-units --dry-run

@@ -50,8 +50,8 @@ impl Failure {
     }
 }
 
-/// The first right that the reply to `connectionStatus` lacks. `None` also if the reply has no rights at all, because
-/// the server asks nobody for a password or does not list them.
+/// The first right that the reply to `connectionStatus` lacks. Returns `None` also if the reply lists no rights. A server
+/// without access control lists none, and some servers never do.
 fn lacking(status: &Document, database: &str, access: Access) -> Option<Step> {
     let privileges = status.get_document("authInfo").ok()?.get_array("authenticatedUserPrivileges").ok()?;
     if privileges.is_empty() {

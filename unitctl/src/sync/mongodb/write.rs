@@ -195,8 +195,8 @@ fn document_update(write: &UnitWrite, unit: &MongoUnit, departments: i32, now: D
     }
 }
 
-/// Whether what is read now is what the decision was based on: the unit's facts and the time of its last change, the
-/// set of its departments, and the places that change.
+/// True if MongoDB still has the values that the decision was based on: the unit's facts and the time of its last
+/// change, the set of its departments, and the places that change.
 fn is_based_on(write: &UnitWrite, now: &UnitSnapshot) -> bool {
     let (Some(Ok(seen)), Some(Ok(unit))) = (&write.seen.unit, &now.unit) else { return false };
     let place_is_the_same = |id: &DepartmentId| {
