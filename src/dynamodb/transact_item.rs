@@ -5,6 +5,8 @@ use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem};
 
 use super::expression::{Expression, number, string, string_set};
 use crate::action::{Action, DepartmentsChange, MonitorsChange, UnitChange};
+use crate::id::{DepartmentId, UnitId, UserId};
+use crate::item::Item;
 
 /// Turns an action into a TransactWriteItem on `table`. Every written item gets `updated_at`.
 ///
@@ -15,69 +17,100 @@ pub fn to_transact_item(
     table: &str,
     updated_at: &str,
 ) -> Result<TransactWriteItem, BuildError> {
-    let mut key = action.key().attributes();
-    let mut expression = Expression::default();
+    let key = action.key().attributes();
     match action {
-        Action::UpdateUnit(change) => {
-            update_unit(&mut expression, change);
-            expression.update(key, table, updated_at)
-        }
+        Action::UpdateUnit(change) => update_unit(change).update(key, table, updated_at),
         Action::PutMonitor { unit, monitor, username } => {
-            key.insert("unitId".into(), string(unit.as_str()));
-            key.insert("monitorId".into(), string(monitor.as_str()));
-            key.insert("username".into(), string(username));
-            key.insert("_updatedAt".into(), string(updated_at));
-            let put = Put::builder().table_name(table).set_item(Some(key)).build()?;
-            Ok(TransactWriteItem::builder().put(put).build())
+            put_monitor(key, unit, monitor, username, table, updated_at)
         }
-        Action::DeleteMonitor { .. } => {
-            let delete = Delete::builder().table_name(table).set_key(Some(key)).build()?;
-            Ok(TransactWriteItem::builder().delete(delete).build())
-        }
+        Action::DeleteMonitor { .. } => delete_monitor(key, table),
         Action::JoinDepartment { from, unit, ancestors, .. } => {
-            expression.set("parentId", string(unit.as_str()));
-            expression.set("ancestors", AttributeValue::L(ancestors.iter().map(string).collect()));
-            match from {
-                Some(parent) => expression.require_equal("parentId", string(parent)),
-                None => {
-                    expression.require("attribute_exists(pk)".into());
-                    expression.require_absent("parentId");
-                }
-            }
-            expression.update(key, table, updated_at)
+            join_department(from.as_deref(), unit, ancestors).update(key, table, updated_at)
         }
-        Action::LeaveDepartment { unit, .. } => {
-            expression.remove("parentId");
-            expression.remove("ancestors");
-            expression.require_equal("parentId", string(unit.as_str()));
-            expression.update(key, table, updated_at)
-        }
-        Action::ShrinkUnit { loses, lacks, .. } => {
-            expression.subtract("numDepartments", loses.len());
-            expression.delete("departmentIds", string_set(loses));
-            expression.increment_version();
-            expression.require_listed(loses);
-            expression.require_not_listed(lacks);
-            expression.update(key, table, updated_at)
-        }
-        Action::CheckInUnit { unit, .. } => {
-            expression.require_equal("parentId", string(unit.as_str()));
-            expression.check(key, table)
-        }
-        Action::CheckNotInUnit { unit, .. } => {
-            let parent = expression.name("parentId");
-            let unit = expression.value("was_parentId", string(unit.as_str()));
-            expression.require(format!("NOT {parent} = {unit}"));
-            expression.check(key, table)
-        }
-        Action::CheckUnitLacks { departments, .. } => {
-            expression.require_not_listed(departments);
-            expression.check(key, table)
-        }
+        Action::LeaveDepartment { unit, .. } => leave_department(unit).update(key, table, updated_at),
+        Action::ShrinkUnit { loses, lacks, .. } => shrink_unit(loses, lacks).update(key, table, updated_at),
+        Action::CheckInUnit { unit, .. } => is_in_unit(unit).check(key, table),
+        Action::CheckNotInUnit { unit, .. } => is_not_in_unit(unit).check(key, table),
+        Action::CheckUnitLacks { departments, .. } => lacks_departments(departments).check(key, table),
     }
 }
 
-fn update_unit(expression: &mut Expression, change: &UnitChange) {
+fn put_monitor(
+    key: Item,
+    unit: &UnitId,
+    monitor: &UserId,
+    username: &str,
+    table: &str,
+    updated_at: &str,
+) -> Result<TransactWriteItem, BuildError> {
+    let mut item = key;
+    item.insert("unitId".into(), string(unit.as_str()));
+    item.insert("monitorId".into(), string(monitor.as_str()));
+    item.insert("username".into(), string(username));
+    item.insert("_updatedAt".into(), string(updated_at));
+    let put = Put::builder().table_name(table).set_item(Some(item)).build()?;
+    Ok(TransactWriteItem::builder().put(put).build())
+}
+
+fn delete_monitor(key: Item, table: &str) -> Result<TransactWriteItem, BuildError> {
+    let delete = Delete::builder().table_name(table).set_key(Some(key)).build()?;
+    Ok(TransactWriteItem::builder().delete(delete).build())
+}
+
+fn join_department(from: Option<&str>, unit: &UnitId, ancestors: &[String]) -> Expression {
+    let mut expression = Expression::default();
+    expression.set("parentId", string(unit.as_str()));
+    expression.set("ancestors", AttributeValue::L(ancestors.iter().map(string).collect()));
+    match from {
+        Some(parent) => expression.require_equal("parentId", string(parent)),
+        None => {
+            expression.require("attribute_exists(pk)".into());
+            expression.require_absent("parentId");
+        }
+    }
+    expression
+}
+
+fn leave_department(unit: &UnitId) -> Expression {
+    let mut expression = Expression::default();
+    expression.remove("parentId");
+    expression.remove("ancestors");
+    expression.require_equal("parentId", string(unit.as_str()));
+    expression
+}
+
+fn shrink_unit(loses: &[DepartmentId], lacks: &[DepartmentId]) -> Expression {
+    let mut expression = Expression::default();
+    expression.subtract("numDepartments", loses.len());
+    expression.delete("departmentIds", string_set(loses));
+    expression.increment_version();
+    expression.require_listed(loses);
+    expression.require_not_listed(lacks);
+    expression
+}
+
+fn is_in_unit(unit: &UnitId) -> Expression {
+    let mut expression = Expression::default();
+    expression.require_equal("parentId", string(unit.as_str()));
+    expression
+}
+
+fn is_not_in_unit(unit: &UnitId) -> Expression {
+    let mut expression = Expression::default();
+    let parent = expression.name("parentId");
+    let unit = expression.value("was_parentId", string(unit.as_str()));
+    expression.require(format!("NOT {parent} = {unit}"));
+    expression
+}
+
+fn lacks_departments(departments: &[DepartmentId]) -> Expression {
+    let mut expression = Expression::default();
+    expression.require_not_listed(departments);
+    expression
+}
+
+fn update_unit(change: &UnitChange) -> Expression {
+    let mut expression = Expression::default();
     if let Some(name) = &change.name {
         expression.set("name", string(name));
     }
@@ -114,4 +147,5 @@ fn update_unit(expression: &mut Expression, change: &UnitChange) {
             expression.require_absent("version");
         }
     }
+    expression
 }
