@@ -5,6 +5,7 @@
 
 pub mod base;
 pub mod compare;
+pub mod copy;
 pub mod dynamodb;
 pub mod follow;
 pub mod guard;
@@ -14,6 +15,7 @@ pub mod merge;
 pub mod model;
 pub mod mongodb;
 pub mod pass;
+pub mod place;
 pub mod queue;
 pub mod report;
 mod run;

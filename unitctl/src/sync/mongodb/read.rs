@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use futures_util::TryStreamExt;
-use livechat_units::id::{DepartmentId, UserId};
+use livechat_units::id::{DepartmentId, UnitId, UserId};
 use mongodb::Cursor;
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, Document as BsonDocument, doc};
@@ -14,6 +14,8 @@ use super::ids::{extended_json, id_text, with_id, with_ids};
 use super::{Kind, MongoDb, SETTINGS};
 use crate::import::documents::Document;
 use crate::import::extended_json::text;
+use crate::import::records::UnitOrDepartment;
+use crate::sync::model::Place;
 
 /// How many ids one query looks up.
 const IDS_A_QUERY: usize = 200;
@@ -116,6 +118,18 @@ impl MongoDb {
     /// MongoDB can't be read.
     pub async fn department(&self, id: &DepartmentId) -> Result<Option<Document>, Failure> {
         self.document(Kind::Departments, id.as_str()).await
+    }
+
+    /// The unit that a department is in. `None` also if there is no such department, or if it can't be used.
+    ///
+    /// # Errors
+    /// MongoDB can't be read.
+    pub async fn place_of(&self, id: &DepartmentId) -> Result<Place, Failure> {
+        let document = self.department(id).await?;
+        Ok(match document.map(UnitOrDepartment::parse) {
+            Some(Ok(UnitOrDepartment::Department(found))) => found.place.parent_id.and_then(UnitId::parse),
+            _ => None,
+        })
     }
 
     async fn document(&self, kind: Kind, id: &str) -> Result<Option<Document>, Failure> {

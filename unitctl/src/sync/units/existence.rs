@@ -13,7 +13,7 @@ use livechat_units::plan::plan;
 use livechat_units::request::Update;
 use time::OffsetDateTime;
 
-use super::Step;
+use super::both_sides::Step;
 use super::read::{Stored, view};
 use super::to_dynamodb::{caller, loaded, with_rev};
 use crate::import::item_size::check_size;

@@ -4,14 +4,15 @@
 //! read again and the target is decided anew. To plan the old target again would undo what the function has done
 //! meanwhile.
 
+mod both_sides;
 mod existence;
 mod read;
+mod report;
 mod settle;
 mod to_dynamodb;
 mod to_mongodb;
 
 pub(super) use read::view;
-pub(super) use settle::place_in_mongodb;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -19,9 +20,11 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use livechat_units::id::{DepartmentId, UnitId, UserId};
 
+use self::both_sides::{OnBothSides, Step};
 use self::read::{MoreToRead, Stored};
-use super::merge::{NoBase, PlaceMerge, UnitInput, UnitMerge, merge_place, merge_unit};
-use super::model::{PlaceView, Side, Subject};
+use super::copy::copy_to_dynamodb;
+use super::merge::{NoBase, UnitInput, merge_place, merge_unit};
+use super::model::{PlaceView, Subject};
 use super::mongodb::{Kind, MongoUnit, UnitSnapshot};
 use super::sides::{Looked, Removal, Sides};
 use crate::import::workspace::StoredUnit;
@@ -31,31 +34,6 @@ const MAX_REFUSALS: u32 = 20;
 
 /// The longest pause after a refused write.
 const MAX_PAUSE: Duration = Duration::from_millis(100);
-
-/// What a step of a look did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    /// Nothing is left to do.
-    Done,
-    /// Something was written. Both sides have to be read again, to find what is left to do.
-    Again,
-    /// A write was refused, because something has changed since it was read.
-    Refused,
-}
-
-/// A unit that both sides have, and what follows from it.
-struct OnBothSides<'a> {
-    id: &'a UnitId,
-    stored: &'a Stored,
-    unit: &'a StoredUnit,
-    snapshot: &'a UnitSnapshot,
-    mongodb: &'a MongoUnit,
-    merge: UnitMerge,
-    /// The places of the departments that exist on both sides and are in this unit on at least one of them.
-    places: BTreeMap<DepartmentId, PlaceMerge>,
-    /// Departments that can't join DynamoDB's unit, because its item would be too large.
-    left_out: BTreeSet<DepartmentId>,
-}
 
 /// Makes a unit the same on both sides, with its monitors and its departments' places.
 ///
@@ -128,7 +106,7 @@ async fn bring_to_dynamodb(
     let subjects = lacking.cloned().map(Subject::Department).chain(unfit.cloned().map(Subject::User));
     for subject in subjects {
         if brought.insert(subject.clone()) && !sides.mode.is_dry_run {
-            is_changed |= super::look::entity(sides, &subject, Removal::No).await?;
+            is_changed |= copy_to_dynamodb(sides, &subject, Removal::No).await?;
         }
     }
     Ok(is_changed)
@@ -173,7 +151,7 @@ async fn step(
     if to_dynamodb::is_too_large(&both)? {
         both.leave_out_joins();
     }
-    both.tell(sides, looked);
+    both.report(sides, looked);
     if sides.mode.is_dry_run {
         both.say_what_would_be_done(sides);
         return Ok(Step::Done);
@@ -240,146 +218,4 @@ fn no_base_of_place(
     };
     let as_imported = views.iter().filter_map(|view| view.place.as_ref()).all(is_as_imported);
     if as_imported { NoBase::AsImported } else { sides.no_base() }
-}
-
-impl OnBothSides<'_> {
-    fn subject(&self) -> Subject {
-        Subject::Unit(self.id.clone())
-    }
-
-    /// The departments whose places this look writes to a side: those that join this unit, and those that leave it and
-    /// join no other one. If a department moves to another unit, the look at that unit writes it.
-    fn moves(&self, side: Side) -> impl Iterator<Item = (&DepartmentId, &PlaceMerge)> {
-        self.places.iter().filter(move |(id, place)| {
-            let is_here = |view: &PlaceView| view.place.as_ref() == Some(self.id);
-            let now_here = match side {
-                Side::DynamoDb => self.stored.departments.get(*id).is_some_and(|found| is_here(&found.view)),
-                Side::MongoDb => {
-                    let found = self.snapshot.departments.get(*id).and_then(|found| found.as_ref().ok());
-                    found.is_some_and(|found| is_here(&found.view))
-                }
-            };
-            let is_ours = match &place.target {
-                Some(target) => target == self.id,
-                None => now_here,
-            };
-            place.write_to == Some(side) && is_ours && !self.left_out.contains(*id)
-        })
-    }
-
-    /// Leaves out the changes that make DynamoDB's item larger. They stay open, and all other changes are carried.
-    fn leave_out_joins(&mut self) {
-        let subject = self.subject();
-        let joins: BTreeSet<DepartmentId> = self
-            .moves(Side::DynamoDb)
-            .filter(|(_, place)| place.target.is_some())
-            .map(|(id, _)| id.clone())
-            .collect();
-        self.left_out = joins;
-        self.merge = self.merge.clone().without_joins(&subject);
-    }
-
-    fn changes_dynamodb(&self) -> bool {
-        !self.merge.to_dynamodb.is_empty() || self.moves(Side::DynamoDb).next().is_some()
-    }
-
-    fn changes_mongodb(&self) -> bool {
-        !self.merge.to_mongodb.is_empty() || self.moves(Side::MongoDb).next().is_some()
-    }
-
-    /// Reports what is overwritten, before anything is written, and what stays open. Adds the other units that have to
-    /// be looked at, because the looks at them write the places that this look does not write.
-    fn tell(&self, sides: &Sides, looked: &mut Looked) {
-        let subject = self.subject();
-        for change in &self.merge.overwritten {
-            sides.reporter.overwritten(&subject, change);
-        }
-        let mut open: BTreeSet<String> = self.merge.open.iter().map(ToString::to_string).collect();
-        for (id, found) in &self.snapshot.departments {
-            match found {
-                Err(reason) => {
-                    open.insert(format!("MongoDB's document of department {id} can't be used: {reason}"));
-                }
-                Ok(_) if !self.stored.departments.contains_key(id) => {
-                    open.insert(format!("department {id} is not in DynamoDB, so the unit lacks it there"));
-                }
-                Ok(_) => {}
-            }
-        }
-        for id in &self.left_out {
-            open.insert(format!(
-                "department {id} can't join the unit in DynamoDB, whose item would be over 400 KB"
-            ));
-        }
-        if sides.mode.is_from_mongodb {
-            open.extend(self.to_mongodb_in_words().map(|words| format!("not written to MongoDB: {words}")));
-        }
-        sides.reporter.open(&subject, open);
-        let ours: BTreeSet<&DepartmentId> =
-            self.moves(Side::DynamoDb).chain(self.moves(Side::MongoDb)).map(|(id, _)| id).collect();
-        for (id, place) in &self.places {
-            if ours.contains(id) {
-                if let Some(change) = &place.overwritten {
-                    sides.reporter.overwritten(&Subject::Department(id.clone()), change);
-                }
-            } else if let (Some(_), Some(target)) = (place.write_to, &place.target)
-                && target != self.id
-            {
-                looked.follow_ups.insert(Subject::Unit(target.clone()));
-            } else if place.write_to.is_some() {
-                // The department leaves another unit and joins none. The look at that other unit writes this.
-                let views = [
-                    self.stored.departments.get(id).map(|found| &found.view),
-                    self.snapshot
-                        .departments
-                        .get(id)
-                        .and_then(|found| found.as_ref().ok())
-                        .map(|found| &found.view),
-                ];
-                let others = views.into_iter().flatten().filter_map(|view| view.place.clone());
-                looked.follow_ups.extend(others.filter(|other| other != self.id).map(Subject::Unit));
-            }
-        }
-    }
-
-    fn say_what_would_be_done(&self, sides: &Sides) {
-        let subject = self.subject();
-        for words in self.to_dynamodb_in_words() {
-            sides.reporter.change(&subject, Side::DynamoDb, words);
-        }
-        if !sides.mode.is_from_mongodb {
-            for words in self.to_mongodb_in_words() {
-                sides.reporter.change(&subject, Side::MongoDb, words);
-            }
-        }
-    }
-
-    fn to_dynamodb_in_words(&self) -> impl Iterator<Item = String> {
-        changes_in_words(&self.merge.to_dynamodb)
-            .into_iter()
-            .chain(self.moves(Side::DynamoDb).map(|(id, place)| move_in_words(id, place)))
-    }
-
-    fn to_mongodb_in_words(&self) -> impl Iterator<Item = String> {
-        changes_in_words(&self.merge.to_mongodb)
-            .into_iter()
-            .chain(self.moves(Side::MongoDb).map(|(id, place)| move_in_words(id, place)))
-    }
-}
-
-/// The changes of a unit's own facts, one text each.
-fn changes_in_words(delta: &super::base::UnitDelta) -> Vec<String> {
-    let mut words = Vec::new();
-    words.extend(delta.name.as_ref().map(|name| format!("the name is now {name:?}")));
-    words.extend(delta.visibility.map(|visibility| format!("the visibility is now {}", visibility.as_str())));
-    words.extend(delta.leave.iter().map(|user| format!("user {user} is no monitor any more")));
-    words.extend(delta.join.iter().map(|user| format!("user {user} is a monitor now")));
-    words
-}
-
-fn move_in_words(id: &DepartmentId, place: &PlaceMerge) -> String {
-    match &place.target {
-        Some(unit) => format!("department {id} is now in unit {unit}"),
-        None => format!("department {id} is now in no unit"),
-    }
 }

@@ -2,15 +2,13 @@
 //! against earlier writes that may still arrive.
 
 use anyhow::Result;
-use livechat_units::id::{DepartmentId, UnitId};
+use livechat_units::id::UnitId;
 use livechat_units::limits::MAX_TRANSACTION_ACTIONS;
 
+use super::both_sides::{OnBothSides, Step};
 use super::read::Stored;
-use super::{OnBothSides, Step};
-use crate::import::records::UnitOrDepartment;
 use crate::requests::transact;
 use crate::sync::base::{DepartmentBase, UnitBase};
-use crate::sync::model::Place;
 use crate::sync::mongodb::{MongoUnit, UnitSnapshot};
 use crate::sync::sides::Sides;
 
@@ -36,15 +34,6 @@ pub(super) async fn fence(
         }
     }
     Ok(is_fenced)
-}
-
-/// A department's unit in MongoDB now.
-pub(in crate::sync) async fn place_in_mongodb(sides: &Sides, id: &DepartmentId) -> Result<Place> {
-    let document = sides.mongodb.department(id).await?;
-    Ok(match document.map(UnitOrDepartment::parse) {
-        Some(Ok(UnitOrDepartment::Department(found))) => found.place.parent_id.and_then(UnitId::parse),
-        _ => None,
-    })
 }
 
 /// Stores the bases that differ from what both sides have, and finishes the rooms.
@@ -97,7 +86,7 @@ pub(super) async fn store_bases(sides: &Sides, both: &OnBothSides<'_>) -> Result
         sides.check_lease()?;
         sides.mongodb.write_rooms(&base.id, base.place.as_ref()).await?;
         // If the department was moved meanwhile, the rooms that were written are wrong.
-        if place_in_mongodb(sides, &base.id).await? != base.place {
+        if sides.mongodb.place_of(&base.id).await? != base.place {
             return Ok(Step::Again);
         }
         let done = DepartmentBase { rooms: false, ..base };

@@ -16,8 +16,9 @@ use livechat_units::load::Loaded;
 use livechat_units::plan::plan;
 use livechat_units::request::{ListedDepartment, Update};
 
+use super::both_sides::{OnBothSides, Step};
 use super::read::{Stored, view};
-use super::{OnBothSides, Step, changes_in_words, move_in_words};
+use super::report::{changes_in_words, move_in_words};
 use crate::origin::REV;
 use crate::requests::transact;
 use crate::sync::base::{DepartmentBase, UnitBase, UnitDelta};

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use livechat_units::id::{DepartmentId, UserId};
 
+use super::both_sides::{OnBothSides, Step};
 use super::read::text;
-use super::{OnBothSides, Step, changes_in_words, move_in_words};
+use super::report::{changes_in_words, move_in_words};
 use crate::requests::transact;
 use crate::sync::base::{DepartmentBase, PlaceIntent, UnitBase, UnitDelta, UnitIntent};
 use crate::sync::merge::PlaceMerge;
