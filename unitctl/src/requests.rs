@@ -20,6 +20,11 @@ pub use livechat_units::limits::MAX_TRANSACTION_ACTIONS as MAX_ACTIONS;
 use crate::database::Database;
 use crate::output::warn;
 
+/// The maximum size of the items of one transaction, in bytes. DynamoDB allows 4 MB ("Quotas in Amazon DynamoDB"). The
+/// rest is left for stored items whose sizes the writer does not know.
+#[cfg(feature = "sync")]
+pub const MAX_TRANSACTION_BYTES: usize = 3_000_000;
+
 /// The maximum pause before the unprocessed part of a request is sent again.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 

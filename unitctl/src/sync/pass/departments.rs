@@ -14,14 +14,11 @@ use crate::import::documents::Document;
 use crate::import::records::UnitOrDepartment;
 use crate::import::write::partition;
 use crate::origin::department_base_key;
-use crate::requests::{MAX_ACTIONS, transact};
+use crate::requests::{MAX_ACTIONS, MAX_TRANSACTION_BYTES, transact};
 use crate::sync::base::DepartmentBase;
 use crate::sync::dynamodb::departments::{DepartmentWrite, decide};
 use crate::sync::model::{Side, Subject};
 use crate::sync::mongodb::{Ids, Kind};
-
-/// The maximum size of the items of one transaction, in bytes. DynamoDB allows 4 MB ("Quotas in Amazon DynamoDB").
-const MAX_TRANSACTION_BYTES: usize = 3_000_000;
 
 /// The number of departments that are read from DynamoDB ahead of a batch of MongoDB's documents: as many as a batch has.
 const DEPARTMENTS_AHEAD: usize = 1_000;

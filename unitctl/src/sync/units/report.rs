@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use livechat_units::id::DepartmentId;
+use livechat_units::limits::MAX_ITEM_BYTES;
 
 use super::both_sides::OnBothSides;
 use crate::sync::base::UnitDelta;
@@ -32,7 +33,8 @@ impl OnBothSides<'_> {
         }
         for id in &self.left_out {
             open.insert(format!(
-                "department {id} can't join the unit in DynamoDB, whose item would be over 400 KB"
+                "department {id} can't join the unit in DynamoDB, whose item would be over {} KB",
+                MAX_ITEM_BYTES / 1024
             ));
         }
         if sides.mode.is_from_mongodb {

@@ -18,12 +18,8 @@ use crate::import::item_size::item_bytes;
 use crate::import::records::insert_set;
 use crate::import::workspace::number;
 use crate::origin::{REV, SOURCE, tokens_key};
-use crate::requests::{MAX_ACTIONS, transact};
+use crate::requests::{MAX_ACTIONS, MAX_TRANSACTION_BYTES, transact};
 use crate::sync::dynamodb::{Written, next_rev};
-
-/// The maximum size of the items of one transaction, in bytes. DynamoDB allows 4 MB ("Quotas in Amazon DynamoDB"). The
-/// rest is left for stored items whose sizes are not known here.
-const MAX_TRANSACTION_BYTES: usize = 3_000_000;
 
 /// The first letters of a hash are enough to find a token, and not enough to use it.
 const SHOWN_LETTERS: usize = 6;
