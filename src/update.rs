@@ -29,7 +29,7 @@ pub(crate) async fn carry_out(
             Ok(Ended::StoredAfterAll(number)) => number,
             Err(error) => {
                 let error = run.progress.error(error);
-                run.writes.settle(error).await?
+                run.writes.confirm_error(error).await?
             }
         };
         rest = Some(run.resume_after(stored_after_all)?);

@@ -6,7 +6,7 @@
 //! success. A copy without an answer may still be on its way to DynamoDB. If another copy is refused, the update is
 //! planned again at once. That is safe: both transactions require the same version of the unit, so at most one of them
 //! is stored. It is not safe to answer the client with an error that promises that nothing is stored, because the copy
-//! without an answer could be stored later. [`Writes::settle`] prevents that.
+//! without an answer could be stored later. [`Writes::confirm_error`] prevents that.
 
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::builders::TransactWriteItemsFluentBuilder;
@@ -92,7 +92,7 @@ impl Writes<'_> {
     /// # Errors
     /// An item is too large, or DynamoDB refuses the request. Or the time budget ends while other updates still
     /// conflict with the transaction, or while DynamoDB is unavailable. The caller passes every error to
-    /// [`Self::settle`], before the client gets it.
+    /// [`Self::confirm_error`], before the client gets it.
     pub(crate) async fn commit(&mut self, transaction: &Transaction) -> Result<CommitOutcome, Error> {
         let items: Vec<TransactWriteItem> = transaction
             .actions
@@ -170,7 +170,7 @@ impl Writes<'_> {
     /// Waits before the update is planned again.
     ///
     /// # Errors
-    /// The time budget would end during the pause. The caller passes the error to [`Self::settle`], before the client
+    /// The time budget would end during the pause. The caller passes the error to [`Self::confirm_error`], before the client
     /// gets it.
     pub(crate) async fn pause_after_refusal(&mut self) -> Result<(), Error> {
         self.retry.pause_after_refusal().await
@@ -194,7 +194,7 @@ impl Writes<'_> {
     /// # Errors
     /// The error itself, if its promise is true. `Unavailable`, if the error promises that nothing is stored and a copy
     /// may still be stored.
-    pub(crate) async fn settle(&mut self, error: Error) -> Result<TransactionNumber, Error> {
+    pub(crate) async fn confirm_error(&mut self, error: Error) -> Result<TransactionNumber, Error> {
         if matches!(error, Error::Unavailable(_) | Error::Internal(_)) {
             return Err(error);
         }

@@ -57,12 +57,12 @@ pub struct Candidate {
     timing: Timing,
     holder: String,
     purpose: &'static str,
-    seen: Option<Seen>,
+    seen: Option<ObservedLease>,
 }
 
-/// What a process that waits has seen of the lease.
+/// The lease as a process that waits has seen it.
 #[derive(Debug)]
-struct Seen {
+struct ObservedLease {
     item: Item,
     /// When it was first seen in this state.
     since: Instant,
@@ -170,14 +170,16 @@ impl Candidate {
         if text(&item, "holder") == self.holder {
             return self.take(Some(&item)).await;
         }
-        let is_same = |seen: &Seen| STATE.iter().all(|name| seen.item.get(*name) == item.get(*name));
+        let is_same = |seen: &ObservedLease| STATE.iter().all(|name| seen.item.get(*name) == item.get(*name));
         match &self.seen {
             Some(seen) if is_same(seen) => {
                 if now.duration_since(seen.since) >= self.timing.takeover {
                     return self.take(Some(&item)).await;
                 }
             }
-            before => self.seen = Some(Seen { is_alive: before.is_some(), since: now, item: item.clone() }),
+            before => {
+                self.seen = Some(ObservedLease { is_alive: before.is_some(), since: now, item: item.clone() })
+            }
         }
         let other = Other::read(&item);
         let is_alive = self.seen.as_ref().is_some_and(|seen| seen.is_alive);

@@ -45,7 +45,7 @@ impl Users {
 pub async fn look(sides: &Sides, ids: &[UserId]) -> Result<Users> {
     let stored = users::read(&sides.database, ids).await?;
     let documents = sides.mongodb.users(ids).await?;
-    settle(sides, stored, documents).await
+    write_users(sides, stored, documents).await
 }
 
 /// Makes users the same on both sides, except those that need a look of their own. MongoDB's documents must have been read
@@ -53,7 +53,7 @@ pub async fn look(sides: &Sides, ids: &[UserId]) -> Result<Users> {
 ///
 /// # Errors
 /// A side can't be read or written.
-pub async fn settle(
+pub async fn write_users(
     sides: &Sides,
     mut stored: HashMap<UserId, StoredUser>,
     documents: HashMap<UserId, Document>,

@@ -152,7 +152,7 @@ fn starting(start: &str, items: &BTreeMap<String, Value>) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_sample_is_imported_and_mended() {
+async fn the_sample_is_imported_and_repaired() {
     let world = world().await;
     let run = world.import(&sample(), &[]);
     assert_eq!(

@@ -122,7 +122,7 @@ async fn health_and_metrics() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_open_fact_is_no_removal_and_ends_once_with_3() {
+async fn once_exits_3_if_a_fact_is_open() {
     let Some((world, departments)) = workspace().await else { return };
     let rocket_chat = world.rocket_chat();
     let monitors = [("boss", "the.boss"), ("mona", "mona")];

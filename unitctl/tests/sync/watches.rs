@@ -82,7 +82,7 @@ fn department(id: &str) -> Subject {
 }
 
 #[tokio::test]
-async fn of_users_only_what_matters_is_an_event() {
+async fn only_used_user_fields_make_events() {
     let Some(mongo) = mongo().await else { return };
     let rocket_chat = &mongo.rocket_chat;
     rocket_chat.create_user("before", "before", &[]).await;

@@ -84,10 +84,10 @@ impl Walk {
 }
 
 /// Makes the users of a batch the same on both sides. Returns those who need a look of their own.
-async fn settle(sides: &Sides, batch: Batch) -> Vec<UserId> {
+async fn write_batch(sides: &Sides, batch: Batch) -> Vec<UserId> {
     let Batch { stored, documents, mut alone } = batch;
     let ids: Vec<UserId> = stored.keys().cloned().collect();
-    match together::settle(sides, stored, documents).await {
+    match together::write_users(sides, stored, documents).await {
         Ok(users) => alone.extend(users.alone),
         // Looks at single users are repeated.
         Err(_) => alone.extend(ids),
@@ -107,24 +107,24 @@ impl Pass<'_> {
             batches: sides.mongodb.documents(Kind::Users),
         };
         let mut batches = walk.start();
-        let mut settling = FuturesUnordered::new();
+        let mut writing = FuturesUnordered::new();
         let mut alone = Vec::new();
         let mut is_reading = true;
         loop {
             tokio::select! {
-                batch = batches.recv(), if is_reading && settling.len() < BATCHES_AT_ONCE => match batch {
+                batch = batches.recv(), if is_reading && writing.len() < BATCHES_AT_ONCE => match batch {
                     Some(batch) => {
                         let batch = batch?;
                         self.count(batch.documents.len() + batch.alone.len());
-                        settling.push(settle(sides, batch));
+                        writing.push(write_batch(sides, batch));
                     }
                     None => is_reading = false,
                 },
-                Some(ids) = settling.next() => alone.extend(ids.into_iter().map(Subject::User)),
+                Some(ids) = writing.next() => alone.extend(ids.into_iter().map(Subject::User)),
                 else => break,
             }
         }
-        drop(settling);
+        drop(writing);
         self.looks(alone, self.removal).await?;
         Ok(())
     }

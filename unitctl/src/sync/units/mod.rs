@@ -6,9 +6,9 @@
 
 mod both_sides;
 mod existence;
+mod finish;
 mod read;
 mod report;
-mod settle;
 mod to_dynamodb;
 mod to_mongodb;
 
@@ -139,7 +139,7 @@ async fn step(
     if !sides.mode.is_dry_run {
         existence::mark(sides, id, unit).await?;
         // With `--from-mongodb`, a remaining intent counts as not committed.
-        if !sides.mode.is_from_mongodb && settle::fence(sides, id, stored, snapshot, mongodb).await? {
+        if !sides.mode.is_from_mongodb && finish::fence(sides, id, stored, snapshot, mongodb).await? {
             return Ok(Step::Again);
         }
     }
@@ -162,7 +162,7 @@ async fn step(
     if both.changes_mongodb() && !sides.mode.is_from_mongodb {
         return to_mongodb::write(sides, &both, looked).await;
     }
-    settle::store_bases(sides, &both).await
+    finish::store_bases(sides, &both).await
 }
 
 /// Merges what was read.

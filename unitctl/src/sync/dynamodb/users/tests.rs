@@ -118,7 +118,7 @@ async fn a_write_is_refused_if_another_process_has_written_the_user_meanwhile() 
 }
 
 #[tokio::test]
-async fn a_deleted_user_leaves_a_list_that_refuses_who_read_before() {
+async fn a_deleted_user_cannot_be_written_from_an_older_read() {
     let database = database().await;
     let document = user("u", &[login('a', 1)]);
     look(&database, "u", &document, &OPTIONS).await;
@@ -202,7 +202,7 @@ async fn a_removal_may_be_held_back_and_a_revoked_token_never_is() {
 }
 
 #[tokio::test]
-async fn tables_of_before_lists_and_sources_get_lists() {
+async fn tables_without_token_lists_get_them() {
     let database = database().await;
     let rosa = json!({
         "pk": "USER#u", "sk": "USER", "username": "rosa", "active": true,
