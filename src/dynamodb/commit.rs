@@ -8,15 +8,13 @@
 //! is stored. It is not safe to answer the client with an error that promises that nothing is stored, because the copy
 //! without an answer could be stored later. [`Writes::confirm_error`] prevents that.
 
-use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::builders::TransactWriteItemsFluentBuilder;
 use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, TransactWriteItem};
 use uuid::Uuid;
 
-use super::connections::OnNewConnection;
-use super::failure::{TransactionFailure, internal, transaction_failure};
-use super::hedging::Copies;
-use super::store::{Store, capacity_units};
+use super::copies::{Answer, TransactionNumber, Unanswered};
+use super::failure::{TransactionFailure, internal};
+use super::store::Store;
 use super::transact_item::to_transact_item;
 use crate::action::{Action, FailedCondition, Transaction};
 use crate::budget::{Budget, Retry};
@@ -35,10 +33,6 @@ pub(crate) enum CommitOutcome {
     EarlierStored(TransactionNumber),
 }
 
-/// The number of a transaction among those of a request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct TransactionNumber(u32);
-
 /// The writes of one request.
 pub(crate) struct Writes<'a> {
     store: &'a Store,
@@ -47,42 +41,15 @@ pub(crate) struct Writes<'a> {
     unanswered: Unanswered<'a>,
 }
 
-/// The copies of a request's transactions that have no answer.
-struct Unanswered<'a> {
-    store: &'a Store,
-    budget: &'a Budget,
-    /// The copies whose replies may still come.
-    copies: Copies<'a, Answer>,
-    /// The transaction that is being committed.
-    transaction: TransactionNumber,
-    /// The number of the current try, among all tries of the request.
-    attempt: u32,
-    /// True if there is a copy that may be stored although its reply will never come.
-    is_any_lost: bool,
-}
-
-/// The answer to one copy, or the reason why there is none.
-struct Answer {
-    transaction: TransactionNumber,
-    attempt: u32,
-    /// The consumed write capacity units, if the transaction is stored.
-    reply: Result<f64, TransactionFailure>,
-    /// True if no reply came in time.
-    is_silent: bool,
-}
-
 impl Store {
     /// The writes of one request. Every item that it writes gets this `_updatedAt`.
     pub(crate) fn writes<'a>(&'a self, updated_at: &'a str, budget: &'a Budget) -> Writes<'a> {
-        let unanswered = Unanswered {
+        Writes {
             store: self,
-            budget,
-            copies: Copies::default(),
-            transaction: TransactionNumber::default(),
-            attempt: 0,
-            is_any_lost: false,
-        };
-        Writes { store: self, updated_at, retry: Retry::new(budget), unanswered }
+            updated_at,
+            retry: Retry::new(budget),
+            unanswered: Unanswered::new(self, budget),
+        }
     }
 }
 
@@ -207,117 +174,6 @@ impl Writes<'_> {
             return Err(Error::Unavailable(cause.into()));
         }
         Err(error)
-    }
-}
-
-impl Unanswered<'_> {
-    /// Sends a copy of the transaction and waits for an answer. If none comes, sends another copy on a new connection.
-    async fn send_and_wait(
-        &mut self,
-        call: &TransactWriteItemsFluentBuilder,
-        on_new_connection: bool,
-    ) -> Answer {
-        self.send(call, on_new_connection);
-        match tokio::time::timeout(self.store.hedging.wait_before_second_request(), self.next()).await {
-            Ok(answer) => return answer,
-            Err(_) if !self.budget.is_over() && self.store.hedging.take_hedging_token() => {
-                self.budget.record(|usage| usage.hedged += 1);
-                self.send(call, true);
-            }
-            Err(_) => {}
-        }
-        self.next().await
-    }
-
-    fn send(&mut self, call: &TransactWriteItemsFluentBuilder, on_new_connection: bool) {
-        self.budget.record(|usage| {
-            usage.calls += 1;
-            usage.transactions += 1;
-        });
-        let call = call.clone();
-        let hedging = &self.store.hedging;
-        let (transaction, attempt) = (self.transaction, self.attempt);
-        self.copies.push(async move {
-            let reply = if on_new_connection {
-                let call = call.customize().mutate_request(|request| request.add_extension(OnNewConnection));
-                hedging.timed(call.send()).await
-            } else {
-                hedging.timed(call.send()).await
-            };
-            let is_silent = matches!(reply, Err(SdkError::TimeoutError(_)));
-            let reply = reply.map(|output| capacity_units(output.consumed_capacity()));
-            Answer { transaction, attempt, reply: reply.map_err(transaction_failure), is_silent }
-        });
-    }
-
-    /// Waits for the next answer that matters. Three kinds do: a transaction is stored, even an earlier one; the
-    /// current transaction has failed for good; the current try has failed. If no such answer comes, it waits forever.
-    async fn next(&mut self) -> Answer {
-        loop {
-            let answer = self.next_of_all().await;
-            let is_current = answer.transaction == self.transaction
-                && (answer.attempt == self.attempt || !answer.is_temporary());
-            if is_current || answer.reply.is_ok() {
-                return answer;
-            }
-        }
-    }
-
-    /// Waits for the answer to any copy, and counts it.
-    async fn next_of_all(&mut self) -> Answer {
-        let answer = self.copies.next().await;
-        self.budget.record(|usage| match &answer.reply {
-            Ok(capacity) => usage.write_capacity += capacity,
-            Err(TransactionFailure::Refused(_) | TransactionFailure::NotStored(Error::Busy)) => {
-                usage.conflicts += 1;
-            }
-            Err(
-                TransactionFailure::NotStored(Error::Unavailable(_))
-                | TransactionFailure::Unknown(Error::Unavailable(_)),
-            ) => usage.failures += 1,
-            Err(_) => {}
-        });
-        self.is_any_lost |= matches!(answer.reply, Err(TransactionFailure::Unknown(_)));
-        answer
-    }
-
-    /// Waits for the answers to all copies, until the time budget ends. Returns the transaction that is stored, if
-    /// there is one.
-    async fn stored_transaction(&mut self) -> Option<TransactionNumber> {
-        let end = self.budget.end();
-        while !self.copies.is_empty() {
-            match tokio::time::timeout_at(end, self.next_of_all()).await {
-                Ok(Answer { transaction, reply: Ok(_), .. }) => {
-                    self.forget_all();
-                    return Some(transaction);
-                }
-                Ok(_) => {}
-                Err(_) => {
-                    self.is_any_lost = true;
-                    break;
-                }
-            }
-        }
-        None
-    }
-
-    /// Forgets all copies, because none of them can change anything any more. Either a transaction is stored or another
-    /// update has changed the unit, so the unit has another version now. Copies of a stored transaction have its token,
-    /// and all other copies fail.
-    fn forget_all(&mut self) {
-        self.copies = Copies::default();
-        self.is_any_lost = false;
-    }
-}
-
-impl Answer {
-    /// True if the transaction may be stored by another try.
-    fn is_temporary(&self) -> bool {
-        matches!(
-            self.reply,
-            Err(TransactionFailure::NotStored(Error::Busy | Error::Unavailable(_))
-                | TransactionFailure::Unknown(_))
-        )
     }
 }
 

@@ -1,8 +1,6 @@
 //! When a request without a reply is sent a second time ("hedged requests", Dean and Barroso, "The Tail at Scale").
 
-use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
-use std::task::Poll;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::error::SdkError;
@@ -98,39 +96,6 @@ impl Hedging {
 
     fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// Copies of a request that are not answered yet.
-pub(super) struct Copies<'a, T>(Vec<Pin<Box<dyn Future<Output = T> + Send + 'a>>>);
-
-impl<T> Default for Copies<'_, T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<'a, T> Copies<'a, T> {
-    pub(super) fn push(&mut self, copy: impl Future<Output = T> + Send + 'a) {
-        self.0.push(Box::pin(copy));
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Waits for the next answer. It never comes if there are no copies.
-    pub(super) async fn next(&mut self) -> T {
-        std::future::poll_fn(|context| {
-            for (place, copy) in self.0.iter_mut().enumerate() {
-                if let Poll::Ready(answer) = copy.as_mut().poll(context) {
-                    drop(self.0.swap_remove(place));
-                    return Poll::Ready(answer);
-                }
-            }
-            Poll::Pending
-        })
-        .await
     }
 }
 

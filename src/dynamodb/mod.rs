@@ -2,6 +2,7 @@
 
 mod commit;
 pub mod connections;
+mod copies;
 mod expression;
 mod failure;
 mod hedging;
@@ -10,7 +11,8 @@ mod tables;
 pub mod tls;
 mod transact_item;
 
-pub(crate) use commit::{CommitOutcome, TransactionNumber, Writes};
+pub(crate) use commit::{CommitOutcome, Writes};
+pub(crate) use copies::TransactionNumber;
 pub(crate) use store::Store;
 pub use tables::{MissingVariable, Tables};
 pub use transact_item::to_transact_item;

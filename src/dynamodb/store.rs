@@ -14,8 +14,9 @@ use aws_sdk_dynamodb::types::{AttributeValue, ConsumedCapacity, KeysAndAttribute
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::connections::OnNewConnection;
+use super::copies::Copies;
 use super::failure::{failure, internal};
-use super::hedging::{Copies, Hedging};
+use super::hedging::Hedging;
 use super::tables::Tables;
 use super::tls;
 use crate::budget::{Budget, Retry};
