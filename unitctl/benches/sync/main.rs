@@ -12,7 +12,7 @@ mod pass;
 mod presence;
 mod proxy;
 #[allow(dead_code)]
-#[path = "../../tests/sync/rocket_chat.rs"]
+#[path = "../../tests/sync/rocket_chat/mod.rs"]
 mod rocket_chat;
 mod rooms;
 mod seen;

@@ -13,7 +13,7 @@ mod policies;
 // The databases of the sync's tests, for the page whose commands need one.
 #[cfg(feature = "sync")]
 #[allow(dead_code)]
-#[path = "../sync/rocket_chat.rs"]
+#[path = "../sync/rocket_chat/mod.rs"]
 mod rocket_chat;
 mod stack;
 #[cfg(feature = "sync")]
