@@ -6,6 +6,7 @@
 
 mod actors;
 mod crashes;
+mod existence;
 mod facts;
 mod history;
 mod proxy;

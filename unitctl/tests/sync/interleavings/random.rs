@@ -26,7 +26,7 @@ use crate::world::{World, world};
 const CALM: Duration = Duration::from_secs(180);
 
 /// How long a run may take.
-const LONGEST: Duration = Duration::from_secs(600);
+pub(super) const LONGEST: Duration = Duration::from_secs(600);
 
 /// Host and port of MongoDB.
 pub fn mongodb_address(world: &World) -> String {
@@ -44,7 +44,7 @@ pub fn through(world: &World, proxy: &Proxy) -> String {
     format!("{uri}{separator}directConnection=true")
 }
 
-fn variable(name: &str, default: u64) -> u64 {
+pub(super) fn variable(name: &str, default: u64) -> u64 {
     let value = std::env::var(name).ok().filter(|value| !value.is_empty());
     value.map_or(default, |value| value.parse().expect("the variable is a number"))
 }
@@ -64,7 +64,7 @@ async fn both_sides_are_equal_when_it_is_quiet_and_no_change_is_lost() {
 }
 
 /// A workspace with three units, four monitors and six departments with rooms, the same on both sides.
-async fn stage() -> Option<(Stage, Vec<Slot>)> {
+pub(super) async fn stage() -> Option<(Stage, Vec<Slot>)> {
     let world = Arc::new(world().await?);
     let rocket_chat = world.rocket_chat();
     rocket_chat.create_permission("manage-livechat-units", &["livechat-manager"]).await;
@@ -101,7 +101,11 @@ async fn stage() -> Option<(Stage, Vec<Slot>)> {
 }
 
 /// Waits until nothing is found wrong any more. What the processes printed is in a file, if it is to be kept.
-async fn calm(slots: &[Slot], log: Option<&Path>, wrong: impl AsyncFn() -> Vec<String>) -> Duration {
+pub(super) async fn calm(
+    slots: &[Slot],
+    log: Option<&Path>,
+    wrong: impl AsyncFn() -> Vec<String>,
+) -> Duration {
     let start = Instant::now();
     loop {
         let found = wrong().await;
@@ -118,7 +122,7 @@ async fn calm(slots: &[Slot], log: Option<&Path>, wrong: impl AsyncFn() -> Vec<S
 }
 
 /// All items of both tables except the lease and the positions, and all documents.
-async fn everything(world: &World) -> (BTreeMap<String, Value>, Vec<Document>) {
+pub(super) async fn everything(world: &World) -> (BTreeMap<String, Value>, Vec<Document>) {
     let mut items = world.all_items().await;
     items.retain(|key, _| !key.starts_with("SYNC#STATE"));
     let mut documents = Vec::new();
@@ -171,7 +175,7 @@ async fn run(seed: u64, steps: u32) {
 }
 
 /// The commands find both sides sound and equal.
-async fn check(world: &World) {
+pub(super) async fn check(world: &World) {
     let check = world.run(&["check", "--mongodb-uri"]);
     assert_eq!(check.code, 0, "{check:?}");
     assert!(check.stdout.ends_with("sound\nthe same as in MongoDB\n"), "{check:?}");
