@@ -8,12 +8,14 @@ use std::process::Command;
 /// The crates that a selection of packages builds, each with the sets of features that it is built with.
 fn crates(selection: &[&str]) -> BTreeMap<String, BTreeSet<String>> {
     let mut tree = Command::new(env!("CARGO"));
-    tree.args(["tree", "--locked", "--offline", "--prefix", "none", "--no-dedupe", "--format", "{p}|{f}"]);
+    tree.args(["tree", "--locked", "--offline", "--prefix", "none", "--format", "{p}|{f}"]);
     tree.args(selection).current_dir(env!("CARGO_MANIFEST_DIR"));
     let output = tree.output().expect("cargo starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let mut crates: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for line in String::from_utf8(output.stdout).expect("UTF-8").lines().filter(|line| !line.is_empty()) {
+        // This mark stands where a crate is listed again.
+        let line = line.strip_suffix(" (*)").unwrap_or(line);
         let (name, features) = line.split_once('|').expect("a crate and its features");
         crates.entry(name.to_owned()).or_default().insert(features.to_owned());
     }
