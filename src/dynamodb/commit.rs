@@ -12,6 +12,7 @@ use aws_sdk_dynamodb::operation::transact_write_items::builders::TransactWriteIt
 use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, TransactWriteItem};
 use uuid::Uuid;
 
+use super::connections::Connection;
 use super::copies::{Answer, TransactionNumber, Unanswered};
 use super::failure::{TransactionFailure, internal};
 use super::store::Store;
@@ -113,13 +114,13 @@ impl Writes<'_> {
     /// earlier transaction, if that one is stored.
     async fn send_until_answered(&mut self, call: &TransactWriteItemsFluentBuilder) -> Result<Answer, Error> {
         let unanswered = &mut self.unanswered;
-        let mut on_new_connection = false;
+        let mut connection = Connection::Pooled;
         loop {
-            let answer = self.retry.run(unanswered.send_and_wait(call, on_new_connection)).await?;
+            let answer = self.retry.run(unanswered.send_and_wait(call, connection)).await?;
             if !answer.is_temporary() {
                 return Ok(answer);
             }
-            on_new_connection = answer.is_silent;
+            connection = Connection::after_silence(answer.is_silent);
             let Err(TransactionFailure::NotStored(error) | TransactionFailure::Unknown(error)) = answer.reply
             else {
                 return Ok(answer);

@@ -16,6 +16,22 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 #[derive(Clone, Copy, Debug)]
 pub struct OnNewConnection;
 
+/// Which connection a request is sent on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connection {
+    /// One of the pool, or a new one if the pool has none that is free.
+    Pooled,
+    /// One that is opened for this request, which therefore has the extension [`OnNewConnection`].
+    New,
+}
+
+impl Connection {
+    /// The connection for the next try. `is_silent`: the last try's reply did not come in time, so its connection may be dead.
+    pub fn after_silence(is_silent: bool) -> Self {
+        if is_silent { Self::New } else { Self::Pooled }
+    }
+}
+
 /// Makes a connector, with no connection yet, for the given timeouts.
 type Connect = dyn Fn(&HttpConnectorSettings, &RuntimeComponents) -> Connector + Send + Sync;
 

@@ -6,7 +6,7 @@ use std::task::Poll;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::builders::TransactWriteItemsFluentBuilder;
 
-use super::connections::OnNewConnection;
+use super::connections::{Connection, OnNewConnection};
 use super::failure::{TransactionFailure, transaction_failure};
 use super::store::{Store, capacity_units};
 use crate::budget::Budget;
@@ -89,21 +89,21 @@ impl<'a> Unanswered<'a> {
     pub(super) async fn send_and_wait(
         &mut self,
         call: &TransactWriteItemsFluentBuilder,
-        on_new_connection: bool,
+        connection: Connection,
     ) -> Answer {
-        self.send(call, on_new_connection);
+        self.send(call, connection);
         match tokio::time::timeout(self.store.hedging.wait_before_second_request(), self.next()).await {
             Ok(answer) => return answer,
             Err(_) if !self.budget.is_over() && self.store.hedging.take_hedging_token() => {
                 self.budget.record(|usage| usage.hedged += 1);
-                self.send(call, true);
+                self.send(call, Connection::New);
             }
             Err(_) => {}
         }
         self.next().await
     }
 
-    fn send(&mut self, call: &TransactWriteItemsFluentBuilder, on_new_connection: bool) {
+    fn send(&mut self, call: &TransactWriteItemsFluentBuilder, connection: Connection) {
         self.budget.record(|usage| {
             usage.calls += 1;
             usage.transactions += 1;
@@ -112,11 +112,13 @@ impl<'a> Unanswered<'a> {
         let hedging = &self.store.hedging;
         let (transaction, attempt) = (self.transaction, self.attempt);
         self.copies.push(async move {
-            let reply = if on_new_connection {
-                let call = call.customize().mutate_request(|request| request.add_extension(OnNewConnection));
-                hedging.timed(call.send()).await
-            } else {
-                hedging.timed(call.send()).await
+            let reply = match connection {
+                Connection::Pooled => hedging.timed(call.send()).await,
+                Connection::New => {
+                    let call =
+                        call.customize().mutate_request(|request| request.add_extension(OnNewConnection));
+                    hedging.timed(call.send()).await
+                }
             };
             let is_silent = matches!(reply, Err(SdkError::TimeoutError(_)));
             let reply = reply.map(|output| capacity_units(output.consumed_capacity()));

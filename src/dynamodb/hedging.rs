@@ -31,16 +31,24 @@ const TOKENS_OF_A_SECOND: f64 = 1.0 / 30.0;
 pub(super) struct Hedging(Mutex<State>);
 
 struct State {
-    /// The mean time of recent replies and their mean deviation from it, in seconds. `None` before the first reply.
-    replies: Option<(f64, f64)>,
+    /// `None` before the first reply.
+    reply_times: Option<ReplyTimes>,
     tokens: f64,
     /// When `tokens` was last changed.
     since: Instant,
 }
 
+/// How long recent replies took, in seconds.
+#[derive(Clone, Copy)]
+struct ReplyTimes {
+    mean: f64,
+    /// The mean deviation from the mean.
+    deviation: f64,
+}
+
 impl Default for Hedging {
     fn default() -> Self {
-        Self(Mutex::new(State { replies: None, tokens: FIRST_TOKENS, since: Instant::now() }))
+        Self(Mutex::new(State { reply_times: None, tokens: FIRST_TOKENS, since: Instant::now() }))
     }
 }
 
@@ -55,7 +63,7 @@ impl Hedging {
             let passed = (now - std::mem::replace(&mut state.since, now)).as_secs_f64();
             let new = TOKENS_OF_A_REQUEST + TOKENS_OF_A_SECOND * passed;
             state.tokens = (state.tokens + new).min(MAX_TOKENS);
-            let seconds = state.replies.map_or(0.0, |(mean, deviation)| mean + 4.0 * deviation);
+            let seconds = state.reply_times.map_or(0.0, |times| times.mean + 4.0 * times.deviation);
             Duration::from_secs_f64(seconds).clamp(MIN_WAIT, MAX_WAIT)
         })
     }
@@ -85,11 +93,12 @@ impl Hedging {
     fn record_reply(&self, took: Duration) {
         let took = took.as_secs_f64();
         self.with(|state| {
-            state.replies = Some(match state.replies {
-                None => (took, took / 2.0),
-                Some((mean, deviation)) => {
-                    (mean + (took - mean) / 8.0, deviation + ((took - mean).abs() - deviation) / 4.0)
-                }
+            state.reply_times = Some(match state.reply_times {
+                None => ReplyTimes { mean: took, deviation: took / 2.0 },
+                Some(ReplyTimes { mean, deviation }) => ReplyTimes {
+                    mean: mean + (took - mean) / 8.0,
+                    deviation: deviation + ((took - mean).abs() - deviation) / 4.0,
+                },
             });
         });
     }

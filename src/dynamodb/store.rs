@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::operation::batch_get_item::{BatchGetItemError, BatchGetIte
 use aws_sdk_dynamodb::types::{AttributeValue, ConsumedCapacity, KeysAndAttributes, ReturnConsumedCapacity};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::connections::OnNewConnection;
+use super::connections::{Connection, OnNewConnection};
 use super::copies::Copies;
 use super::failure::{failure, internal};
 use super::hedging::Hedging;
@@ -123,10 +123,10 @@ impl Store {
         let mut retry = Retry::new(budget);
         let mut found = Vec::with_capacity(keys.len());
         let mut request = Some(self.batch_request(keys)?);
-        let mut is_silent = false;
+        let mut connection = Connection::Pooled;
         while let Some(unread) = request.take() {
-            let reply = retry.run(self.reply_to_read(&unread, is_silent, budget)).await?;
-            is_silent = matches!(reply, Err(SdkError::TimeoutError(_)));
+            let reply = retry.run(self.reply_to_read(&unread, connection, budget)).await?;
+            connection = Connection::after_silence(matches!(reply, Err(SdkError::TimeoutError(_))));
             match reply.map_err(failure).and_then(require_body) {
                 Ok(output) => {
                     let capacity = capacity_units(output.consumed_capacity());
@@ -162,10 +162,10 @@ impl Store {
     async fn reply_to_read(
         &self,
         request: &HashMap<String, KeysAndAttributes>,
-        on_new_connection: bool,
+        connection: Connection,
         budget: &Budget,
     ) -> Result<BatchGetItemOutput, SdkError<BatchGetItemError>> {
-        let send = |on_new_connection| {
+        let send = |connection| {
             let call = self
                 .client
                 .batch_get_item()
@@ -173,22 +173,23 @@ impl Store {
                 .return_consumed_capacity(ReturnConsumedCapacity::Total);
             budget.record(|usage| usage.calls += 1);
             async move {
-                if on_new_connection {
-                    let call =
-                        call.customize().mutate_request(|request| request.add_extension(OnNewConnection));
-                    self.hedging.timed(call.send()).await
-                } else {
-                    self.hedging.timed(call.send()).await
+                match connection {
+                    Connection::Pooled => self.hedging.timed(call.send()).await,
+                    Connection::New => {
+                        let call =
+                            call.customize().mutate_request(|request| request.add_extension(OnNewConnection));
+                        self.hedging.timed(call.send()).await
+                    }
                 }
             }
         };
         let mut copies = Copies::default();
-        copies.push(send(on_new_connection));
+        copies.push(send(connection));
         match tokio::time::timeout(self.hedging.wait_before_second_request(), copies.next()).await {
             Ok(reply) => return reply,
             Err(_) if !budget.is_over() && self.hedging.take_hedging_token() => {
                 budget.record(|usage| usage.hedged += 1);
-                copies.push(send(true));
+                copies.push(send(Connection::New));
             }
             Err(_) => {}
         }

@@ -75,6 +75,12 @@ struct Http {
     method: Option<String>,
 }
 
+/// The path parameter at the end of a route: `/units/{id}` is `/units/` and `id`, and `/{proxy+}` is `/` and `proxy+`.
+struct RouteParameter<'a> {
+    before: &'a str,
+    name: &'a str,
+}
+
 impl ApiRequest {
     /// Parses an event.
     ///
@@ -117,7 +123,9 @@ impl Event {
     fn unit_id(&self) -> Option<String> {
         let path = self.raw_path.as_deref().or(self.path.as_deref())?;
         match self.matched_parameter() {
-            Some((literal, name)) if literal.ends_with(PATH_PREFIX) && !name.ends_with('+') => {
+            Some(RouteParameter { before, name })
+                if before.ends_with(PATH_PREFIX) && !name.ends_with('+') =>
+            {
                 let id = match self.path_parameter(name) {
                     Some(id) => self.decoded(id),
                     None => percent_decoded(path.rsplit_once(PATH_PREFIX)?.1),
@@ -130,9 +138,9 @@ impl Event {
                 let is_endpoint = ends_with_id(path, parameter) || ends_with_id(&percent_decoded(path), &id);
                 (is_endpoint && !id.is_empty()).then_some(id)
             }
-            Some((literal, name)) if name.ends_with('+') => {
+            Some(RouteParameter { before, name }) if name.ends_with('+') => {
                 let rest = self.path_parameter(name.trim_end_matches('+'))?;
-                let requested = format!("{literal}{rest}");
+                let requested = format!("{before}{rest}");
                 let sent = requested.strip_prefix(PATH_PREFIX)?;
                 let id = self.decoded(sent);
                 // HTTP APIs decode the parameter, so only the raw path shows whether a slash was encoded.
@@ -162,15 +170,15 @@ impl Event {
         (is_one_segment && !id.is_empty()).then_some(id)
     }
 
-    /// Divides the matched route at its last path parameter: `/units/{id}` into `/units/` and `id`, and `/{proxy+}`
-    /// into `/` and `proxy+`. `None` if no route was matched, or if the route does not end with a parameter.
-    fn matched_parameter(&self) -> Option<(&str, &str)> {
+    /// The path parameter at the end of the matched route. `None` if no route was matched, or if the route does not end with a parameter.
+    fn matched_parameter(&self) -> Option<RouteParameter<'_>> {
         let route = match (&self.route_key, &self.resource) {
             (Some(key), _) => key.split_once(' ')?.1,
             (None, Some(resource)) => resource,
             (None, None) => return None,
         };
-        route.strip_suffix('}')?.rsplit_once('{')
+        let (before, name) = route.strip_suffix('}')?.rsplit_once('{')?;
+        Some(RouteParameter { before, name })
     }
 
     fn path_parameter(&self, name: &str) -> Option<&str> {
