@@ -292,6 +292,10 @@ pub fn load<'a>(
     Loaded::new(update, caller, Items::from(items))
 }
 
+/// Each refusal shows the present state of one item at least, and the tests have some hundred items. An update that is still
+/// refused after this many attempts would never end.
+const MAX_ATTEMPTS: usize = 1_000;
+
 /// The course of an update.
 #[derive(Debug)]
 pub struct Run {
@@ -330,7 +334,7 @@ fn commit_all(
 ) -> Result<(), Error> {
     let mut between = between.iter();
     let mut progress = Progress::default();
-    'plan: for _ in 0..60 {
+    'plan: for _ in 0..MAX_ATTEMPTS {
         let mut sequence = plan(caller, &loaded).map_err(|error| progress.error(error))?;
         while let Some(transaction) = sequence.next_transaction(&loaded) {
             if transaction.actions.len() > max_actions {
@@ -362,7 +366,7 @@ fn commit_all(
         }
         return Ok(());
     }
-    panic!("60 attempts are not enough");
+    panic!("{MAX_ATTEMPTS} attempts are not enough");
 }
 
 /// Commits an update while nothing else happens.
