@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use divan::{Bencher, black_box};
 use livechat_units::auth::Caller;
 use livechat_units::dynamodb::to_transact_item;
-use livechat_units::item::Items;
+use livechat_units::item::{Item, Items, Key};
 use livechat_units::load::Loaded;
 use livechat_units::plan::plan;
 use livechat_units::request::{ApiRequest, Update};
@@ -42,16 +42,17 @@ fn body(bencher: Bencher<'_, '_>, members: usize) {
 #[divan::bench(args = MEMBERS)]
 fn load(bencher: Bencher<'_, '_>, members: usize) {
     let (caller, update) = caller_and_update(members);
-    bencher
-        .with_inputs(|| items_of(members))
-        .bench_local_values(|items| Loaded::new(black_box(&update), &caller, items));
+    bencher.with_inputs(|| items_of(members)).bench_local_values(|items| {
+        let items = items.into_iter().collect::<Items>();
+        Loaded::new(black_box(&update), &caller, items)
+    });
 }
 
 /// Makes the plan from the parsed items.
 #[divan::bench(args = MEMBERS)]
 fn planning(bencher: Bencher<'_, '_>, members: usize) {
     let (caller, update) = caller_and_update(members);
-    let loaded = Loaded::new(&update, &caller, items_of(members));
+    let loaded = Loaded::new(&update, &caller, items_of(members).into_iter().collect());
     bencher.bench_local(|| plan(&caller, black_box(&loaded)).ok()?.next_transaction(&loaded));
 }
 
@@ -59,7 +60,7 @@ fn planning(bencher: Bencher<'_, '_>, members: usize) {
 #[divan::bench(args = MEMBERS)]
 fn transaction(bencher: Bencher<'_, '_>, members: usize) {
     let (caller, update) = caller_and_update(members);
-    let loaded = Loaded::new(&update, &caller, items_of(members));
+    let loaded = Loaded::new(&update, &caller, items_of(members).into_iter().collect());
     let sequence = plan(&caller, &loaded).expect("the update is possible");
     let transaction = sequence.next_transaction(&loaded).expect("the update has a transaction");
     bencher.bench_local(|| {
@@ -74,7 +75,9 @@ fn caller_and_update(members: usize) -> (Caller, Update) {
     let mut request = request(&event_of(members));
     let credentials = request.credentials.take().expect("the event has some");
     let update = update(request);
-    let caller = credentials.authorize(&mut caller_items(), 0.0).expect("the caller may update units");
+    let caller = credentials
+        .authorize(&caller_items().into_iter().collect(), 0.0)
+        .expect("the caller may update units");
     (caller, update)
 }
 
@@ -101,32 +104,39 @@ fn id(kind: &str, number: usize) -> String {
 }
 
 /// Token, user and permission.
-fn caller_items() -> Items {
+fn caller_items() -> Vec<(Key, Item)> {
     items(vec![
-        (livechat_units::hashed_token(sample::TOKEN), json!({ "userId": sample::USER })),
-        (format!("USER#{}", sample::USER), json!({ "username": "admin", "roles": { "set": ["admin"] } })),
-        ("PERMISSION#manage-livechat-units".into(), json!({ "roles": { "set": ["admin"] } })),
+        (Key::Token(livechat_units::hashed_token(sample::TOKEN)), json!({ "userId": sample::USER })),
+        (
+            key(&format!("USER#{}", sample::USER)),
+            json!({ "username": "admin", "roles": { "set": ["admin"] } }),
+        ),
+        (key("PERMISSION#manage-livechat-units"), json!({ "roles": { "set": ["admin"] } })),
     ])
 }
 
 /// The unit, its monitors' users and its departments.
-fn items_of(members: usize) -> Items {
+fn items_of(members: usize) -> Vec<(Key, Item)> {
     let monitors: Vec<String> = (0..members / 2).map(|number| id("user", number)).collect();
     let departments: Vec<String> = (0..members - members / 2).map(|number| id("dept", number)).collect();
     let by_id: HashMap<_, _> = monitors.iter().map(|id| (id.clone(), "some.body")).collect();
     let unit = json!({ "version": 7, "monitors": by_id, "departmentIds": { "set": departments } });
-    let mut all = vec![(format!("UNIT#{}", sample::UNIT), unit)];
+    let mut all = vec![(key(&format!("UNIT#{}", sample::UNIT)), unit)];
     all.extend(monitors.iter().map(|id| {
         let user =
             json!({ "username": "some.body", "active": true, "roles": { "set": ["user", "livechat-monitor"] } });
-        (format!("USER#{id}"), user)
+        (key(&format!("USER#{id}")), user)
     }));
     all.extend(departments.iter().map(|id| {
-        (format!("DEPARTMENT#{id}"), json!({ "parentId": sample::UNIT, "ancestors": [sample::UNIT] }))
+        (key(&format!("DEPARTMENT#{id}")), json!({ "parentId": sample::UNIT, "ancestors": [sample::UNIT] }))
     }));
     items(all)
 }
 
-fn items(all: Vec<(String, Value)>) -> Items {
-    all.iter().map(|(partition, json)| (partition.clone(), item(json))).collect::<HashMap<_, _>>().into()
+fn key(partition: &str) -> Key {
+    Key::of_partition(partition).expect("it is a partition key")
+}
+
+fn items(all: Vec<(Key, Value)>) -> Vec<(Key, Item)> {
+    all.into_iter().map(|(key, json)| (key, item(&json))).collect()
 }

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::Error;
 use crate::id::UserId;
-use crate::item::{Item, Items, Key, MONITOR_ROLE, PERMISSION, Permission, Token, User};
+use crate::item::{Items, Key, MONITOR_ROLE, PERMISSION, User};
 
 /// The roles of users who see only the units that they monitor. Rocket.Chat restricts agents since version 7.10.
 const RESTRICTED_ROLES: [&str; 2] = [MONITOR_ROLE, "livechat-agent"];
@@ -33,8 +33,8 @@ pub struct Caller {
     /// True if the user sees only the units that they monitor. Rocket.Chat restricts monitors and agents in this way,
     /// unless they are managers or administrators, too.
     pub is_restricted: bool,
-    /// The user's item. It is needed again if the body lists the caller as a monitor.
-    pub item: Item,
+    /// The user. They are needed again if the body lists the caller as a monitor.
+    pub user: User,
 }
 
 /// The stored form of a token: base64 (standard, padded) of the SHA-256 of its UTF-8 bytes. Rocket.Chat stores the same
@@ -63,39 +63,35 @@ impl Credentials {
         &self.user
     }
 
-    /// Checks the items with the keys of [`Self::keys`], and takes them out of `items`.
+    /// Checks the items with the keys of [`Self::keys`].
     ///
     /// # Errors
     /// An item is corrupt, or one of these applies, checked in this order: the user is not logged in, is deactivated,
     /// or lacks the permission.
-    pub fn authorize(&self, items: &mut Items, now_epoch_seconds: f64) -> Result<Caller, Error> {
-        let [token_key, user_key, permission_key] = self.keys();
-
-        let token = items.take(&token_key).ok_or(Error::NotLoggedIn)?;
-        let token = Token::parse(&token_key, token)?;
+    pub fn authorize(&self, items: &Items, now_epoch_seconds: f64) -> Result<Caller, Error> {
+        let token = items.token.get()?.ok_or(Error::NotLoggedIn)?;
         if token.user_id.as_deref() != Some(self.user.as_str()) {
             return Err(Error::NotLoggedIn);
         }
         // The function compares the expiry itself, because DynamoDB's TTL deletes items days late.
-        if token.expires_at?.is_some_and(|expiry| expiry <= now_epoch_seconds) {
+        if token.expires_at.clone()?.is_some_and(|expiry| expiry <= now_epoch_seconds) {
             return Err(Error::NotLoggedIn);
         }
 
-        let item = items.take(&user_key).ok_or(Error::NotLoggedIn)?;
-        let user = User::parse(&user_key, item.clone())?;
+        let user = items.users.iter().find(|(id, _)| *id == self.user);
+        let user = user.map(|(_, user)| user.get()).transpose()?.flatten().ok_or(Error::NotLoggedIn)?;
         if !user.active {
             return Err(Error::Deactivated);
         }
 
-        let permission = items.take(&permission_key).ok_or(Error::NotPermitted)?;
-        let permission = Permission::parse(&permission_key, permission)?;
-        if user.roles.is_disjoint(&permission.roles) {
+        let permission = items.permission.get()?.ok_or(Error::NotPermitted)?;
+        if !permission.roles.iter().any(|role| user.has_role(role)) {
             return Err(Error::NotPermitted);
         }
 
         let has_any = |roles: [&str; 2]| roles.iter().any(|role| user.has_role(role));
         let is_restricted = has_any(RESTRICTED_ROLES) && !has_any(UNRESTRICTED_ROLES);
-        Ok(Caller { id: self.user.clone(), is_restricted, item })
+        Ok(Caller { id: self.user.clone(), is_restricted, user: user.clone() })
     }
 }
 

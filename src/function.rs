@@ -59,8 +59,14 @@ struct RequestLog {
 /// An authorized caller, and what their update needs.
 struct Authorized {
     caller: Caller,
-    /// The parsed body and the items that it needs. An error here is answered only to an authorized caller.
-    update: Result<(Update, Items), Error>,
+    /// What the caller asks for. An error here is answered only to an authorized caller.
+    update: Result<LoadedUpdate, Error>,
+}
+
+/// An update, and the items that it needs.
+struct LoadedUpdate {
+    update: Update,
+    items: Items,
 }
 
 /// A request with credentials that are not checked yet.
@@ -154,7 +160,7 @@ impl Function {
             let Authorized { caller, update } = self.authorize(request, budget).await?;
             log.user_id = Some(caller.id.to_string());
 
-            let (update, items) = update?;
+            let LoadedUpdate { update, items } = update?;
             let mut loaded = Loaded::new(&update, &caller, items);
             log.unit_id = loaded.unit.exists().then(|| update.unit.to_string());
 
@@ -186,20 +192,20 @@ impl Function {
             let rest = keys.split_off(keys.len().min(MAX_BATCH_GET_KEYS));
             let (items, rest) = join(self.store.read(keys, budget), self.store.read(rest, budget)).await;
             let mut items = items?;
-            let caller = self.check_credentials(&credentials, &mut items, now)?;
+            let caller = self.check_credentials(&credentials, &items, now)?;
             let update = update.and_then(|update| {
                 items.extend(rest?);
-                Ok((update, items))
+                Ok(LoadedUpdate { update, items })
             });
             return Ok(Authorized { caller, update });
         }
 
-        let mut items = self.store.read(credentials.keys(), budget).await?;
-        let caller = self.check_credentials(&credentials, &mut items, now)?;
+        let items = self.store.read(credentials.keys(), budget).await?;
+        let caller = self.check_credentials(&credentials, &items, now)?;
         let update = match Update::parse(unit, body) {
             Ok(update) => {
                 let items = self.store.read(load::keys(&update, &caller.id), budget).await;
-                items.map(|items| (update, items))
+                items.map(|items| LoadedUpdate { update, items })
             }
             Err(error) => Err(error),
         };
@@ -210,7 +216,7 @@ impl Function {
     fn check_credentials(
         &self,
         credentials: &Credentials,
-        items: &mut Items,
+        items: &Items,
         now: OffsetDateTime,
     ) -> Result<Caller, Error> {
         let caller = credentials.authorize(items, now.unix_timestamp_nanos() as f64 / 1e9);

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use crate::action::{Action, FailedCondition, Transaction};
 use crate::auth::Caller;
 use crate::id::{DepartmentId, UnitId, UserId};
-use crate::item::{Corrupt, Department, Item, Items, Key, LosingUnit, Stored, Unit, User};
+use crate::item::{Department, Item, Items, Key, LosingUnit, Stored, Unit, User};
 use crate::request::Update;
 
 /// The items that an update depends on, as far as they are known. A corrupt item is an error only when the plan needs
@@ -18,8 +18,9 @@ pub struct Loaded<'a> {
     /// The unit.
     pub unit: Stored<Unit>,
     /// The listed users that exist.
-    pub users: HashMap<UserId, Result<User, Corrupt>>,
-    /// All listed departments, and those departments that leave the unit and were read.
+    pub users: HashMap<UserId, Stored<User>>,
+    /// The listed departments that exist, and those departments that leave the unit and were read. A listed department
+    /// that is not here does not exist.
     pub departments: HashMap<DepartmentId, Stored<Department>>,
     /// Those units that lose departments and were read.
     pub losing_units: HashMap<UnitId, Stored<LosingUnit>>,
@@ -33,26 +34,13 @@ pub fn keys(update: &Update, caller: &UserId) -> Vec<Key> {
 }
 
 impl<'a> Loaded<'a> {
-    /// Parses the items that were read by [`keys`].
+    /// What is known after the items with [`keys`] were read.
     pub fn new(update: &'a Update, caller: &Caller, items: Items) -> Self {
-        let mut loaded = Self {
-            update,
-            unit: Stored::Absent,
-            users: HashMap::new(),
-            departments: HashMap::new(),
-            losing_units: HashMap::new(),
-        };
-        loaded.add(keys(update, &caller.id), items);
-        loaded.store_item(Key::User(caller.id.clone()), Some(caller.item.clone()));
-        loaded
-    }
-
-    /// Adds the items with these keys, which were read later.
-    pub fn add(&mut self, keys: Vec<Key>, mut items: Items) {
-        for key in keys {
-            let item = items.take(&key);
-            self.store_item(key, item);
-        }
+        let Items { unit, users, departments, .. } = items;
+        let mut users: HashMap<_, _> = users.into_iter().collect();
+        users.insert(caller.id.clone(), Stored::Present(caller.user.clone()));
+        let departments = departments.into_iter().collect();
+        Self { update, unit, users, departments, losing_units: HashMap::new() }
     }
 
     /// Takes over the items that a refused transaction returned, so that they need not be read again.
@@ -112,7 +100,8 @@ impl<'a> Loaded<'a> {
         }
     }
 
-    fn store_item(&mut self, key: Key, item: Option<Item>) {
+    /// Takes over what DynamoDB has under a key. `None` if it has no item.
+    pub fn store_item(&mut self, key: Key, item: Option<Item>) {
         match &key {
             Key::Unit(id) if *id == self.update.unit => self.unit = Stored::parse(&key, item, Unit::parse),
             Key::Unit(id) => {
@@ -121,13 +110,8 @@ impl<'a> Loaded<'a> {
             Key::Department(id) => {
                 self.departments.insert(id.clone(), Stored::parse(&key, item, Department::parse));
             }
-            Key::User(id) => {
-                if let Some(item) = item {
-                    self.users.insert(id.clone(), User::parse(&key, item));
-                }
-            }
-            // `auth` reads tokens and permissions. Monitor items are written without a condition.
-            Key::Token(_) | Key::Permission(_) | Key::Monitor(..) => {}
+            // No action has a condition on these items, so no refusal returns them.
+            Key::User(_) | Key::Token(_) | Key::Permission(_) | Key::Monitor(..) => {}
         }
     }
 }

@@ -5,10 +5,11 @@ use std::task::Poll;
 
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::builders::TransactWriteItemsFluentBuilder;
+use aws_sdk_dynamodb::types::ConsumedCapacity;
 
 use super::connections::{Connection, OnNewConnection};
 use super::failure::{TransactionFailure, transaction_failure};
-use super::store::{Store, capacity_units};
+use super::store::Store;
 use crate::budget::Budget;
 use crate::error::Error;
 
@@ -195,4 +196,8 @@ impl Answer {
                 | TransactionFailure::Unknown(_))
         )
     }
+}
+
+fn capacity_units(capacity: &[ConsumedCapacity]) -> f64 {
+    capacity.iter().filter_map(ConsumedCapacity::capacity_units).sum()
 }

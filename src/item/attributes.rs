@@ -1,20 +1,32 @@
 //! Takes attributes out of an item and checks that each has the type that docs/data-model.md gives it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::key::{Corrupt, Item, Key};
 
-/// An item that is being parsed.
-pub(crate) struct Attributes<'a> {
-    key: &'a Key,
-    item: Item,
+/// The attributes of an item. The SDK gives an item as a map. A reply to BatchGetItem has it as a list.
+pub trait Attributes {
+    /// Takes out an attribute. `None` if it is absent.
+    fn take(&mut self, attribute: &str) -> Option<AttributeValue>;
 }
 
-impl<'a> Attributes<'a> {
-    pub(crate) fn new(key: &'a Key, item: Item) -> Self {
+impl Attributes for Item {
+    fn take(&mut self, attribute: &str) -> Option<AttributeValue> {
+        self.remove(attribute)
+    }
+}
+
+/// An item that is being parsed.
+pub(crate) struct ItemParser<'a, A> {
+    key: &'a Key,
+    item: A,
+}
+
+impl<'a, A: Attributes> ItemParser<'a, A> {
+    pub(crate) fn new(key: &'a Key, item: A) -> Self {
         Self { key, item }
     }
 
@@ -24,7 +36,7 @@ impl<'a> Attributes<'a> {
         attribute: &'static str,
         convert: impl FnOnce(AttributeValue) -> Option<T>,
     ) -> Result<Option<T>, Corrupt> {
-        let Some(value) = self.item.remove(attribute) else { return Ok(None) };
+        let Some(value) = self.item.take(attribute) else { return Ok(None) };
         let corrupt = || Corrupt { item: self.key.partition(), attribute };
         convert(value).map(Some).ok_or_else(corrupt)
     }
@@ -35,7 +47,7 @@ impl<'a> Attributes<'a> {
 
     /// `None` when the attribute is absent or has another type. This is for attributes that every update overwrites.
     pub(crate) fn lenient_string(&mut self, attribute: &str) -> Option<String> {
-        self.item.remove(attribute).and_then(string)
+        self.item.take(attribute).and_then(string)
     }
 
     pub(crate) fn boolean(&mut self, attribute: &'static str) -> Result<Option<bool>, Corrupt> {
@@ -46,10 +58,10 @@ impl<'a> Attributes<'a> {
         self.take(attribute, |value| value.as_n().ok()?.parse().ok())
     }
 
-    /// Empty when absent, because DynamoDB has no empty sets.
-    pub(crate) fn string_set(&mut self, attribute: &'static str) -> Result<BTreeSet<String>, Corrupt> {
+    /// The members of a set, in no order. Empty when absent, because DynamoDB has no empty sets.
+    pub(crate) fn string_set(&mut self, attribute: &'static str) -> Result<Vec<String>, Corrupt> {
         let set = self.take(attribute, |value| match value {
-            AttributeValue::Ss(members) => Some(members.into_iter().collect()),
+            AttributeValue::Ss(members) => Some(members),
             _ => None,
         })?;
         Ok(set.unwrap_or_default())

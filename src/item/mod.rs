@@ -1,12 +1,15 @@
 //! The stored items of docs/data-model.md: their keys, and the attributes of each that the function reads.
 
 mod attributes;
+mod items;
 mod key;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use attributes::Attributes;
-pub use key::{Corrupt, Item, Items, Key, Stored};
+pub use attributes::Attributes;
+use attributes::ItemParser;
+pub use items::Items;
+pub use key::{Corrupt, Item, Key, Stored};
 
 /// The permission that updating a unit needs.
 pub const PERMISSION: &str = "manage-livechat-units";
@@ -30,8 +33,8 @@ pub struct Token {
 pub struct User {
     /// The username. A listed monitor without one is a corrupt item.
     pub username: Option<String>,
-    /// The ids of the roles.
-    pub roles: BTreeSet<String>,
+    /// The ids of the roles, in no order.
+    pub roles: Vec<String>,
     /// False when deactivated.
     pub active: bool,
 }
@@ -39,8 +42,8 @@ pub struct User {
 /// The roles that hold a permission.
 #[derive(Clone, Debug)]
 pub struct Permission {
-    /// The ids of the roles.
-    pub roles: BTreeSet<String>,
+    /// The ids of the roles, in no order.
+    pub roles: Vec<String>,
 }
 
 /// The unit that the request updates.
@@ -81,8 +84,8 @@ impl Token {
     ///
     /// # Errors
     /// An attribute has a wrong type.
-    pub fn parse(key: &Key, item: Item) -> Result<Self, Corrupt> {
-        let mut item = Attributes::new(key, item);
+    pub fn parse(key: &Key, item: impl Attributes) -> Result<Self, Corrupt> {
+        let mut item = ItemParser::new(key, item);
         Ok(Self { user_id: item.string("userId")?, expires_at: item.number("expiresAt") })
     }
 }
@@ -92,8 +95,8 @@ impl User {
     ///
     /// # Errors
     /// An attribute has a wrong type.
-    pub fn parse(key: &Key, item: Item) -> Result<Self, Corrupt> {
-        let mut item = Attributes::new(key, item);
+    pub fn parse(key: &Key, item: impl Attributes) -> Result<Self, Corrupt> {
+        let mut item = ItemParser::new(key, item);
         Ok(Self {
             username: item.string("username")?,
             roles: item.string_set("roles")?,
@@ -103,7 +106,7 @@ impl User {
 
     /// True if the user holds the role with this id.
     pub fn has_role(&self, role: &str) -> bool {
-        self.roles.contains(role)
+        self.roles.iter().any(|held| held == role)
     }
 }
 
@@ -112,8 +115,8 @@ impl Permission {
     ///
     /// # Errors
     /// An attribute has a wrong type.
-    pub fn parse(key: &Key, item: Item) -> Result<Self, Corrupt> {
-        Ok(Self { roles: Attributes::new(key, item).string_set("roles")? })
+    pub fn parse(key: &Key, item: impl Attributes) -> Result<Self, Corrupt> {
+        Ok(Self { roles: ItemParser::new(key, item).string_set("roles")? })
     }
 }
 
@@ -122,14 +125,14 @@ impl Unit {
     ///
     /// # Errors
     /// An attribute has a wrong type.
-    pub fn parse(key: &Key, item: Item) -> Result<Self, Corrupt> {
-        let mut item = Attributes::new(key, item);
+    pub fn parse(key: &Key, item: impl Attributes) -> Result<Self, Corrupt> {
+        let mut item = ItemParser::new(key, item);
         Ok(Self {
             name: item.lenient_string("name"),
             visibility: item.lenient_string("visibility"),
             version: item.number("version")?,
             monitors: item.string_map("monitors")?,
-            departments: item.string_set("departmentIds")?,
+            departments: item.string_set("departmentIds")?.into_iter().collect(),
             ancestors: item.string_list("ancestors")?.unwrap_or_default(),
         })
     }
@@ -140,8 +143,8 @@ impl Department {
     ///
     /// # Errors
     /// An attribute has a wrong type.
-    pub fn parse(key: &Key, item: Item) -> Result<Self, Corrupt> {
-        let mut item = Attributes::new(key, item);
+    pub fn parse(key: &Key, item: impl Attributes) -> Result<Self, Corrupt> {
+        let mut item = ItemParser::new(key, item);
         Ok(Self { parent_id: item.string("parentId")?, ancestors: item.string_list("ancestors")? })
     }
 }
@@ -151,7 +154,8 @@ impl LosingUnit {
     ///
     /// # Errors
     /// An attribute has a wrong type.
-    pub fn parse(key: &Key, item: Item) -> Result<Self, Corrupt> {
-        Ok(Self { departments: Attributes::new(key, item).string_set("departmentIds")? })
+    pub fn parse(key: &Key, item: impl Attributes) -> Result<Self, Corrupt> {
+        let departments = ItemParser::new(key, item).string_set("departmentIds")?;
+        Ok(Self { departments: departments.into_iter().collect() })
     }
 }

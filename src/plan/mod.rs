@@ -51,18 +51,16 @@ pub fn plan(caller: &Caller, loaded: &Loaded) -> Result<Sequence, Error> {
 /// A user's item is corrupt, or a monitor has no username.
 fn eligible_monitors(
     listed: &[UserId],
-    users: &HashMap<UserId, Result<User, Corrupt>>,
+    users: &HashMap<UserId, Stored<User>>,
 ) -> Result<BTreeMap<String, String>, Error> {
-    let mut monitors = BTreeMap::new();
-    for id in listed {
-        let Some(user) = users.get(id) else { continue };
-        let user = user.as_ref().map_err(Corrupt::clone)?;
-        if user.has_role(MONITOR_ROLE) {
-            let nameless = || Corrupt { item: Key::User(id.clone()).partition(), attribute: "username" };
-            monitors.insert(id.to_string(), user.username.clone().ok_or_else(nameless)?);
-        }
-    }
-    Ok(monitors)
+    let monitor = |id: &UserId| {
+        let user = users.get(id).map(Stored::get).transpose()?.flatten();
+        let Some(user) = user.filter(|user| user.has_role(MONITOR_ROLE)) else { return Ok(None) };
+        let nameless = || Corrupt { item: Key::User(id.clone()).partition(), attribute: "username" };
+        let username = user.username.clone().ok_or_else(nameless)?;
+        Ok(Some((id.as_str().to_owned(), username)))
+    };
+    listed.iter().filter_map(|id| monitor(id).transpose()).collect()
 }
 
 /// Checks row 10 of docs/contract.md: every listed department exists.

@@ -5,10 +5,8 @@
 
 use std::collections::HashSet;
 
-use serde_json::{Map, Value};
-
 use super::event::Body;
-use super::json;
+use super::json::{self, Object, Value};
 use crate::error::Error;
 use crate::id::{DepartmentId, UnitId, UserId};
 
@@ -112,17 +110,17 @@ impl Update {
     }
 }
 
-fn distinct<'a>(ids: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let mut seen = HashSet::new();
+fn distinct<'a>(ids: impl ExactSizeIterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut seen = HashSet::with_capacity(ids.len());
     ids.filter(|id| seen.insert(*id)).collect()
 }
 
 /// `check(unitData, {name: String, visibility: String, ...})`. The object must have no other keys.
-fn unit_data(value: Option<&Value>) -> Result<(&str, Visibility), Error> {
+fn unit_data<'a>(value: Option<&'a Value<'_>>) -> Result<(&'a str, Visibility), Error> {
     let (mut name, mut visibility) = (None, None);
-    for (key, value) in plain_object(value).map_err(|what| mismatch(what, ""))? {
+    for (key, value) in plain_object(value).map_err(|what| mismatch(what, ""))?.entries() {
         let at_key = |what| mismatch(what, key);
-        match key.as_str() {
+        match key {
             "name" => name = Some(non_blank(value).map_err(at_key)?),
             "visibility" => visibility = Some(known_visibility(value).map_err(at_key)?),
             "description" | "email" => _ = string(value).map_err(at_key)?,
@@ -137,7 +135,7 @@ fn unit_data(value: Option<&Value>) -> Result<(&str, Visibility), Error> {
 
 /// `check(value, [Match.ObjectIncluding({key: String, ...})])`. Returns the strings of each element.
 fn elements<'a, const N: usize>(
-    value: Option<&'a Value>,
+    value: Option<&'a Value<'_>>,
     keys: [&str; N],
 ) -> Result<Vec<[&'a str; N]>, Error> {
     let Some(Value::Array(items)) = value else {
@@ -148,14 +146,14 @@ fn elements<'a, const N: usize>(
 }
 
 fn element<'a, const N: usize>(
-    value: &'a Value,
+    value: &'a Value<'_>,
     keys: [&str; N],
     index: usize,
 ) -> Result<[&'a str; N], Error> {
     let at_element = |what| mismatch(what, &format!("[{index}]"));
     let mut strings = [None; N];
-    for (key, value) in plain_object(Some(value)).map_err(at_element)? {
-        if let Some(place) = keys.iter().position(|known| known == key) {
+    for (key, value) in plain_object(Some(value)).map_err(at_element)?.entries() {
+        if let Some(place) = keys.iter().position(|known| *known == key) {
             let text = string(value).map_err(|what| mismatch(what, &format!("[{index}].{key}")))?;
             strings[place] = Some(text);
         }
@@ -169,7 +167,7 @@ fn element<'a, const N: usize>(
 
 // Each check below returns only what is wrong. The function that calls it adds the path.
 
-fn plain_object(value: Option<&Value>) -> Result<&Map<String, Value>, String> {
+fn plain_object<'v, 'a>(value: Option<&'v Value<'a>>) -> Result<&'v Object<'a>, String> {
     match value {
         Some(Value::Object(object)) => Ok(object),
         Some(Value::Array(_)) => Err("Expected plain object".into()),
@@ -178,22 +176,28 @@ fn plain_object(value: Option<&Value>) -> Result<&Map<String, Value>, String> {
     }
 }
 
-fn string(value: &Value) -> Result<&str, String> {
-    value.as_str().ok_or_else(|| expected("string", value))
+fn string<'v>(value: &'v Value<'_>) -> Result<&'v str, String> {
+    match value {
+        Value::String(text) => Ok(text),
+        _ => Err(expected("string", value)),
+    }
 }
 
-fn boolean(value: &Value) -> Result<bool, String> {
-    value.as_bool().ok_or_else(|| expected("boolean", value))
+fn boolean(value: &Value<'_>) -> Result<bool, String> {
+    match value {
+        Value::Bool(value) => Ok(*value),
+        _ => Err(expected("boolean", value)),
+    }
 }
 
 /// Stricter than Rocket.Chat, which accepts a name of white space only.
-fn non_blank(value: &Value) -> Result<&str, String> {
+fn non_blank<'v>(value: &'v Value<'_>) -> Result<&'v str, String> {
     let text = string(value)?;
     if text.trim().is_empty() { Err("Expected a non-empty string".into()) } else { Ok(text) }
 }
 
 /// Stricter than Rocket.Chat, which accepts any string.
-fn known_visibility(value: &Value) -> Result<Visibility, String> {
+fn known_visibility(value: &Value<'_>) -> Result<Visibility, String> {
     match string(value)? {
         "public" => Ok(Visibility::Public),
         "private" => Ok(Visibility::Private),
@@ -201,7 +205,7 @@ fn known_visibility(value: &Value) -> Result<Visibility, String> {
     }
 }
 
-fn expected(wanted: &str, got: &Value) -> String {
+fn expected(wanted: &str, got: &Value<'_>) -> String {
     let got = match got {
         Value::Null => "null",
         Value::Bool(_) => "boolean",

@@ -1,20 +1,114 @@
 //! The JSON parser of request bodies. It accepts at most 128 levels of nesting.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Number;
 
 /// The maximum depth of nested arrays and objects. The limit of `serde_json` is 127 levels. It can't be changed, but it
 /// can be switched off. So this module switches it off and counts the levels itself.
 const MAX_LEVELS: u8 = 128;
 
-/// Parses a whole document. Objects keep the order of their keys. A duplicate key keeps its first place and takes its
-/// last value, as in JavaScript.
+/// A JSON value. Its strings are parts of the document if they have no escapes. `serde_json::Value` would copy all strings,
+/// and a body can list thousands of ids.
+#[derive(Debug)]
+pub enum Value<'a> {
+    /// `null`.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A number.
+    Number(Number),
+    /// A string, without its escapes.
+    String(Cow<'a, str>),
+    /// An array.
+    Array(Vec<Self>),
+    /// An object.
+    Object(Object<'a>),
+}
+
+/// An object, with its keys in the order of the document. A duplicate key keeps its first place and takes its last value,
+/// as in JavaScript.
+#[derive(Debug, Default)]
+pub struct Object<'a> {
+    entries: Vec<(Cow<'a, str>, Value<'a>)>,
+    /// The keys' places in `entries`, if the object has more than [`MAX_SEARCHED`] keys. A list of few keys is searched,
+    /// which takes less time than a map.
+    places: HashMap<Cow<'a, str>, usize>,
+}
+
+/// The maximum number of keys that are searched one after the other.
+const MAX_SEARCHED: usize = 16;
+
+impl<'a> Object<'a> {
+    /// The keys and values.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &Value<'a>)> {
+        self.entries.iter().map(|(key, value)| (&**key, value))
+    }
+
+    /// The value under a key.
+    pub fn get(&self, key: &str) -> Option<&Value<'a>> {
+        self.entries.get(self.place(key)?).map(|(_, value)| value)
+    }
+
+    fn place(&self, key: &str) -> Option<usize> {
+        if self.entries.len() <= MAX_SEARCHED {
+            return self.entries.iter().position(|(known, _)| known == key);
+        }
+        self.places.get(key).copied()
+    }
+
+    fn insert(&mut self, key: Cow<'a, str>, value: Value<'a>) {
+        if let Some(place) = self.place(&key) {
+            self.entries[place].1 = value;
+            return;
+        }
+        self.entries.push((key, value));
+        if self.entries.len() > MAX_SEARCHED {
+            let unplaced = self.entries.iter().enumerate().skip(self.places.len());
+            self.places.extend(unplaced.map(|(place, (key, _))| (key.clone(), place)));
+        }
+    }
+}
+
+impl<'a> Value<'a> {
+    /// The value under a key. `None` if there is none, or if this is no object.
+    pub fn get(&self, key: &str) -> Option<&Self> {
+        match self {
+            Self::Object(object) => object.get(key),
+            _ => None,
+        }
+    }
+}
+
+/// Writes the value as JSON without white space.
+impl fmt::Display for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl Serialize for Value<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Null => serializer.serialize_unit(),
+            Self::Bool(value) => serializer.serialize_bool(*value),
+            Self::Number(value) => value.serialize(serializer),
+            Self::String(value) => serializer.serialize_str(value),
+            Self::Array(items) => serializer.collect_seq(items),
+            Self::Object(object) => serializer.collect_map(object.entries()),
+        }
+    }
+}
+
+/// Parses a whole document.
 ///
 /// # Errors
 /// The parser's description of what is wrong, with line and column.
-pub fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
+pub fn parse(bytes: &[u8]) -> Result<Value<'_>, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     deserializer.disable_recursion_limit();
     let value = Level(MAX_LEVELS).deserialize(&mut deserializer)?;
@@ -33,62 +127,70 @@ impl Level {
 }
 
 impl<'de> DeserializeSeed<'de> for Level {
-    type Value = Value;
+    type Value = Value<'de>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value<'de>, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for Level {
-    type Value = Value;
+    type Value = Value<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON value")
     }
 
-    fn visit_unit<E>(self) -> Result<Value, E> {
+    fn visit_unit<E>(self) -> Result<Value<'de>, E> {
         Ok(Value::Null)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_bool<E>(self, value: bool) -> Result<Value<'de>, E> {
+        Ok(Value::Bool(value))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_i64<E>(self, value: i64) -> Result<Value<'de>, E> {
+        Ok(Value::Number(value.into()))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_u64<E>(self, value: u64) -> Result<Value<'de>, E> {
+        Ok(Value::Number(value.into()))
     }
 
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value<'de>, E> {
         Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("number out of range"))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Value<'de>, E> {
+        Ok(Value::String(value.into()))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+    fn visit_str<E>(self, value: &str) -> Result<Value<'de>, E> {
+        Ok(Value::String(value.to_owned().into()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value<'de>, A::Error> {
         let level = self.deeper()?;
         let mut array = Vec::new();
         while let Some(item) = items.next_element_seed(level)? {
             array.push(item);
         }
-        Ok(array.into())
+        Ok(Value::Array(array))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value<'de>, A::Error> {
         let level = self.deeper()?;
-        let mut object = Map::new();
-        while let Some(key) = entries.next_key::<String>()? {
+        let mut object = Object::default();
+        while let Some(Text(key)) = entries.next_key()? {
             object.insert(key, entries.next_value_seed(level)?);
         }
-        Ok(object.into())
+        Ok(Value::Object(object))
     }
 }
+
+/// A key of an object.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[cfg(test)]
 mod tests {
@@ -109,6 +211,19 @@ mod tests {
     fn a_duplicate_key_keeps_its_first_place_and_takes_its_last_value() {
         let value = parse(br#"{"a":1,"b":2,"a":3}"#).expect("it is JSON");
         assert_eq!(value.to_string(), r#"{"a":3,"b":2}"#);
+    }
+
+    #[test]
+    fn an_object_of_many_keys_is_like_one_of_few() {
+        for keys in [MAX_SEARCHED - 1, MAX_SEARCHED, MAX_SEARCHED + 1, 1000] {
+            let entries = |value: usize| (0..keys).map(move |key| format!("\"k{key}\":{}", key + value));
+            let once = format!("{{{}}}", entries(1).collect::<Vec<_>>().join(","));
+            let twice = format!("{{{}}}", entries(0).chain(entries(1)).collect::<Vec<_>>().join(","));
+            let value = parse(twice.as_bytes()).expect("it is JSON");
+            assert_eq!(value.to_string(), once);
+            assert!(matches!(value.get("k0"), Some(Value::Number(number)) if number.as_u64() == Some(1)));
+            assert!(value.get("k1000").is_none());
+        }
     }
 
     #[test]

@@ -134,13 +134,14 @@ async fn show(database: &Database, id: UserId) -> Result<Shown> {
     let user = item::User::parse(&key, item)?;
     let key = Key::Permission(PERMISSION.into());
     let permission = database.get(&key).await?.map(|item| item::Permission::parse(&key, item)).transpose()?;
-    let has_permission = permission.is_some_and(|permission| !permission.roles.is_disjoint(&user.roles));
+    let has_permission =
+        permission.is_some_and(|permission| permission.roles.iter().any(|role| user.has_role(role)));
     Ok(Shown {
         id: id.to_string(),
         may_update_units: user.active && has_permission,
         may_be_monitor: user.has_role(MONITOR_ROLE),
         username: user.username,
-        roles: user.roles,
+        roles: user.roles.into_iter().collect(),
         active: user.active,
     })
 }

@@ -1,6 +1,6 @@
 //! A model of the livechat table that evaluates the conditions of a plan and executes its actions.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use livechat_units::action::{
@@ -9,7 +9,7 @@ use livechat_units::action::{
 use livechat_units::auth::Caller;
 use livechat_units::error::Error;
 use livechat_units::id::{DepartmentId, UnitId, UserId};
-use livechat_units::item::{Item, Items, Key, MONITOR_ROLE};
+use livechat_units::item::{Item, Items, Key, MONITOR_ROLE, User};
 use livechat_units::limits::MAX_TRANSACTION_ACTIONS;
 use livechat_units::load::{self, Loaded};
 use livechat_units::plan::{Progress, plan};
@@ -277,7 +277,8 @@ impl UnitModel {
 /// Never.
 pub fn caller() -> Caller {
     let id = UserId::parse("caller").expect("an id");
-    Caller { id, is_restricted: false, item: Item::new() }
+    let user = User { username: None, roles: Vec::new(), active: true };
+    Caller { id, is_restricted: false, user }
 }
 
 /// Loads the items of an update. `from` returns each item. It may return items from different moments, because a read of
@@ -288,8 +289,8 @@ pub fn load<'a>(
     from: &mut dyn FnMut(&Key) -> Option<Item>,
 ) -> Loaded<'a> {
     let keys = load::keys(update, &caller.id);
-    let items = keys.iter().filter_map(|key| Some((key.partition(), from(key)?))).collect::<HashMap<_, _>>();
-    Loaded::new(update, caller, Items::from(items))
+    let items = keys.into_iter().filter_map(|key| from(&key).map(|item| (key, item)));
+    Loaded::new(update, caller, items.collect::<Items>())
 }
 
 /// Each refusal shows the present state of one item at least, and the tests have some hundred items. An update that is still

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use livechat_units::auth::Caller;
 use livechat_units::error::Error;
 use livechat_units::id::{UnitId, UserId};
-use livechat_units::item::Key;
+use livechat_units::item::{Key, User};
 use livechat_units::limits::{MAX_ITEM_BYTES, MAX_TRANSACTION_ACTIONS};
 use livechat_units::request::{ListedDepartment, Update, Visibility};
 
@@ -158,8 +158,10 @@ impl Case {
             update.departments.push(ListedDepartment::from(""));
         }
         let id = UserId::parse(if bit(flags, 1) { "m0" } else { "caller" }).expect("an id");
-        let item = model.item(&Key::User(id.clone())).unwrap_or_default();
-        let caller = Caller { id, is_restricted: bit(flags, 2), item };
+        let key = Key::User(id.clone());
+        let item = model.item(&key).unwrap_or_default();
+        let user = User::parse(&key, item).expect("the model's items are as they should be");
+        let caller = Caller { id, is_restricted: bit(flags, 2), user };
         let corrupt = bit(flags, 3).then_some(usize::from(flags >> 4));
         let moments = Cycle::new(choices)?.0;
         // An input that is used up gives zeros.

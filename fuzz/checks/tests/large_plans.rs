@@ -7,7 +7,6 @@ use livechat_units::action::{Action, Transaction};
 use livechat_units::auth::Caller;
 use livechat_units::error::Error;
 use livechat_units::id::{DepartmentId, UnitId, UserId};
-use livechat_units::item::Item;
 use livechat_units::limits::MAX_TRANSACTION_ACTIONS;
 use livechat_units::request::{ListedDepartment, Update, Visibility};
 use proptest::collection::vec;
@@ -199,7 +198,7 @@ proptest! {
         unit.monitor_items.insert("caller".into(), "caller".into());
         unit.num_monitors += 1;
         let id = UserId::parse("caller").expect("an id");
-        let caller = Caller { id, is_restricted: true, item: Item::new() };
+        let caller = Caller { is_restricted: true, id, ..caller() };
         let update = update(0, departments, users, &patterns, 0);
         let loaded = load(&caller, &update, &mut |key| model.item(key));
         let committed = run(&caller, &mut model, loaded, &[], MAX_TRANSACTION_ACTIONS);

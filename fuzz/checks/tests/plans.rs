@@ -1,12 +1,12 @@
 //! Properties of random plans on the model.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use checks::model::{
     DepartmentModel, Model, UnitModel, UserModel, assert_is_as_asked, caller, commit, load, run,
 };
 use livechat_units::id::{DepartmentId, UnitId, UserId};
-use livechat_units::item::{Items, Key};
+use livechat_units::item::Key;
 use livechat_units::limits::MAX_TRANSACTION_ACTIONS;
 use livechat_units::request::{ListedDepartment, Update, Visibility};
 use proptest::collection::{btree_set, vec};
@@ -203,8 +203,8 @@ fn items_from_a_refused_transaction_are_kept_after_the_next() {
     let unlisted_items = unlisted_items.into_iter().chain(DepartmentId::parse("gone0").map(Key::Department));
     for known in unlisted_items {
         let mut loaded = load(&caller(), &update, &mut |key| model.item(key));
-        let item = model.item(&known).map(|item| (known.partition(), item));
-        loaded.add(vec![known], Items::from(item.into_iter().collect::<HashMap<_, _>>()));
+        let item = model.item(&known);
+        loaded.store_item(known, item);
         let mut after = model.clone();
         run(&caller(), &mut after, loaded, &[], MAX_TRANSACTION_ACTIONS)
             .result

@@ -35,7 +35,7 @@ pub struct Stored {
     /// The departments' bases.
     pub department_bases: BTreeMap<DepartmentId, DepartmentBase>,
     /// Those of the users in `read` that exist.
-    pub users: HashMap<UserId, Result<item::User, item::Corrupt>>,
+    pub users: HashMap<UserId, item::Stored<item::User>>,
     /// The other units that the departments are in.
     pub other_units: HashMap<UnitId, StoredUnit>,
     /// The departments and users that were read: those of the `more` of [`Self::read`], and those that DynamoDB's unit
@@ -145,7 +145,8 @@ impl Stored {
             if let Some(department) = departments.get(&partition) {
                 self.departments.insert(department.clone(), StoredDepartment::new(item));
             } else if let Some(user) = users.get(&partition) {
-                self.users.insert(user.clone(), item::User::parse(&Key::User(user.clone()), item));
+                let parsed = item::Stored::parse(&Key::User(user.clone()), Some(item), item::User::parse);
+                self.users.insert(user.clone(), parsed);
             } else {
                 unit_now = Some(item);
             }
@@ -175,8 +176,8 @@ impl Stored {
 
     /// True if a user can be a monitor in DynamoDB now: they exist there, and have the role and a username.
     pub fn can_monitor(&self, user: &UserId) -> bool {
-        let user = self.users.get(user).and_then(|user| user.as_ref().ok());
-        user.is_some_and(|user| user.has_role(MONITOR_ROLE) && user.username.is_some())
+        let user = self.users.get(user).map(item::Stored::get);
+        matches!(user, Some(Ok(Some(user))) if user.has_role(MONITOR_ROLE) && user.username.is_some())
     }
 }
 

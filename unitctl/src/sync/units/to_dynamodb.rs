@@ -10,7 +10,7 @@ use livechat_units::auth::Caller;
 use livechat_units::dynamodb::to_transact_item;
 use livechat_units::error::Error;
 use livechat_units::id::{DepartmentId, UnitId, UserId};
-use livechat_units::item::{self, Item, Key};
+use livechat_units::item::{self, Item, Key, User};
 use livechat_units::limits::MAX_TRANSACTION_ACTIONS;
 use livechat_units::load::Loaded;
 use livechat_units::plan::plan;
@@ -99,7 +99,8 @@ fn target(both: &OnBothSides<'_>) -> Update {
 /// The sync sees every unit, as an administrator does.
 pub(super) fn caller() -> Result<Caller> {
     let Some(id) = UserId::parse("unitctl sync") else { bail!("the id of the caller is empty") };
-    Ok(Caller { id, is_restricted: false, item: Item::new() })
+    let user = User { username: None, roles: Vec::new(), active: true };
+    Ok(Caller { id, is_restricted: false, user })
 }
 
 /// What was read, in the form in which the function plans.
@@ -119,7 +120,7 @@ pub(super) fn loaded<'a>(id: &UnitId, stored: &Stored, unit: &Item, update: &'a 
     Loaded {
         update,
         unit: parsed(Key::Unit(id.clone()), unit),
-        users: stored.users.iter().map(|(id, user)| (id.clone(), user.clone())).collect(),
+        users: stored.users.clone(),
         departments: departments.collect(),
         losing_units: losing_units.collect::<HashMap<_, _>>(),
     }
