@@ -58,7 +58,7 @@ impl Sequence {
         let Stored::Present(unit) = &loaded.unit else { return None };
         let change = match &self.all_monitors {
             Some(monitors) => whole_change(loaded.update, unit, monitors),
-            None => partial_change(loaded.update, unit, groups, !self.is_large()),
+            None => self.partial_change(loaded.update, unit, groups),
         };
         let mut actions = vec![Action::UpdateUnit(change)];
         actions.extend(groups.iter().flat_map(|group| &group.actions).cloned());
@@ -68,6 +68,28 @@ impl Sequence {
             actions.truncate(MAX_TRANSACTION_ACTIONS);
         }
         Some(Transaction { actions })
+    }
+
+    /// The unit's change in one of several transactions. The last one sets name and visibility, with two exceptions: the
+    /// first one sets a shorter name, and a visibility that takes access away.
+    fn partial_change(&self, update: &Update, unit: &Unit, groups: &[Group]) -> UnitChange {
+        let is_last = !self.is_large();
+        let is_name_due = is_last || is_name_first(update, unit);
+        let is_visibility_due = is_last
+            || (update.visibility == Visibility::Private
+                && unit.visibility.as_deref() != Some(Visibility::Private.as_str()));
+        let monitors = monitors_change(unit, groups);
+        let departments = departments_change(unit, groups);
+        UnitChange {
+            id: update.unit.clone(),
+            version: unit.version,
+            name: is_name_due.then(|| update.name.clone()),
+            visibility: is_visibility_due.then_some(update.visibility),
+            monitors: monitors.change,
+            num_monitors: monitors.count_afterwards,
+            departments: departments.change,
+            num_departments: departments.count_afterwards,
+        }
     }
 
     /// Removes the next transaction, which has been committed.
@@ -124,7 +146,8 @@ pub(super) fn is_name_first(update: &Update, unit: &Unit) -> bool {
 
 /// The unit's change when one transaction carries out the whole update.
 fn whole_change(update: &Update, unit: &Unit, monitors: &BTreeMap<String, String>) -> UnitChange {
-    let departments: BTreeSet<String> = update.possible_departments().map(ToString::to_string).collect();
+    let departments = update.possible_departments().map(|id| id.as_str().to_owned());
+    let departments: BTreeSet<String> = departments.collect();
     UnitChange {
         id: update.unit.clone(),
         version: unit.version,
@@ -145,29 +168,15 @@ fn whole_change(update: &Update, unit: &Unit, monitors: &BTreeMap<String, String
     }
 }
 
-/// The unit's change in one of several transactions. The last one sets name and visibility, with two exceptions: the
-/// first one sets a shorter name, and a visibility that takes access away.
-fn partial_change(update: &Update, unit: &Unit, groups: &[Group], is_last: bool) -> UnitChange {
-    let (monitors, num_monitors) = monitors_change(unit, groups);
-    let (departments, num_departments) = departments_change(unit, groups);
-    let is_name_due = is_last || is_name_first(update, unit);
-    let is_visibility_due = is_last
-        || (update.visibility == Visibility::Private
-            && unit.visibility.as_deref() != Some(Visibility::Private.as_str()));
-    UnitChange {
-        id: update.unit.clone(),
-        version: unit.version,
-        name: is_name_due.then(|| update.name.clone()),
-        visibility: is_visibility_due.then_some(update.visibility),
-        monitors,
-        departments,
-        num_monitors,
-        num_departments,
-    }
+/// How one of a unit's lists changes.
+struct ListChange<T> {
+    change: T,
+    /// The number of the list's members after the change.
+    count_afterwards: usize,
 }
 
-/// How these groups change the unit's monitors, and how many there are afterwards.
-fn monitors_change(unit: &Unit, groups: &[Group]) -> (MonitorsChange, usize) {
+/// How these groups change the unit's monitors.
+fn monitors_change(unit: &Unit, groups: &[Group]) -> ListChange<MonitorsChange> {
     let mut put = BTreeMap::new();
     let mut remove = BTreeSet::new();
     for group in groups {
@@ -185,18 +194,18 @@ fn monitors_change(unit: &Unit, groups: &[Group]) -> (MonitorsChange, usize) {
         }
     }
     let joining = put.keys().filter(|id| !unit.monitors.contains_key(*id)).count();
-    let count = unit.monitors.len() + joining - remove.len();
+    let count_afterwards = unit.monitors.len() + joining - remove.len();
     let change = match (put.is_empty(), remove.is_empty()) {
         (true, true) => MonitorsChange::None,
         // The stored item may have no map yet.
         _ if unit.monitors.is_empty() => MonitorsChange::All(put),
         _ => MonitorsChange::Entries { put, remove },
     };
-    (change, count)
+    ListChange { change, count_afterwards }
 }
 
-/// How these groups change the unit's departments, and how many there are afterwards.
-fn departments_change(unit: &Unit, groups: &[Group]) -> (DepartmentsChange, usize) {
+/// How these groups change the unit's departments.
+fn departments_change(unit: &Unit, groups: &[Group]) -> ListChange<DepartmentsChange> {
     let mut add = BTreeSet::new();
     let mut remove = BTreeSet::new();
     let text = DepartmentId::to_string;
@@ -213,7 +222,7 @@ fn departments_change(unit: &Unit, groups: &[Group]) -> (DepartmentsChange, usiz
         }
     }
     add.retain(|id| !unit.departments.contains(id));
-    let count = unit.departments.len() + add.len() - remove.len();
+    let count_afterwards = unit.departments.len() + add.len() - remove.len();
     let change = match (add.is_empty(), remove.is_empty()) {
         (true, true) => DepartmentsChange::None,
         (false, true) => DepartmentsChange::Add(add),
@@ -224,5 +233,5 @@ fn departments_change(unit: &Unit, groups: &[Group]) -> (DepartmentsChange, usiz
             DepartmentsChange::All(staying.chain(add).collect())
         }
     };
-    (change, count)
+    ListChange { change, count_afterwards }
 }
