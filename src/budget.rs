@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use crate::error::Error;
+use crate::race::{LostRace, Rounds};
 
 /// The longest time budget of an update in one transaction, whatever time Lambda would allow.
 const MAX_TIME: Duration = Duration::from_secs(10);
@@ -22,20 +23,6 @@ const RESERVE: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 
 const MAX_PAUSE: Duration = Duration::from_secs(1);
-
-/// The limit of the first pause after a lost race. It doubles with each such pause of the request, because more lost races
-/// mean more competitors. The age of the request limits it, too.
-const FIRST_RACE_PAUSE: Duration = Duration::from_millis(5);
-
-/// The limit by age of a pause after a lost race, for a new request. It falls linearly with the request's age, to
-/// [`MIN_RACE_PAUSE`].
-const MAX_RACE_PAUSE: Duration = Duration::from_millis(700);
-
-/// The limit by age, for requests that are at least as old as [`AGE_OF_MIN_RACE_PAUSE`].
-const MIN_RACE_PAUSE: Duration = Duration::from_millis(5);
-
-/// Requests of this age and older have the limit [`MIN_RACE_PAUSE`].
-const AGE_OF_MIN_RACE_PAUSE: Duration = Duration::from_millis(1800);
 
 /// When a request must be answered, and what it has used of DynamoDB so far.
 pub struct Budget {
@@ -111,9 +98,11 @@ impl Budget {
 /// `Unavailable`: `Busy` promises that nothing was stored, and a write without an answer may be stored.
 pub(crate) struct Retry<'a> {
     budget: &'a Budget,
+    /// The limit of the next pause after DynamoDB failed.
     next_pause: Duration,
-    next_race_pause: Duration,
-    has_lost_race: bool,
+    rounds: Rounds,
+    /// The time that the last try took.
+    last_call: Duration,
     failure: Option<Error>,
 }
 
@@ -122,8 +111,8 @@ impl<'a> Retry<'a> {
         Self {
             budget,
             next_pause: FIRST_PAUSE,
-            next_race_pause: FIRST_RACE_PAUSE,
-            has_lost_race: false,
+            rounds: Rounds::default(),
+            last_call: Duration::ZERO,
             failure: None,
         }
     }
@@ -132,7 +121,10 @@ impl<'a> Retry<'a> {
     pub(crate) async fn run<T>(&mut self, call: impl Future<Output = T>) -> Result<T, Error> {
         // After the end no try is started, because `timeout_at` polls the call once and so would send the request.
         if !self.budget.is_over() {
-            if let Ok(output) = tokio::time::timeout_at(self.budget.end(), call).await {
+            let start = Instant::now();
+            let output = tokio::time::timeout_at(self.budget.end(), call).await;
+            self.last_call = start.elapsed();
+            if let Ok(output) = output {
                 return Ok(output);
             }
             // An earlier `Unavailable` names a cause and is kept. `Busy` is dropped, because the cancelled call may
@@ -142,42 +134,39 @@ impl<'a> Retry<'a> {
         Err(self.timeout_error())
     }
 
-    /// Waits before the next try: for a random part of a limit that doubles with each try ("full jitter", AWS
-    /// Architecture Blog, "Exponential Backoff And Jitter"). After `Busy` the pause is short, and gets shorter with the
-    /// request's age, see [`race_pause_by_age`]. After any other failure DynamoDB or the network needs time.
+    /// Waits before the next try. After `Busy`, the update has lost a race. After any other failure, DynamoDB or the network
+    /// needs time: the pause is a random part of a limit that doubles with each try ("full jitter", AWS Architecture Blog,
+    /// "Exponential Backoff And Jitter").
     ///
     /// # Errors
     /// The time budget would end during the pause.
     pub(crate) async fn pause(&mut self, failure: Error) -> Result<(), Error> {
-        let longest = if matches!(failure, Error::Busy) {
-            let longest = self.next_race_pause;
-            self.next_race_pause = (longest * 2).min(MAX_RACE_PAUSE);
-            longest.min(race_pause_by_age(self.budget.start.elapsed()))
-        } else {
-            let longest = self.next_pause;
-            self.next_pause = (longest * 2).min(MAX_PAUSE);
-            longest
-        };
-        self.sleep(longest, failure).await
+        if matches!(failure, Error::Busy) {
+            return self.pause_after_lost_race(LostRace::Conflict).await;
+        }
+        let pause = self.next_pause.mul_f64(fastrand::f64());
+        self.next_pause = (self.next_pause * 2).min(MAX_PAUSE);
+        self.sleep(pause, failure).await
     }
 
-    /// Waits before the next try of an update whose transaction was refused. After the first refusal there is no wait:
-    /// the update that won the race is done, and the refusal contains what the next plan needs.
+    /// Waits before the next try of an update whose transaction was refused.
     ///
     /// # Errors
     /// The time budget would end during the pause.
     pub(crate) async fn pause_after_refusal(&mut self) -> Result<(), Error> {
-        if std::mem::replace(&mut self.has_lost_race, true) {
-            return self.pause(Error::Busy).await;
-        }
-        self.sleep(Duration::ZERO, Error::Busy).await
+        self.pause_after_lost_race(LostRace::Refused).await
     }
 
-    async fn sleep(&mut self, longest: Duration, failure: Error) -> Result<(), Error> {
+    async fn pause_after_lost_race(&mut self, lost: LostRace) -> Result<(), Error> {
+        let age = self.budget.start.elapsed();
+        let pause = self.rounds.next_pause(lost, age, self.last_call, fastrand::f64());
+        self.sleep(pause, Error::Busy).await
+    }
+
+    async fn sleep(&mut self, pause: Duration, failure: Error) -> Result<(), Error> {
         if !matches!((&self.failure, &failure), (Some(Error::Unavailable(_)), Error::Busy)) {
             self.failure = Some(failure);
         }
-        let pause = longest.mul_f64(fastrand::f64());
         if Instant::now() + pause >= self.budget.end() {
             return Err(self.timeout_error());
         }
@@ -192,41 +181,18 @@ impl<'a> Retry<'a> {
     }
 }
 
-/// The longest pause after a lost race, for a request of this age. An older request pauses for a shorter time and tries
-/// more often, so that no request loses every race. The figures were chosen by measuring: see docs/performance.md, "A
-/// unit that many change".
-fn race_pause_by_age(age: Duration) -> Duration {
-    let left = AGE_OF_MIN_RACE_PAUSE.saturating_sub(age).div_duration_f64(AGE_OF_MIN_RACE_PAUSE);
-    MAX_RACE_PAUSE.mul_f64(left).max(MIN_RACE_PAUSE)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_pause_after_a_lost_race_becomes_shorter_with_age() {
-        let ages = [0, 450, 900, 1795, 1800, 25_000].map(Duration::from_millis);
-        let pauses = ages.map(|age| race_pause_by_age(age).as_millis());
-        assert_eq!(pauses, [700, 525, 350, 5, 5, 5]);
-    }
-
     #[tokio::test]
-    async fn failures_and_lost_races_pause_differently() {
+    async fn lost_races_do_not_make_the_pauses_after_failures_longer() {
         let budget = Budget::start(None);
         let mut retry = Retry::new(&budget);
-        let started = Instant::now();
-        retry.pause_after_refusal().await.expect("there is time");
-        assert!(started.elapsed() < Duration::from_millis(100), "the first refusal does not wait");
         for _ in 0..3 {
-            retry.pause(Error::Busy).await.expect("there is time");
+            retry.pause_after_refusal().await.expect("there is time");
         }
-        assert_eq!(retry.next_pause, FIRST_PAUSE, "lost races don't make the pauses after failures longer");
-        assert_eq!(
-            retry.next_race_pause,
-            8 * FIRST_RACE_PAUSE,
-            "more lost races make the pauses after them longer"
-        );
+        assert_eq!(retry.next_pause, FIRST_PAUSE);
         retry.pause(Error::Unavailable("throttled".into())).await.expect("there is time");
         assert_eq!(retry.next_pause, 2 * FIRST_PAUSE);
     }

@@ -26,6 +26,7 @@ pub mod limits;
 pub mod load;
 mod metrics;
 pub mod plan;
+mod race;
 pub mod request;
 mod response;
 pub mod telemetry;
