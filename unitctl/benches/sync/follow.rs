@@ -1,17 +1,20 @@
 //! Changes on both sides at the rates of a large workspace, and how soon each is seen on the other side. A change that is
 //! one write counts from its beginning, and a save of a unit, which is a dozen writes, from the last one's end. An update
-//! counts from the function's response.
+//! counts from the function's response. The changes of a tenth of a second share commands.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use mongodb::bson::Document;
 use testing::dynamodb::address;
 use tokio::task::JoinSet;
 use tokio::time::interval;
 
-use crate::measure::{Times, heads};
+use crate::bulk::{self, Save};
+use crate::commands::{Commands, Counted};
+use crate::measure::{Servers, Times, heads};
 use crate::proxy::{Proxy, reads};
 use crate::seen::{Awaiting, Expected, PATIENCE, watch};
 use crate::workspace::{Workspace, hash, unit, user_id, username};
@@ -19,7 +22,10 @@ use crate::workspace::{Workspace, hash, unit, user_id, username};
 /// Changes on MongoDB's side and updates through the function, a second, one load after the other. The last one is that of
 /// a large workspace. A server that is slower than MongoDB may not be able to carry it, and then the lag grows for as long as
 /// the load lasts.
-const LOADS: [(u32, u32); 4] = [(10, 2), (25, 5), (50, 10), (100, 20)];
+const LOADS: [(u32, u32); 3] = [(10, 2), (50, 10), (100, 20)];
+
+/// How often a second changes are written to MongoDB.
+const TICKS: u32 = 10;
 
 /// Of fifty changes, the numbers of saves of units and of changes of roles. Of the others one half are logins and one half
 /// logouts.
@@ -31,18 +37,22 @@ const LOGIN: Duration = Duration::from_secs(5);
 
 pub async fn run(workspace: &Arc<Workspace>) -> Result<()> {
     let proxy = Proxy::start(address()).await?;
-    let mut sync = workspace.following(&proxy.endpoint).await?;
+    let commands = Commands::start(&workspace.mongo.uri).await?;
+    let mut sync = workspace.following_at(&commands.uri, &proxy.endpoint).await?;
     tokio::time::sleep(Duration::from_secs(3)).await;
     let duration = Duration::from_secs(if workspace.size.is_quick { 20 } else { 60 });
     for (number, (changes, updates)) in LOADS.into_iter().enumerate() {
         proxy.take();
-        let before = sync.usage();
+        commands.take();
+        let (before, servers) = (sync.usage(), Servers::now());
         let start = Instant::now();
         // Names and logins of one load do not occur in another one.
         let load = Load { changes, updates, first: number * 1_000_000, duration };
         let mut done = make(workspace, load).await?;
         let seconds = start.elapsed().as_secs_f64();
         let (after, requests) = (sync.usage(), proxy.take());
+        let servers = Servers::now().since(servers);
+        let sent = commands.take();
 
         println!("\n{}", heads(&format!("{changes} changes/s, {updates} updates/s: lag")));
         for (kind, times) in &mut done.lags {
@@ -59,6 +69,21 @@ pub async fn run(workspace: &Arc<Workspace>) -> Result<()> {
             requests.values().sum::<u64>() as f64 / seconds,
             reads(&requests) as f64 / seconds
         );
+        let percent = |cpu: f64| 100.0 * cpu / seconds;
+        println!(
+            "MongoDB's server used {:.0} % of a core, DynamoDB's engine and the clients {:.0} %; the sync sent {:.0} \
+             commands/s to MongoDB:",
+            percent(servers.mongodb),
+            percent(servers.engine),
+            sent.values().map(|counted| counted.number).sum::<u64>() as f64 / seconds
+        );
+        for (name, Counted { number, replies }) in sent {
+            if (number as f64) < seconds {
+                continue;
+            }
+            let mean = 1000.0 * replies.as_secs_f64() / number as f64;
+            println!("  {name:<52} {:>6.1}/s {mean:>9.1} ms", number as f64 / seconds);
+        }
         if done.lags.values().any(|times| times.max() >= PATIENCE) {
             println!("some changes were not seen within {} s", PATIENCE.as_secs());
             break;
@@ -90,7 +115,7 @@ struct Done {
 async fn make(workspace: &Arc<Workspace>, load: Load) -> Result<Done> {
     let (awaiting, watcher) = watch(workspace);
     let updates = tokio::spawn(update_all(Arc::clone(workspace), load, awaiting.clone()));
-    let mut interval = interval(Duration::from_secs(1) / load.changes);
+    let mut interval = interval(Duration::from_secs(1) / TICKS);
     let mut saves = JoinSet::new();
     let mut others = JoinSet::new();
     let mut logins: VecDeque<(Instant, usize, String)> = VecDeque::new();
@@ -99,45 +124,45 @@ async fn make(workspace: &Arc<Workspace>, load: Load) -> Result<Done> {
     let mut number = load.first;
     while start.elapsed() < load.duration {
         interval.tick().await;
-        let (workspace, awaiting) = (Arc::clone(workspace), awaiting.clone());
-        // Any user who is no monitor, each after all others.
-        let user = size.units * 3 + number % (size.users - size.units * 3);
-        match number % 50 {
-            place if place < SAVES => {
-                saves.spawn(save(workspace, number / 50, awaiting));
-            }
-            place if place < SAVES + ROLES => {
-                others.spawn(async move {
-                    let (id, role, since) = (user_id(user), format!("role {number}"), Instant::now());
-                    workspace.mongo.rocket_chat.add_roles(&id, &[&role]).await;
-                    awaiting.see("a role", since, Expected::Role { user: id, role });
-                });
-            }
-            place => match logins.front() {
-                Some((at, ..)) if place % 2 == 0 && at.elapsed() > LOGIN => {
-                    let Some((_, user, hash)) = logins.pop_front() else { continue };
-                    others.spawn(async move {
-                        let since = Instant::now();
-                        workspace.mongo.rocket_chat.log_out(&user_id(user), &hash).await;
-                        awaiting.see("a logout", since, Expected::Token { hash, is_there: false });
-                    });
+        let mut saved = Vec::new();
+        let mut users = Users::default();
+        for number in number..number + (load.changes / TICKS) as usize {
+            // Any user who is no monitor, each after all others.
+            let user = size.units * 3 + number % (size.users - size.units * 3);
+            match number % 50 {
+                place if place < SAVES => saved.push(number / 50),
+                place if place < SAVES + ROLES => {
+                    let (user, role) = (user_id(user), format!("role {number}"));
+                    users.add([bulk::add_role(&user, &role)], "a role", Expected::Role { user, role });
                 }
-                _ => {
-                    let hash = hash(&format!("login {number}"));
-                    logins.push_back((Instant::now(), user, hash.clone()));
-                    others.spawn(log_in(workspace, user, hash, awaiting));
-                }
-            },
+                place => match logins.front() {
+                    Some((at, ..)) if place % 2 == 0 && at.elapsed() > LOGIN => {
+                        let Some((_, user, hash)) = logins.pop_front() else { continue };
+                        let write = bulk::log_out(&user_id(user), &hash);
+                        users.add([write], "a logout", Expected::Token { hash, is_there: false });
+                    }
+                    _ => {
+                        let hash = hash(&format!("login {number}"));
+                        logins.push_back((Instant::now(), user, hash.clone()));
+                        let writes = bulk::log_in(&user_id(user), &hash);
+                        users.add(writes, "a login", Expected::Token { hash, is_there: true });
+                    }
+                },
+            }
         }
-        number += 1;
+        number += (load.changes / TICKS) as usize;
+        others.spawn(users.write(Arc::clone(workspace), awaiting.clone()));
+        if !saved.is_empty() {
+            saves.spawn(save(Arc::clone(workspace), saved, awaiting.clone()));
+        }
     }
     drop(awaiting);
     let mut done = Done { lags: BTreeMap::new(), saves: Times::default(), updates: updates.await?? };
     while let Some(other) = others.join_next().await {
-        other?;
+        other??;
     }
     while let Some(time) = saves.join_next().await {
-        done.saves.add(time?);
+        done.saves.add(time??);
     }
     done.lags = watcher.await??;
     Ok(done)
@@ -150,23 +175,60 @@ pub async fn log_in(workspace: Arc<Workspace>, user: usize, hash: String, awaiti
     awaiting.see("a login", since, Expected::Token { hash, is_there: true });
 }
 
-/// A save of a unit of the first half in Rocket.Chat: each second time a monitor and a department leave, and then they come
+/// Changes of users that are written with one command.
+#[derive(Default)]
+struct Users {
+    writes: Vec<Document>,
+    expected: Vec<(&'static str, Expected)>,
+}
+
+impl Users {
+    fn add(&mut self, writes: impl IntoIterator<Item = Document>, kind: &'static str, expected: Expected) {
+        self.writes.extend(writes);
+        self.expected.push((kind, expected));
+    }
+
+    async fn write(self, workspace: Arc<Workspace>, awaiting: Awaiting) -> Result<()> {
+        if self.writes.is_empty() {
+            return Ok(());
+        }
+        let since = Instant::now();
+        bulk::update(&workspace.mongo.db, "users", self.writes).await?;
+        for (kind, expected) in self.expected {
+            awaiting.see(kind, since, expected);
+        }
+        Ok(())
+    }
+}
+
+/// Saves of units of the first half in Rocket.Chat: each second time a monitor and a department leave, and then they come
 /// back. Returns how long the writes take.
-async fn save(workspace: Arc<Workspace>, number: usize, awaiting: Awaiting) -> Duration {
+async fn save(workspace: Arc<Workspace>, numbers: Vec<usize>, awaiting: Awaiting) -> Result<Duration> {
     let half = workspace.size.units / 2;
-    let (place, all) = (number % half, (number / half) % 2 == 1);
-    let (id, name) = (unit(place), format!("saved {number}"));
-    let (monitors, departments) = (Workspace::monitors(place, all), Workspace::departments(place, all));
-    let members = (monitors.len(), departments.len());
-    let monitors: Vec<(String, String)> =
-        monitors.into_iter().map(|number| (user_id(number), username(number))).collect();
-    let monitors: Vec<(&str, &str)> =
-        monitors.iter().map(|(id, username)| (id.as_str(), username.as_str())).collect();
-    let departments: Vec<&str> = departments.iter().map(String::as_str).collect();
+    let saves: Vec<Save> = numbers
+        .into_iter()
+        .map(|number| {
+            let (place, all) = (number % half, (number / half) % 2 == 1);
+            let monitors = Workspace::monitors(place, all);
+            let departments = Workspace::departments(place, all);
+            Save {
+                unit: unit(place),
+                name: format!("saved {number}"),
+                monitors: monitors.into_iter().map(|number| (user_id(number), username(number))).collect(),
+                former_monitor: Workspace::monitors(place, true).pop().filter(|_| !all).map(user_id),
+                departments,
+                former_department: Workspace::departments(place, true).pop().filter(|_| !all),
+            }
+        })
+        .collect();
     let start = Instant::now();
-    workspace.mongo.rocket_chat.save_unit(Some(&id), &name, "public", &monitors, &departments).await;
-    awaiting.see("a save of a unit", Instant::now(), Expected::InDynamoDb { unit: id, name, members });
-    start.elapsed()
+    bulk::save_units(&workspace.mongo.db, &saves).await?;
+    let end = Instant::now();
+    for Save { unit, name, monitors, departments, .. } in saves {
+        let members = (monitors.len(), departments.len());
+        awaiting.see("a save of a unit", end, Expected::InDynamoDb { unit, name, members });
+    }
+    Ok(end - start)
 }
 
 /// Sends updates of the units of the second half through the function.

@@ -4,8 +4,10 @@
 //!
 //! MongoDB's protocol is served by the server of TEST_MONGODB_URI, DynamoDB's by the embedded engine, and both share the
 //! machine's cores with the sync and with the clients that this program plays. Memory is Linux's VmHWM, the largest
-//! resident set. CPU time is that of the sync's process alone.
+//! resident set. The engine's CPU time is that of this program.
 
+mod bulk;
+mod commands;
 mod follow;
 mod measure;
 mod pass;

@@ -1,4 +1,4 @@
-//! What the process of the sync uses, and how long things take.
+//! What the sync and the servers use, and how long things take.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -22,6 +22,43 @@ pub struct Usage {
 pub struct Run {
     pub seconds: f64,
     pub usage: Usage,
+    /// What the servers used meanwhile.
+    pub servers: Servers,
+}
+
+/// CPU time, in seconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Servers {
+    /// This program: the DynamoDB engine, and the clients that it plays.
+    pub engine: f64,
+    /// MongoDB's server. 0 if it is on another machine.
+    pub mongodb: f64,
+}
+
+impl Servers {
+    /// What they have used so far.
+    pub fn now() -> Self {
+        let of = |process: &str| {
+            fs::read_to_string(format!("/proc/{process}/stat")).ok().as_deref().and_then(cpu_seconds)
+        };
+        let mongodb = mongodb_process().and_then(|process| of(&process)).unwrap_or_default();
+        Self { engine: of("self").unwrap_or_default(), mongodb }
+    }
+
+    pub fn since(self, start: Self) -> Self {
+        Self { engine: self.engine - start.engine, mongodb: self.mongodb - start.mongodb }
+    }
+}
+
+/// The id of the process whose command line has the port of TEST_MONGODB_URI as an argument.
+fn mongodb_process() -> Option<String> {
+    let uri = std::env::var("TEST_MONGODB_URI").ok()?;
+    let port = uri.rsplit_once(':')?.1.split(['/', '?']).next()?.to_owned();
+    fs::read_dir("/proc").ok()?.filter_map(Result::ok).find_map(|entry| {
+        let arguments = fs::read_to_string(entry.path().join("cmdline")).ok()?;
+        let has_port = arguments.split('\0').any(|argument| argument == port);
+        has_port.then(|| entry.file_name().to_string_lossy().into_owned())
+    })
 }
 
 /// A running command. What it prints goes to a file. It is killed when this is dropped.
@@ -29,6 +66,7 @@ pub struct Process {
     child: Child,
     log: PathBuf,
     start: Instant,
+    servers: Servers,
     usage: Usage,
 }
 
@@ -36,9 +74,9 @@ impl Process {
     pub fn start(mut command: Command, log: PathBuf) -> Result<Self> {
         let file = File::create(&log)?;
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
-        let start = Instant::now();
+        let (start, servers) = (Instant::now(), Servers::now());
         let child = command.spawn().context("starting unitctl")?;
-        Ok(Self { child, log, start, usage: Usage::default() })
+        Ok(Self { child, log, start, servers, usage: Usage::default() })
     }
 
     /// What it has used so far. The last value counts after its end.
@@ -60,7 +98,9 @@ impl Process {
             self.usage();
             if let Some(status) = self.child.try_wait()? {
                 ensure!(status.success(), "unitctl ended with {status}: {}", self.last_line());
-                return Ok(Run { seconds: self.start.elapsed().as_secs_f64(), usage: self.usage });
+                let seconds = self.start.elapsed().as_secs_f64();
+                let servers = Servers::now().since(self.servers);
+                return Ok(Run { seconds, usage: self.usage, servers });
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

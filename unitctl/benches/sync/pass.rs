@@ -12,13 +12,20 @@ use testing::dynamodb::endpoint;
 use testing::items::scan;
 use unitctl::sync::mongodb::Kind;
 
-use crate::measure::{Run, Usage};
+use crate::measure::{Run, Servers, Usage};
 use crate::workspace::{Workspace, tables_without_stream};
 
 pub async fn run(workspace: &Workspace) -> Result<()> {
     println!(
-        "\n{:<42} {:>8} {:>12} {:>8} {:>9} {:>8}",
-        "full passes", "s", "documents/s", "CPU s", "peak MB", "floor"
+        "\n{:<42} {:>8} {:>12} {:>9} {:>8} {:>8} {:>9} {:>8}",
+        "full passes, CPU s by process",
+        "s",
+        "documents/s",
+        "peak MB",
+        "unitctl",
+        "DynamoDB",
+        "MongoDB",
+        "floor"
     );
     let import = workspace.import(&workspace.tables).await?;
     let print = |name: &str, run: &Run, floor: &Run| {
@@ -26,8 +33,8 @@ pub async fn run(workspace: &Workspace) -> Result<()> {
         let Usage { cpu_seconds, peak_mb } = run.usage;
         let ratio = run.seconds / floor.seconds;
         println!(
-            "{name:<42} {:>8.1} {rate:>12.0} {cpu_seconds:>8.1} {peak_mb:>9.1} {ratio:>7.2}x",
-            run.seconds
+            "{name:<42} {:>8.1} {rate:>12.0} {peak_mb:>9.1} {cpu_seconds:>8.1} {:>8.1} {:>9.1} {ratio:>7.2}x",
+            run.seconds, run.servers.engine, run.servers.mongodb
         );
     };
     print("floor: the import of the same documents", &import, &import);
@@ -52,7 +59,7 @@ async fn once(workspace: &Workspace, tables: &Tables) -> Result<Run> {
 /// Reads everything once, in this process.
 async fn read_both(workspace: &Workspace) -> Result<Run> {
     let mongo = workspace.mongo.connect().await;
-    let start = Instant::now();
+    let (start, servers) = (Instant::now(), Servers::now());
     for kind in [Kind::Users, Kind::Permissions, Kind::Departments, Kind::Units, Kind::UnitMonitors] {
         let mut batches = mongo.documents(kind);
         while batches.next().await?.is_some() {}
@@ -62,7 +69,8 @@ async fn read_both(workspace: &Workspace) -> Result<Run> {
             workspace.client.scan().table_name(table).consistent_read(true).into_paginator().send();
         while pages.try_next().await?.is_some() {}
     }
-    Ok(Run { seconds: start.elapsed().as_secs_f64(), usage: Usage::default() })
+    let seconds = start.elapsed().as_secs_f64();
+    Ok(Run { seconds, usage: Usage::default(), servers: Servers::now().since(servers) })
 }
 
 /// Every item by its key, without the sync's own.

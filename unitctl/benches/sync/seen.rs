@@ -1,4 +1,4 @@
-//! Notes when a change is seen on the other side: every 20 ms it reads all that is awaited, many at a time, so that reading
+//! Notes when a change is seen on the other side: every 40 ms it reads all that is awaited, many at a time, so that reading
 //! does not slow what it measures.
 
 use std::collections::{BTreeMap, HashMap};
@@ -18,7 +18,7 @@ use crate::measure::Times;
 use crate::workspace::Workspace;
 
 /// The time between two reads.
-const READ_EVERY: Duration = Duration::from_millis(20);
+const READ_EVERY: Duration = Duration::from_millis(40);
 
 /// How long a change is awaited. One that is not seen by then counts as this time.
 pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -140,10 +140,14 @@ impl Workspace {
 
     /// Starts `unitctl` with these arguments.
     pub fn unitctl(&self, endpoint: &str, tables: &Tables, arguments: &[&str]) -> Result<Process> {
+        self.unitctl_at(&self.mongo.uri, endpoint, tables, arguments)
+    }
+
+    fn unitctl_at(&self, uri: &str, endpoint: &str, tables: &Tables, arguments: &[&str]) -> Result<Process> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_unitctl"));
         command.args(["--endpoint", endpoint]);
         command.args(["--tokens-table", &tables.tokens, "--livechat-table", &tables.livechat]);
-        command.args(arguments).env("MONGODB_URI", &self.mongo.uri);
+        command.args(arguments).env("MONGODB_URI", uri);
         for name in ["AWS_ACCESS_KEY_ID", "AWS_PROFILE", "TOKENS_TABLE", "LIVECHAT_TABLE"] {
             command.env_remove(name);
         }
@@ -158,8 +162,13 @@ impl Workspace {
 
     /// Starts the sync, and waits until it follows.
     pub async fn following(&self, endpoint: &str) -> Result<Process> {
+        self.following_at(&self.mongo.uri, endpoint).await
+    }
+
+    /// The same with another URI of MongoDB.
+    pub async fn following_at(&self, uri: &str, endpoint: &str) -> Result<Process> {
         set_stream(&self.client, &self.tables, true).await?;
-        let mut sync = self.unitctl(endpoint, &self.tables, &["sync"])?;
+        let mut sync = self.unitctl_at(uri, endpoint, &self.tables, &["sync"])?;
         sync.prints("a full pass has ended").await?;
         Ok(sync)
     }
