@@ -7,22 +7,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
-use livechat_units::id::{UnitId, UserId};
+use anyhow::Result;
+use livechat_units::id::UnitId;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, interval, sleep, sleep_until};
 
 use super::dynamodb::positions;
 use super::health::{Phase, Status};
-use super::look::look;
 use super::model::Subject;
 use super::mongodb::{Kind, Watch, WatchEvent, Watched, watch};
 use super::pass::{self, recount};
 use super::queue::{Queue, Stream, Waiting};
+use super::several::look_at_all;
 use super::sides::{Looked, Removal, Sides};
 use super::streams::{Follower, NoStream, Position, StreamEvent};
-use super::together;
 
 /// The maximum number of looks at the same time.
 const MAX_AT_ONCE: usize = 16;
@@ -33,6 +32,9 @@ const STORE_EVERY: Duration = Duration::from_secs(5);
 /// The time from a write to MongoDB until the counters of its unit are checked once more. Rocket.Chat changes them only
 /// after it has moved a department.
 const RECOUNT_AFTER: Duration = Duration::from_secs(2);
+
+/// The least time between two such checks, so that one checks many units.
+const RECOUNT_EVERY: Duration = Duration::from_secs(1);
 
 /// The pause after a full pass that failed.
 const PAUSE_AFTER_FAILED_PASS: Duration = Duration::from_secs(5);
@@ -89,6 +91,7 @@ struct Following {
     shown: Instant,
     /// Units whose counters are to be checked, and when.
     recounts: BTreeMap<UnitId, Instant>,
+    next_recount: Instant,
 }
 
 /// Follows until `shutdown` is ready or the lease is lost.
@@ -137,6 +140,7 @@ pub async fn follow(
         stored,
         shown: Instant::now(),
         recounts: BTreeMap::new(),
+        next_recount: Instant::now(),
     };
     let mut store = interval(STORE_EVERY);
     let end = loop {
@@ -212,38 +216,6 @@ async fn pass_ended(pass: &mut Option<JoinHandle<PassResult>>) -> PassResult {
     result?
 }
 
-/// Looks at one subject, or at several users together.
-async fn look_at_all(sides: &Sides, subjects: Vec<(Subject, Removal)>) -> Vec<(Subject, Result<Looked>)> {
-    let users: Vec<UserId> = subjects
-        .iter()
-        .filter_map(|(subject, _)| if let Subject::User(id) = subject { Some(id.clone()) } else { None })
-        .collect();
-    let mut results = Vec::with_capacity(subjects.len());
-    let together = match users.len() {
-        0 | 1 => None,
-        _ => match together::look(sides, &users).await {
-            Ok(users) => Some(users),
-            Err(error) => {
-                // Next time, each of these users is looked at alone.
-                let fail = |(subject, _)| (subject, Err(anyhow!("{error:#}")));
-                return subjects.into_iter().map(fail).collect();
-            }
-        },
-    };
-    for (subject, removal) in subjects {
-        let done = match (&subject, &together) {
-            (Subject::User(id), Some(users)) => users.looked(sides, id),
-            _ => None,
-        };
-        let result = match done {
-            Some(looked) => Ok(looked),
-            None => look(sides, &subject, removal).await,
-        };
-        results.push((subject, result));
-    }
-    results
-}
-
 impl Following {
     fn start_what_is_due(&mut self) {
         let now = Instant::now();
@@ -260,15 +232,20 @@ impl Following {
         for subjects in self.queue.take_due(room, now) {
             self.start_look(subjects);
         }
-        let due: Vec<UnitId> =
-            self.recounts.iter().filter(|(_, at)| **at <= now).map(|(unit, _)| unit.clone()).collect();
-        for unit in &due {
-            self.recounts.remove(unit);
+        if now >= self.next_recount {
+            let due: BTreeSet<UnitId> =
+                self.recounts.iter().filter(|(_, at)| **at <= now).map(|(unit, _)| unit.clone()).collect();
+            self.recounts.retain(|unit, _| !due.contains(unit));
+            self.recount(due, now);
         }
-        if !due.is_empty() {
+    }
+
+    fn recount(&mut self, units: BTreeSet<UnitId>, now: Instant) {
+        if !units.is_empty() {
+            self.next_recount = now + RECOUNT_EVERY;
             let sides = Arc::clone(&self.sides);
             tokio::spawn(async move {
-                if let Err(error) = recount(&sides, &due.into_iter().collect()).await {
+                if let Err(error) = recount(&sides, &units).await {
                     sides.reporter.failure(None, format!("looking at counters: {error:#}"));
                 }
             });
@@ -293,7 +270,8 @@ impl Following {
         let room = self.looks.len() < MAX_AT_ONCE;
         let due = self.queue.next_due().filter(|_| room);
         let pass = self.next_pass.filter(|_| self.pass.is_none() && self.closed.is_empty());
-        [due, pass, self.recounts.values().min().copied()].into_iter().flatten().min().unwrap_or(far)
+        let recount = self.recounts.values().min().map(|at| (*at).max(self.next_recount));
+        [due, pass, recount].into_iter().flatten().min().unwrap_or(far)
     }
 
     async fn watch(&mut self, Watch { stream, event }: Watch) {

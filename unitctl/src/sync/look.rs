@@ -8,24 +8,36 @@ use anyhow::Result;
 
 use super::copy::copy_to_dynamodb;
 use super::model::Subject;
-use super::place::{is_department_equal, place};
+use super::place::{equal_departments, place};
 use super::sides::{Looked, Removal, Sides};
-use super::units;
+use super::units::{self, MoreToRead};
 
 /// Makes a subject the same on both sides.
 ///
 /// # Errors
 /// A side can't be read or written.
 pub async fn look(sides: &Sides, subject: &Subject, removal: Removal) -> Result<Looked> {
+    look_knowing(sides, subject, removal, MoreToRead::default()).await
+}
+
+/// The same for a caller who knows what MongoDB's unit names. That saves reading both sides once more. It does no harm if it
+/// is not true any more.
+///
+/// # Errors
+/// A side can't be read or written.
+pub async fn look_knowing(
+    sides: &Sides,
+    subject: &Subject,
+    removal: Removal,
+    named: MoreToRead,
+) -> Result<Looked> {
     sides.reporter.counters.looks.fetch_add(1, Ordering::Relaxed);
     match subject {
-        Subject::Unit(id) => return units::look(sides, id, removal).await,
+        Subject::Unit(id) => return units::look(sides, id, removal, named).await,
         // When Rocket.Chat saves a unit, it sets `_updatedAt` of all its departments, although most of them have not
         // changed.
-        Subject::Department(id) if is_department_equal(sides, id).await? => {
-            sides.reporter.open(subject, BTreeSet::new());
-            sides.reporter.held_back(subject, false);
-            return Ok(Looked::default());
+        Subject::Department(id) if equal_departments(sides, std::slice::from_ref(id)).await?.contains(id) => {
+            return Ok(found_equal(sides, subject));
         }
         _ => {}
     }
@@ -37,6 +49,13 @@ pub async fn look(sides: &Sides, subject: &Subject, removal: Removal) -> Result<
         _ => {}
     }
     Ok(looked)
+}
+
+/// The result of a look at a subject that is the same on both sides.
+pub(super) fn found_equal(sides: &Sides, subject: &Subject) -> Looked {
+    sides.reporter.open(subject, BTreeSet::new());
+    sides.reporter.held_back(subject, false);
+    Looked::default()
 }
 
 /// The units that may lack a user as a monitor who can be a monitor now: all units with open facts.

@@ -20,6 +20,7 @@ pub mod queue;
 pub mod report;
 mod run;
 pub mod scan;
+pub mod several;
 pub mod sides;
 pub mod stamp;
 pub mod streams;

@@ -10,20 +10,25 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use anyhow::{Result, bail};
 use futures_util::{StreamExt, stream};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use livechat_units::id::{DepartmentId, UnitId};
+use livechat_units::id::{DepartmentId, UnitId, UserId};
 use time::OffsetDateTime;
 
+use self::users::ahead;
 use super::dynamodb::permissions;
 use super::guard::{self, Suspicion};
-use super::look::look;
+use super::look::look_knowing;
 use super::model::Subject;
 use super::mongodb::Kind;
 use super::scan;
 use super::sides::{Removal, Sides};
+use super::units::MoreToRead;
 use crate::import::documents::Document;
 
 /// The maximum number of looks at the same time.
 const MAX_AT_ONCE: usize = 16;
+
+/// The number of units whose counters one transaction checks.
+const COUNTED_AT_ONCE: usize = 50;
 
 /// The number of tries of one look before the pass fails.
 const TRIES: u32 = 3;
@@ -48,6 +53,10 @@ struct Pass<'a> {
     units_of_departments: BTreeSet<Subject>,
     /// The departments of each unit in MongoDB.
     members: HashMap<UnitId, BTreeSet<DepartmentId>>,
+    /// The monitors of each unit in MongoDB.
+    monitors: HashMap<UnitId, BTreeSet<UserId>>,
+    /// The fingerprints of the hashes in the users' lists of tokens.
+    listed: Vec<u64>,
     bar: ProgressBar,
 }
 
@@ -60,7 +69,16 @@ pub async fn run(sides: &Sides, allow_removals: bool) -> Result<Outcome> {
     let style = "{spinner} full pass: {pos} documents, {per_sec} {msg}";
     bar.set_style(ProgressStyle::with_template(style).expect("the template is valid"));
     sides.set_lifetime(sides.mongodb.login_expiration().await?);
+    // MongoDB reads its first users while DynamoDB is scanned.
+    let users = ahead(sides.mongodb.documents(Kind::Users));
     let mut scanned = scan::scan(sides).await?;
+    let outcome = Outcome::default();
+    let monitors = std::mem::take(&mut scanned.monitors);
+    let (units_of_departments, members, listed) = Default::default();
+    let mut pass =
+        Pass { sides, removal: Removal::No, outcome, units_of_departments, members, monitors, listed, bar };
+    let alone = pass.users(users, &mut scanned.users).await?;
+    scanned.count_users();
     let suspicion = if allow_removals { None } else { guard::first_suspicion(&scanned.counts) };
     let (of_missing, removal) = match &suspicion {
         Some(suspicion) => {
@@ -69,17 +87,16 @@ pub async fn run(sides: &Sides, allow_removals: bool) -> Result<Outcome> {
         }
         None => (Removal::Missing, Removal::No),
     };
-    let outcome = Outcome { suspicion, ..Outcome::default() };
-    let (units_of_departments, members) = Default::default();
-    let mut pass = Pass { sides, removal, outcome, units_of_departments, members, bar };
+    pass.removal = removal;
+    pass.outcome.suspicion = suspicion;
     // Removals come first, because the deletion of a user is the most urgent change.
     pass.looks(scanned.missing, of_missing).await?;
-    pass.users(scanned.ids.remove(&Kind::Users).unwrap_or_default()).await?;
+    pass.looks(alone, removal).await?;
     pass.tokens().await?;
     pass.permissions().await?;
     let departments = scanned.ids.remove(&Kind::Departments).unwrap_or_default();
     pass.departments(departments, &scanned.ids[&Kind::Units]).await?;
-    pass.units(&scanned.monitors).await?;
+    pass.units().await?;
     pass.bar.finish_and_clear();
     sides.reporter.counters.passes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     Ok(pass.outcome)
@@ -90,11 +107,19 @@ impl Pass<'_> {
     /// the looks at departments and units use this result, because a pass looks at all of MongoDB's units in the end.
     async fn looks(&mut self, subjects: Vec<Subject>, removal: Removal) -> Result<BTreeSet<Subject>> {
         let sides = self.sides;
+        let (members, monitors) = (&self.members, &self.monitors);
         let looks = subjects.into_iter().map(|subject| async move {
+            let named = || match &subject {
+                Subject::Unit(id) => MoreToRead {
+                    departments: members.get(id).cloned().unwrap_or_default(),
+                    users: monitors.get(id).cloned().unwrap_or_default(),
+                },
+                _ => MoreToRead::default(),
+            };
             let mut tries = 0;
             loop {
                 tries += 1;
-                match look(sides, &subject, removal).await {
+                match look_knowing(sides, &subject, removal, named()).await {
                     Ok(looked) => return Ok(looked),
                     Err(error) if tries == TRIES => return Err(error.context(subject.to_string())),
                     Err(_) => {
@@ -151,12 +176,13 @@ pub(super) fn id_of(document: &Document) -> Option<String> {
 /// # Errors
 /// MongoDB can't be read or written.
 pub async fn recount(sides: &Sides, units: &BTreeSet<UnitId>) -> Result<()> {
-    for unit in units {
+    let units: Vec<UnitId> = units.iter().cloned().collect();
+    for units in units.chunks(COUNTED_AT_ONCE) {
         if sides.check_lease().is_err() {
             bail!("the lease was lost");
         }
-        if sides.mongodb.recount(unit).await? {
-            let subject = Subject::Unit(unit.clone());
+        for unit in sides.mongodb.recount(units).await? {
+            let subject = Subject::Unit(unit);
             sides.reporter.change(&subject, super::model::Side::MongoDb, "the counters are right now");
         }
     }

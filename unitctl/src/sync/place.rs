@@ -1,6 +1,6 @@
 //! Which unit a department is in: compares both sides, and finds the units whose looks make it the same.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use anyhow::Result;
 use livechat_units::id::{DepartmentId, UnitId};
@@ -17,20 +17,22 @@ use super::sides::{Looked, Sides};
 use crate::import::documents::Document;
 use crate::import::records::{UnitOrDepartment, long_ago};
 use crate::import::write::partition;
-use crate::origin::{SYNC_PREFIX, department_base_key};
+use crate::origin::department_base_key;
 use crate::requests::transact;
 
-/// Reads a department on both sides, and compares it.
-pub(super) async fn is_department_equal(sides: &Sides, id: &DepartmentId) -> Result<bool> {
-    let keys = vec![Key::Department(id.clone()).attributes(), department_base_key(id)];
-    let (bases, departments): (Vec<Item>, Vec<Item>) = sides
-        .database
-        .get_all(keys)
-        .await?
-        .into_iter()
-        .partition(|item| partition(item).starts_with(SYNC_PREFIX));
-    let Some(document) = sides.mongodb.department(id).await? else { return Ok(false) };
-    Ok(is_equal(id, departments.first(), bases.first(), document, OffsetDateTime::now_utc()))
+/// Reads departments on both sides, and says which of them are the same there and in their bases.
+pub(super) async fn equal_departments(sides: &Sides, ids: &[DepartmentId]) -> Result<BTreeSet<DepartmentId>> {
+    let keys = ids.iter().flat_map(|id| [Key::Department(id.clone()).attributes(), department_base_key(id)]);
+    let items = sides.database.get_all(keys.collect()).await?;
+    let items: HashMap<&str, &Item> = items.iter().map(|item| (partition(item), item)).collect();
+    let documents = sides.mongodb.departments(ids).await?;
+    let now = OffsetDateTime::now_utc();
+    let equal = documents.into_iter().filter(|(id, document)| {
+        let stored = items.get(&*Key::Department(id.clone()).partition()).copied();
+        let base = items.get(partition(&department_base_key(id))).copied();
+        is_equal(id, stored, base, document.clone(), now)
+    });
+    Ok(equal.map(|(id, _)| id).collect())
 }
 
 /// True if a department is the same on both sides and in its base.

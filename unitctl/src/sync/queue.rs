@@ -10,13 +10,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::model::Subject;
-use super::together::USERS_TOGETHER;
+use super::together::TOGETHER;
 
-/// How long no event of a unit may have come before it is looked at.
-const QUIET: Duration = Duration::from_millis(300);
-
-/// The maximum time from the first event of a unit to the look at it.
-const MAX_DELAY: Duration = Duration::from_millis(700);
+/// How long no event of a unit or a department may have come before it is looked at, and the maximum time from the first
+/// event to the look. A save of a unit writes all its departments one after the other. If they wait a moment, one look
+/// compares them all.
+const DELAYS_OF_UNIT: (Duration, Duration) = (Duration::from_millis(300), Duration::from_millis(700));
+const DELAYS_OF_DEPARTMENT: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(400));
 
 /// The pause before a look that failed is repeated: the first one, and the longest.
 const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -108,7 +108,11 @@ impl Queue {
         now: Instant,
         events: &[(Stream, u64)],
     ) {
-        let is_unit = matches!(subject, Subject::Unit(_));
+        let (quiet, most) = match subject {
+            Subject::Unit(_) => DELAYS_OF_UNIT,
+            Subject::Department(_) => DELAYS_OF_DEPARTMENT,
+            Subject::User(_) | Subject::Permission(_) => Default::default(),
+        };
         self.remove_from_order(&subject);
         let waiting = self.waiting.entry(subject.clone()).or_insert_with(|| Waiting {
             since: now,
@@ -118,8 +122,8 @@ impl Queue {
             events: Vec::new(),
         });
         waiting.is_deletion |= is_deletion;
-        if is_unit && waiting.failures == 0 {
-            waiting.due = (now + QUIET).min(waiting.since + MAX_DELAY);
+        if waiting.failures == 0 {
+            waiting.due = (now + quiet).min(waiting.since + most);
         }
         waiting.since = waiting.since.min(since);
         waiting.events.extend(events.iter().copied());
@@ -148,8 +152,8 @@ impl Queue {
         }
     }
 
-    /// Takes the subjects that are due, for at most this many looks. The users of one look are looked at together;
-    /// every other look has one subject. None of them is being looked at already.
+    /// Takes the subjects that are due, for at most this many looks. The users of one look are looked at together,
+    /// and so are departments; every other look has one subject. None of them is being looked at already.
     pub fn take_due(&mut self, most: usize, now: Instant) -> Vec<Vec<(Subject, Waiting)>> {
         let due = |order: &Order, most: usize| -> Vec<Subject> {
             let due = order.iter().take_while(|(due, _)| *due <= now).take(most);
@@ -160,10 +164,26 @@ impl Queue {
         }
         // Users come first, because a revoked token is the most urgent change of all. The others follow in the order in
         // which they are due.
-        let users = due(&self.users, most * USERS_TOGETHER);
+        let users = due(&self.users, most * TOGETHER);
         let together = users.len().div_ceil(most).max(1);
         let mut looks: Vec<Vec<Subject>> = users.chunks(together).map(<[Subject]>::to_vec).collect();
-        looks.extend(due(&self.others, most - looks.len()).into_iter().map(|subject| vec![subject]));
+        let room = most - looks.len();
+        let mut others: Vec<Vec<Subject>> = Vec::new();
+        // The place of the look that gets the next department.
+        let mut departments: Option<usize> = None;
+        for (_, subject) in self.others.iter().take_while(|(due, _)| *due <= now) {
+            let is_together =
+                matches!(subject, Subject::Department(_)) && self.waiting[subject].failures == 0;
+            match departments.filter(|_| is_together) {
+                Some(place) if others[place].len() < TOGETHER => others[place].push(subject.clone()),
+                _ if others.len() == room => break,
+                _ => {
+                    departments = if is_together { Some(others.len()) } else { departments };
+                    others.push(vec![subject.clone()]);
+                }
+            }
+        }
+        looks.extend(others);
         looks.into_iter().map(|subjects| self.take(subjects)).collect()
     }
 
@@ -262,7 +282,7 @@ impl Position {
 
 #[cfg(test)]
 mod tests {
-    use livechat_units::id::{UnitId, UserId};
+    use livechat_units::id::{DepartmentId, UnitId, UserId};
 
     use super::*;
 
@@ -274,6 +294,10 @@ mod tests {
 
     fn unit(id: &str) -> Subject {
         Subject::Unit(UnitId::parse(id).expect("an id"))
+    }
+
+    fn department(id: &str) -> Subject {
+        Subject::Department(DepartmentId::parse(id).expect("an id"))
     }
 
     fn names(taken: Vec<Vec<(Subject, Waiting)>>) -> Vec<String> {
@@ -375,5 +399,26 @@ mod tests {
         queue.look_at(user("b"), later);
         assert_eq!(sizes(queue.take_due(3, later + Duration::from_secs(1))), [1, 1, 1]);
         assert_eq!(queue.pending(), 253);
+    }
+
+    #[test]
+    fn departments_that_are_written_one_after_the_other_are_looked_at_together() {
+        let mut queue = Queue::default();
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        for number in 0..5 {
+            queue.look_at(department(&format!("{number}")), at(10 * number));
+        }
+        queue.look_at(Subject::Permission("p".into()), at(50));
+        assert_eq!(names(queue.take_due(9, at(50))), ["permission p"]);
+        queue.look_at(unit("u"), at(50));
+        let taken = queue.take_due(9, at(350));
+        assert_eq!(taken.iter().map(Vec::len).collect::<Vec<_>>(), [5, 1]);
+        // One whose look has failed is looked at alone.
+        queue.failed(department("0"), at(350));
+        queue.finished(&department("1"), Vec::new(), at(350));
+        queue.look_at(department("1"), at(350));
+        let taken = queue.take_due(9, at(900));
+        assert_eq!(taken.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1]);
     }
 }

@@ -24,26 +24,78 @@ pub struct Scanned {
     pub missing: Vec<Subject>,
     /// The numbers for the guard.
     pub counts: Vec<Count>,
-    /// The ids of MongoDB's users, permissions, departments and units.
+    /// The users of DynamoDB who came from Rocket.Chat.
+    pub users: StoredUsers,
+    /// The ids of MongoDB's permissions, departments and units.
     pub ids: BTreeMap<Kind, Ids>,
     /// The monitors of each unit, as MongoDB's rows name them.
     pub monitors: HashMap<UnitId, BTreeSet<UserId>>,
 }
 
-/// The kinds that are compared by `_id`, with their names.
-const KINDS: [(Kind, &str); 4] = [
-    (Kind::Users, "users"),
-    (Kind::Permissions, "permissions"),
-    (Kind::Departments, "departments"),
-    (Kind::Units, "units"),
-];
+/// Users of DynamoDB who came from Rocket.Chat. MongoDB's users are many, so they are read only once, when they are compared.
+/// This says in the end which users MongoDB does not have.
+#[derive(Debug, Default)]
+pub struct StoredUsers {
+    /// Sorted by id.
+    users: Vec<StoredUser>,
+    is_empty_in_mongodb: bool,
+}
+
+#[derive(Debug)]
+struct StoredUser {
+    id: Box<str>,
+    /// True if only an item with the time of the deletion is left.
+    is_deleted: bool,
+    is_in_mongodb: bool,
+}
+
+impl StoredUsers {
+    fn new(mut users: Vec<StoredUser>) -> Self {
+        users.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+        Self { users, is_empty_in_mongodb: true }
+    }
+
+    /// MongoDB has this user.
+    pub fn mark(&mut self, id: &str) {
+        self.is_empty_in_mongodb = false;
+        if let Ok(place) = self.users.binary_search_by(|user| (*user.id).cmp(id)) {
+            self.users[place].is_in_mongodb = true;
+        }
+    }
+}
+
+impl Scanned {
+    /// Adds the users that MongoDB does not have. All that it has must be marked.
+    pub fn count_users(&mut self) {
+        let StoredUsers { users, is_empty_in_mongodb } = std::mem::take(&mut self.users);
+        let in_dynamodb = users.iter().filter(|user| !user.is_deleted).count();
+        let missing = users.iter().filter(|user| !user.is_in_mongodb);
+        self.counts.insert(
+            0,
+            Count {
+                kind: "users",
+                in_dynamodb,
+                missing: missing.clone().filter(|user| !user.is_deleted).count(),
+                is_empty_in_mongodb: in_dynamodb > 0 && is_empty_in_mongodb,
+                is_lenient: false,
+            },
+        );
+        self.missing.extend(missing.filter_map(|user| UserId::parse(&*user.id)).map(Subject::User));
+        self.missing.sort();
+        self.missing.dedup();
+    }
+}
+
+/// The other kinds that are compared by `_id`, with their names.
+const KINDS: [(Kind, &str); 3] =
+    [(Kind::Permissions, "permissions"), (Kind::Departments, "departments"), (Kind::Units, "units")];
 
 /// An item of the livechat table, as far as the scan needs it.
 enum Found {
-    /// Something that came from Rocket.Chat.
+    /// A user who came from Rocket.Chat. If they were deleted there, only an item with the time of the deletion is left.
+    User { id: UserId, is_deleted: bool },
+    /// Something else that came from Rocket.Chat.
     RocketChats(Subject),
-    /// A user who was deleted in MongoDB. Only an item with the time of the deletion is left.
-    Deleted(UserId),
     /// The base of a unit or department.
     Base(Subject),
 }
@@ -59,26 +111,30 @@ pub async fn scan(sides: &Sides) -> Result<Scanned> {
     }
     let mut totals: BTreeMap<Kind, (usize, usize)> = BTreeMap::new();
     let mut monitors = Monitors::read(sides).await?;
+    let mut users = Vec::new();
     let mut start = None;
     loop {
         let (items, next) = page(&sides.database, start).await?;
         for item in &items {
             monitors.add(item);
-            let Some(found) = found(item) else { continue };
-            let (kind, id) = kind_and_id(&found);
-            let is_missing = !scanned.ids[&kind].contains(id);
-            let total = totals.entry(kind).or_default();
-            match found {
-                Found::RocketChats(subject) => {
-                    total.0 += 1;
-                    if is_missing {
-                        total.1 += 1;
-                        scanned.missing.push(subject);
-                    }
+            let (subject, is_base) = match found(item) {
+                None => continue,
+                Some(Found::User { id, is_deleted }) => {
+                    users.push(StoredUser { id: id.as_str().into(), is_deleted, is_in_mongodb: false });
+                    continue;
                 }
-                Found::Deleted(user) if is_missing => scanned.missing.push(Subject::User(user)),
-                Found::Base(subject) if is_missing => scanned.missing.push(subject),
-                Found::Deleted(_) | Found::Base(_) => {}
+                Some(Found::RocketChats(subject)) => (subject, false),
+                Some(Found::Base(subject)) => (subject, true),
+            };
+            let Some((kind, id)) = kind_and_id(&subject) else { continue };
+            let is_missing = !scanned.ids[&kind].contains(id);
+            if !is_base {
+                let total = totals.entry(kind).or_default();
+                total.0 += 1;
+                total.1 += usize::from(is_missing);
+            }
+            if is_missing {
+                scanned.missing.push(subject);
             }
         }
         start = next;
@@ -86,6 +142,7 @@ pub async fn scan(sides: &Sides) -> Result<Scanned> {
             break;
         }
     }
+    scanned.users = StoredUsers::new(users);
     for (kind, name) in KINDS {
         let (in_dynamodb, missing) = totals.get(&kind).copied().unwrap_or_default();
         let is_empty_in_mongodb = in_dynamodb > 0 && scanned.ids[&kind].is_empty();
@@ -99,8 +156,6 @@ pub async fn scan(sides: &Sides) -> Result<Scanned> {
     }
     scanned.counts.push(monitors.count(sides).await?);
     scanned.monitors = monitors.in_mongodb;
-    scanned.missing.sort();
-    scanned.missing.dedup();
     Ok(scanned)
 }
 
@@ -124,10 +179,10 @@ fn found(item: &Item) -> Option<Found> {
     let (kind, id) = text(item, "pk")?.split_once('#')?;
     let is_rocket_chats = item.contains_key(REV);
     let subject = match (kind, text(item, "sk")?) {
-        ("USER", "TOKENS") if item.contains_key("deletedAt") => {
-            return Some(Found::Deleted(UserId::parse(id)?));
+        ("USER", "TOKENS") => {
+            let is_deleted = item.contains_key("deletedAt");
+            return Some(Found::User { id: UserId::parse(id)?, is_deleted });
         }
-        ("USER", "TOKENS") => Subject::User(UserId::parse(id)?),
         ("PERMISSION", "PERMISSION") if is_rocket_chats => Subject::Permission(id.to_owned()),
         ("DEPARTMENT", "DEPARTMENT") if is_rocket_chats => Subject::Department(DepartmentId::parse(id)?),
         ("UNIT", "UNIT") if is_rocket_chats => Subject::Unit(UnitId::parse(id)?),
@@ -144,16 +199,14 @@ fn found(item: &Item) -> Option<Found> {
     Some(Found::RocketChats(subject))
 }
 
-fn kind_and_id(found: &Found) -> (Kind, &str) {
-    match found {
-        Found::Deleted(id) => (Kind::Users, id.as_str()),
-        Found::RocketChats(subject) | Found::Base(subject) => match subject {
-            Subject::User(id) => (Kind::Users, id.as_str()),
-            Subject::Permission(id) => (Kind::Permissions, id),
-            Subject::Department(id) => (Kind::Departments, id.as_str()),
-            Subject::Unit(id) => (Kind::Units, id.as_str()),
-        },
-    }
+/// `None` for a user.
+fn kind_and_id(subject: &Subject) -> Option<(Kind, &str)> {
+    Some(match subject {
+        Subject::User(_) => return None,
+        Subject::Permission(id) => (Kind::Permissions, id),
+        Subject::Department(id) => (Kind::Departments, id.as_str()),
+        Subject::Unit(id) => (Kind::Units, id.as_str()),
+    })
 }
 
 /// The monitors of units, whom a look removes if MongoDB has no row of them.

@@ -1,6 +1,8 @@
 //! A look at many users at once: few requests read them on both sides, and one transaction writes several.
 
 use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
 use std::sync::atomic::Ordering;
 
 use anyhow::Result;
@@ -14,8 +16,8 @@ use super::model::{Side, Subject};
 use super::sides::{Looked, Sides};
 use crate::import::documents::Document;
 
-/// The number of users that one request reads.
-pub const USERS_TOGETHER: usize = 100;
+/// The maximum number of users or departments of one look.
+pub const TOGETHER: usize = 100;
 
 /// What became of the users of a look.
 #[derive(Debug)]
@@ -25,6 +27,8 @@ pub struct Users {
     /// Those that need a look of their own: MongoDB does not have them, there is something to report about them, or a
     /// write was refused.
     pub alone: BTreeSet<UserId>,
+    /// The fingerprints of the hashes that the lists of all users of the look have or had.
+    pub listed: Vec<u64>,
 }
 
 impl Users {
@@ -35,6 +39,25 @@ impl Users {
             looked.follow_ups.extend(units_to_look_at(sides));
         }
         (!self.alone.contains(id)).then_some(looked)
+    }
+
+    async fn write(&mut self, sides: &Sides, writes: Vec<UserWrite>) -> Result<()> {
+        if writes.is_empty() {
+            return Ok(());
+        }
+        sides.check_lease()?;
+        let results = users::write_together(&sides.database, &writes).await?;
+        for (write, result) in writes.iter().zip(results) {
+            if result == Written::Committed {
+                let id = write.user();
+                sides.reporter.change(&Subject::User(id.clone()), Side::DynamoDb, write);
+                sides.reporter.counters.looks.fetch_add(1, Ordering::Relaxed);
+                self.alone.remove(id);
+                self.written.insert(id.clone());
+                self.listed.extend(write.listed().map(fingerprint));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -53,13 +76,53 @@ pub async fn look(sides: &Sides, ids: &[UserId]) -> Result<Users> {
 ///
 /// # Errors
 /// A side can't be read or written.
-pub async fn write_users(
+async fn write_users(
+    sides: &Sides,
+    stored: HashMap<UserId, StoredUser>,
+    documents: HashMap<UserId, Document>,
+) -> Result<Users> {
+    let (writes, mut users) = decide(sides, stored, documents).await?;
+    users.write(sides, writes).await?;
+    Ok(users)
+}
+
+/// Makes users the same on both sides, except those that need a look of their own. DynamoDB's items must have been read
+/// after MongoDB's documents.
+///
+/// A difference may then rest on a document that is older than the item, so users who differ are read again in the right
+/// order. This is not necessary for users who have no list of tokens in DynamoDB: they had none either when MongoDB was
+/// read, because a list stays for a day after its user was deleted.
+///
+/// # Errors
+/// A side can't be read or written.
+pub async fn compare(
+    sides: &Sides,
+    stored: HashMap<UserId, StoredUser>,
+    documents: HashMap<UserId, Document>,
+) -> Result<Users> {
+    let (writes, mut users) = decide(sides, stored, documents).await?;
+    let (new, differing): (Vec<UserWrite>, Vec<UserWrite>) =
+        writes.into_iter().partition(UserWrite::creates_list);
+    users.write(sides, new).await?;
+    let differing: Vec<UserId> = differing.iter().map(|write| write.user().clone()).collect();
+    if !differing.is_empty() {
+        let again = look(sides, &differing).await?;
+        for id in differing.iter().filter(|id| !again.alone.contains(*id)) {
+            users.alone.remove(id);
+        }
+        users.written.extend(again.written);
+        users.listed.extend(again.listed);
+    }
+    Ok(users)
+}
+
+/// Says what to write of users. Those who are not the same on both sides are in `alone` until they are written.
+async fn decide(
     sides: &Sides,
     mut stored: HashMap<UserId, StoredUser>,
     documents: HashMap<UserId, Document>,
-) -> Result<Users> {
+) -> Result<(Vec<UserWrite>, Users)> {
     let lifetime = sides.lifetime();
-    let mut alone: BTreeSet<UserId> = stored.keys().cloned().collect();
     let found: Vec<(UserId, Found)> = documents
         .into_iter()
         .map(|(id, document)| (id, Found::parse(Some(document), false, lifetime)))
@@ -68,6 +131,11 @@ pub async fn write_users(
     let mut named: Vec<_> =
         stored.iter_mut().filter_map(|(id, stored)| Some((stored, *by_id.get(id)?))).collect();
     users::read_named(&sides.database, &mut named).await?;
+    let mut result = Users {
+        written: BTreeSet::new(),
+        alone: stored.keys().cloned().collect(),
+        listed: stored.values().flat_map(StoredUser::listed).map(fingerprint).collect(),
+    };
     let options = Options { lifetime, now: OffsetDateTime::now_utc(), may_remove: false };
     let mut writes: Vec<UserWrite> = Vec::new();
     for (id, found) in found {
@@ -78,7 +146,8 @@ pub async fn write_users(
         }
         match decision.write {
             None => {
-                alone.remove(&id);
+                result.alone.remove(&id);
+                sides.reporter.counters.looks.fetch_add(1, Ordering::Relaxed);
             }
             // In a dry run, and if a token is an orphan, the look at the single user reports it.
             Some(write) if sides.mode.is_dry_run || write.orphans().next().is_some() => continue,
@@ -88,20 +157,11 @@ pub async fn write_users(
         sides.reporter.open(&subject, BTreeSet::new());
         sides.reporter.held_back(&subject, false);
     }
-    let mut written = BTreeSet::new();
-    if !writes.is_empty() {
-        sides.check_lease()?;
-        let results = users::write_together(&sides.database, &writes).await?;
-        for (write, result) in writes.iter().zip(results) {
-            if result == Written::Committed {
-                let id = write.user();
-                sides.reporter.change(&Subject::User(id.clone()), Side::DynamoDb, write);
-                alone.remove(id);
-                written.insert(id.clone());
-            }
-        }
-    }
-    let looks = stored.len().saturating_sub(alone.len()) as u64;
-    sides.reporter.counters.looks.fetch_add(looks, Ordering::Relaxed);
-    Ok(Users { written, alone })
+    Ok((writes, result))
+}
+
+/// A short form of a token's hash, which takes little memory. It is another one in each process.
+pub fn fingerprint(hash: &str) -> u64 {
+    static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    STATE.hash_one(hash)
 }

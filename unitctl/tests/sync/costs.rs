@@ -212,7 +212,6 @@ async fn a_full_pass_costs_what_the_document_says() {
     let (mut read, mut written) = (0.0, 0.0);
     for (row, count) in [
         ("user, with the list of the user's tokens", 4.0),
-        ("user who has a token: the list is read once more, to find tokens in no list", 2.0),
         ("token, with its index entry", 3.0),
         ("department in a unit, with its base", 3.0),
         ("unit with members, with its base", 2.0),

@@ -91,7 +91,12 @@ impl StoredUser {
 
     /// Whether the list has this hash.
     pub fn lists(&self, hash: &str) -> bool {
-        hashes(self.list.as_ref()).any(|listed| listed == hash)
+        self.listed().any(|listed| listed == hash)
+    }
+
+    /// The hashes that the list has.
+    pub fn listed(&self) -> impl Iterator<Item = &str> {
+        hashes(self.list.as_ref())
     }
 
     /// Adds tokens of this user that the list does not have, as a scan of the tokens table finds them. If MongoDB does

@@ -28,6 +28,13 @@ impl Known {
         insert(&self.units_of_rows, row, unit)
     }
 
+    /// Remembers the unit of a monitor's row, unless a unit is remembered. What is read in a pass may be older than events.
+    pub fn note_row_if_unknown(&self, row: String, unit: UnitId) {
+        if self.unit_of_row(&row).is_none() {
+            self.note_row(row, unit);
+        }
+    }
+
     /// Forgets a monitor's row. Returns its unit.
     pub fn forget_row(&self, row: &str) -> Option<UnitId> {
         lock(&self.units_of_rows).remove(row)

@@ -66,13 +66,14 @@ impl MongoDb {
         Ok(MongoWritten::Committed)
     }
 
-    /// Moves departments, and corrects the counters of all units that lose or get one, except those of `unit`. The
-    /// `_updatedAt` of units stays as it is. Returns false if a unit that a department moves to does not exist.
+    /// Moves departments, and corrects the counters of all units that lose or get one, except those of `unit`, whose own
+    /// `ancestors` are given. The `_updatedAt` of units stays as it is. Returns false if a unit that a department moves to
+    /// does not exist.
     pub(super) async fn move_departments(
         &self,
         session: &mut ClientSession,
         departments: Vec<(&MongoDepartment, &PlaceWrite)>,
-        unit: Option<&UnitId>,
+        unit: Option<(&UnitId, &[String])>,
     ) -> Result<bool, Failure> {
         let mut moves: BTreeMap<(&Place, DateTime), Vec<Bson>> = BTreeMap::new();
         let mut units = BTreeSet::new();
@@ -86,21 +87,26 @@ impl MongoDb {
         for ((place, now), ids) in moves {
             let update = match place {
                 None => doc! { "$unset": { "parentId": 1, "ancestors": 1 }, "$max": { "_updatedAt": now } },
-                Some(unit) => {
-                    let Some(document) = self.unit_document_in(session, unit).await? else {
-                        return Ok(false);
+                Some(to) => {
+                    let above = match unit {
+                        Some((id, above)) if id == to => above.to_vec(),
+                        _ => {
+                            let Some(document) = self.unit_document_in(session, to).await? else {
+                                return Ok(false);
+                            };
+                            take_texts(&mut extended_json(document), "ancestors").unwrap_or_default()
+                        }
                     };
-                    let above = take_texts(&mut extended_json(document), "ancestors").unwrap_or_default();
-                    let ancestors = ancestors(unit, &above);
+                    let ancestors = ancestors(to, &above);
                     doc! {
-                        "$set": { "parentId": unit.as_str(), "ancestors": ancestors },
+                        "$set": { "parentId": to.as_str(), "ancestors": ancestors },
                         "$max": { "_updatedAt": now },
                     }
                 }
             };
             self.update_departments(session, doc! { "_id": { "$in": ids } }, update).await?;
         }
-        for other in units.into_iter().filter(|other| Some(*other) != unit) {
+        for other in units.into_iter().filter(|other| Some(*other) != unit.map(|(id, _)| id)) {
             let count = self.departments_in(session, other).await?;
             let mut filter = with_id(other.as_str());
             filter.insert("type", "u");

@@ -87,21 +87,44 @@ impl MongoDb {
     /// # Errors
     /// MongoDB can't be read.
     pub async fn users(&self, ids: &[UserId]) -> Result<HashMap<UserId, Document>, Failure> {
-        let mut users = HashMap::new();
+        let ids: Vec<&str> = ids.iter().map(UserId::as_str).collect();
+        let found = self.several(Kind::Users, &ids).await?;
+        Ok(found.into_iter().filter_map(|(id, document)| Some((UserId::parse(id)?, document))).collect())
+    }
+
+    /// Those of these departments that exist.
+    ///
+    /// # Errors
+    /// MongoDB can't be read.
+    pub async fn departments(
+        &self,
+        ids: &[DepartmentId],
+    ) -> Result<HashMap<DepartmentId, Document>, Failure> {
+        let ids: Vec<&str> = ids.iter().map(DepartmentId::as_str).collect();
+        let found = self.several(Kind::Departments, &ids).await?;
+        Ok(found
+            .into_iter()
+            .filter_map(|(id, document)| Some((DepartmentId::parse(id)?, document)))
+            .collect())
+    }
+
+    async fn several(&self, kind: Kind, ids: &[&str]) -> Result<Vec<(String, Document)>, Failure> {
+        let mut documents = Vec::new();
         for ids in ids.chunks(IDS_A_QUERY) {
-            let collection = self.collection(Kind::Users.collection());
-            let mut find = collection.find(with_ids(ids.iter().map(UserId::as_str)));
-            if let Some(projection) = Kind::Users.projection() {
+            let mut filter = kind.condition();
+            filter.extend(with_ids(ids.iter().copied()));
+            let collection = self.collection(kind.collection());
+            let mut find = collection.find(filter);
+            if let Some(projection) = kind.projection() {
                 find = find.projection(projection);
             }
             let found: Vec<BsonDocument> =
-                within(finding(Kind::Users), async { find.await?.try_collect().await }).await?;
-            users.extend(found.into_iter().filter_map(|document| {
-                let id = UserId::parse(id_text(document.get("_id")?)?)?;
-                Some((id, extended_json(document)))
-            }));
+                within(finding(kind), async { find.await?.try_collect().await }).await?;
+            let with_id = |document: BsonDocument| Some((id_text(document.get("_id")?)?, document));
+            documents
+                .extend(found.into_iter().filter_map(with_id).map(|(id, found)| (id, extended_json(found))));
         }
-        Ok(users)
+        Ok(documents)
     }
 
     /// A permission.
@@ -283,11 +306,28 @@ impl Batches {
                     self.starts.pop_front();
                 }
             }
+            for document in &documents {
+                self.note(document);
+            }
             if !documents.is_empty() {
                 return Ok(Some(documents.into_iter().map(extended_json).collect()));
             }
         }
         Ok(None)
+    }
+
+    /// Remembers what the event of a deletion does not say, and what would be looked up for other events.
+    fn note(&self, document: &BsonDocument) {
+        let Some(id) = document.get("_id").and_then(id_text) else { return };
+        match self.kind {
+            Kind::Departments | Kind::Units => self.mongo.known.note_kind(id, self.kind == Kind::Units),
+            Kind::UnitMonitors => {
+                if let Some(unit) = document.get("unitId").and_then(id_text).and_then(UnitId::parse) {
+                    self.mongo.known.note_row_if_unknown(id, unit);
+                }
+            }
+            Kind::Users | Kind::Permissions => {}
+        }
     }
 
     async fn open(&mut self, start: BsonDocument) -> Result<Cursor<BsonDocument>, Failure> {

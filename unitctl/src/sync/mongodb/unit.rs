@@ -1,7 +1,7 @@
 //! A unit with its monitors' rows and its departments, read in one snapshot. A snapshot matters because Rocket.Chat
 //! saves a unit in many writes, and a mixture of two states would be taken for changes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures_util::TryStreamExt;
 use livechat_units::id::{DepartmentId, UnitId, UserId};
@@ -24,6 +24,8 @@ pub struct UnitSnapshot {
     /// The departments whose `parentId` is the unit, and those that were asked for and exist. An error says why the
     /// document can't be used.
     pub departments: BTreeMap<DepartmentId, Result<MongoDepartment, String>>,
+    /// The number of documents whose `parentId` is the unit.
+    pub(super) members: usize,
 }
 
 /// A unit in MongoDB.
@@ -37,6 +39,24 @@ pub struct MongoUnit {
     pub rows: Vec<MonitorRow>,
     /// The `_id` as it is stored.
     pub(super) id: Bson,
+}
+
+/// A unit with the numbers of what belongs to it.
+pub(super) struct CountedUnit {
+    pub(super) id: UnitId,
+    /// The `_id` as it is stored.
+    pub(super) document_id: Bson,
+    record: Unit,
+    pub(super) monitors: BTreeSet<UserId>,
+    pub(super) departments: u64,
+}
+
+impl CountedUnit {
+    /// Whether the counters of the document are these numbers.
+    pub(super) fn is_right(&self) -> bool {
+        self.record.num_departments == i64::try_from(self.departments).ok()
+            && self.record.num_monitors == i64::try_from(self.monitors.len()).ok()
+    }
 }
 
 /// A row that says that a user monitors a unit.
@@ -101,8 +121,6 @@ impl MongoDb {
         id: &UnitId,
         also: impl Iterator<Item = &DepartmentId>,
     ) -> Result<UnitSnapshot, Failure> {
-        let document = self.unit_document_in(session, id).await?;
-
         let step = Step { action: "find", collection: UNIT_MONITORS };
         let collection = self.collection(UNIT_MONITORS);
         let find = collection.find(doc! { "unitId": id.as_str() });
@@ -110,13 +128,24 @@ impl MongoDb {
             within(step, async { find.session(&mut *session).await?.stream(session).try_collect().await })
                 .await?;
 
-        // One query for both would be an `$or`, for which not every server uses the indexes.
-        let mut departments = self.departments_with(session, doc! { "parentId": id.as_str() }).await?;
+        // One query for all would be an `$or`, for which not every server uses the indexes.
+        let filter = doc! { "parentId": id.as_str(), "type": { "$ne": "u" } };
+        let mut departments = self.departments_with(session, filter).await?;
+        let members = departments.len();
         let found: BTreeSet<String> =
             departments.iter().filter_map(|document| id_text(document.get("_id")?)).collect();
-        let missing: Vec<&str> = also.map(DepartmentId::as_str).filter(|id| !found.contains(*id)).collect();
-        if !missing.is_empty() {
-            departments.extend(self.departments_with(session, with_ids(missing)).await?);
+        let missing: BTreeSet<&str> =
+            also.map(DepartmentId::as_str).filter(|id| !found.contains(*id)).collect();
+        let with_unit = with_ids(missing.iter().copied().chain([id.as_str()]));
+        let mut document = None;
+        for other in self.departments_with(session, with_unit).await? {
+            let Some(text) = other.get("_id").and_then(id_text) else { continue };
+            match other.get_str("type") {
+                Ok("u") if text == id.as_str() => document = Some(other),
+                Ok("u") => {}
+                _ if missing.contains(text.as_str()) => departments.push(other),
+                _ => {}
+            }
         }
 
         let rows: Vec<MonitorRow> = rows.into_iter().filter_map(MonitorRow::parse).collect();
@@ -135,17 +164,61 @@ impl MongoDb {
         });
         Ok(UnitSnapshot {
             departments: departments.collect(),
+            members,
             unit: document.map(|document| MongoUnit::parse(document, rows)),
         })
     }
 
-    /// Reads the departments that a filter finds, within a transaction.
+    /// Counts the monitors and departments of these units, within a transaction. Units that can't be used are left out.
+    pub(super) async fn counted_in(
+        &self,
+        session: &mut ClientSession,
+        units: &[UnitId],
+    ) -> Result<Vec<CountedUnit>, Failure> {
+        let ids: Vec<&str> = units.iter().map(UnitId::as_str).collect();
+        let mut with_type = with_ids(ids.iter().copied());
+        with_type.insert("type", "u");
+        let documents = self.departments_with(session, with_type).await?;
+
+        let step = Step { action: "find", collection: UNIT_MONITORS };
+        let collection = self.collection(UNIT_MONITORS);
+        let find = collection.find(doc! { "unitId": { "$in": &ids } });
+        let rows: Vec<BsonDocument> =
+            within(step, async { find.session(&mut *session).await?.stream(session).try_collect().await })
+                .await?;
+        let mut monitors: HashMap<UnitId, BTreeSet<UserId>> = HashMap::new();
+        for row in rows.into_iter().filter_map(MonitorRow::parse) {
+            monitors.entry(row.record.unit).or_default().insert(row.record.monitor);
+        }
+
+        let filter = doc! { "parentId": { "$in": &ids }, "type": { "$ne": "u" } };
+        let step = Step { action: "find", collection: DEPARTMENTS };
+        let collection = self.collection(DEPARTMENTS);
+        let find = collection.find(filter).projection(doc! { "parentId": 1 });
+        let members: Vec<BsonDocument> =
+            within(step, async { find.session(&mut *session).await?.stream(session).try_collect().await })
+                .await?;
+        let mut departments: HashMap<String, u64> = HashMap::new();
+        for parent in members.iter().filter_map(|member| member.get_str("parentId").ok()) {
+            *departments.entry(parent.to_owned()).or_default() += 1;
+        }
+
+        let counted = documents.into_iter().filter_map(|document| {
+            let id = UnitId::parse(id_text(document.get("_id")?)?)?;
+            let monitors = monitors.remove(&id).unwrap_or_default();
+            let departments = departments.get(id.as_str()).copied().unwrap_or_default();
+            let unit = MongoUnit::parse(document, Vec::new()).ok()?;
+            Some(CountedUnit { id, document_id: unit.id, record: unit.record, monitors, departments })
+        });
+        Ok(counted.collect())
+    }
+
+    /// Reads the departments and units that a filter finds, within a transaction.
     async fn departments_with(
         &self,
         session: &mut ClientSession,
-        mut filter: BsonDocument,
+        filter: BsonDocument,
     ) -> Result<Vec<BsonDocument>, Failure> {
-        filter.insert("type", doc! { "$ne": "u" });
         let step = Step { action: "find", collection: DEPARTMENTS };
         let collection = self.collection(DEPARTMENTS);
         let find = collection.find(filter);

@@ -19,6 +19,10 @@ use super::{DEPARTMENTS, MongoDb, UNIT_MONITORS};
 /// How long the server waits for an event before it answers that there is none, with its newest position.
 const AWAIT: Duration = Duration::from_secs(1);
 
+/// The pause after a reply that has no event and came early. Some servers reply whenever anything at all is written, and
+/// would get hundreds of requests a second.
+const AFTER_EARLY_REPLY: Duration = Duration::from_millis(50);
+
 /// The time between two reports of an idle stream's position.
 const IDLE: Duration = Duration::from_secs(2);
 
@@ -91,7 +95,10 @@ impl Follower {
             self.idle(&token).await?;
         }
         loop {
-            match within(self.step(), stream.next_if_any()).await? {
+            let asked = Instant::now();
+            let event = within(self.step(), stream.next_if_any()).await?;
+            let is_early = event.is_none() && asked.elapsed() < AWAIT / 2;
+            match event {
                 Some(event) => {
                     self.event(event).await?;
                     said = Instant::now();
@@ -104,6 +111,9 @@ impl Follower {
                     said = Instant::now();
                 }
                 None => {}
+            }
+            if is_early {
+                tokio::time::sleep(AFTER_EARLY_REPLY).await;
             }
             self.pause = MIN_PAUSE;
         }

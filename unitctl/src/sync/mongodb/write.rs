@@ -12,7 +12,7 @@ use super::failure::{Cause, Failure, Step, within};
 use super::ids::new_id;
 use super::places::{PlaceWrite, moment, number};
 use super::transaction::{ATTEMPTS, commit, pause};
-use super::unit::{MongoUnit, UnitSnapshot};
+use super::unit::{MongoDepartment, MongoUnit, UnitSnapshot};
 use super::{MongoDb, UNIT_MONITORS};
 
 const UPDATE_ROWS: Step = Step { action: "update", collection: UNIT_MONITORS };
@@ -77,11 +77,13 @@ impl MongoDb {
             let department = current.departments.get(id)?.as_ref().ok()?;
             Some((department, place))
         });
-        if !self.move_departments(&mut session, moves.collect(), Some(&write.id)).await? {
+        let moves: Vec<_> = moves.collect();
+        let departments = number(members_after(&write.id, &current, &moves));
+        let known = Some((&write.id, &*unit.record.ancestors));
+        if !self.move_departments(&mut session, moves, known).await? {
             return Ok(MongoWritten::Refused);
         }
         self.repair_ancestors(&mut session, &write.id, &unit.record.ancestors, &current).await?;
-        let departments = self.departments_in(&mut session, &write.id).await?;
         let update = match &write.updated_at {
             None => doc! { "$set": { "numDepartments": departments } },
             Some(updated_at) => {
@@ -142,15 +144,15 @@ impl MongoDb {
         Ok(())
     }
 
-    /// Corrects a unit's counters. Returns whether they were wrong. They may be wrong if this process wrote a unit
-    /// while Rocket.Chat moved a department, because Rocket.Chat adds to a counter or subtracts from it.
+    /// Corrects the counters of these units. Returns those whose counters were wrong. They may be wrong if this process wrote
+    /// a unit while Rocket.Chat moved a department, because Rocket.Chat adds to a counter or subtracts from it.
     ///
     /// # Errors
     /// MongoDB can't be read or written.
-    pub async fn recount(&self, unit: &UnitId) -> Result<bool, Failure> {
+    pub async fn recount(&self, units: &[UnitId]) -> Result<Vec<UnitId>, Failure> {
         let mut attempt = 1;
         loop {
-            match self.recount_once(unit).await {
+            match self.recount_once(units).await {
                 Err(failure) if failure.cause == Cause::Conflict && attempt < ATTEMPTS => {
                     pause(attempt).await;
                     attempt += 1;
@@ -160,22 +162,33 @@ impl MongoDb {
         }
     }
 
-    async fn recount_once(&self, id: &UnitId) -> Result<bool, Failure> {
+    async fn recount_once(&self, units: &[UnitId]) -> Result<Vec<UnitId>, Failure> {
         let mut session = self.begin().await?;
-        let Some(Ok(unit)) = self.unit_in(&mut session, id, std::iter::empty()).await?.unit else {
-            return Ok(false);
-        };
-        let departments = self.departments_in(&mut session, id).await?;
-        let monitors = unit.view.facts.monitors.len();
-        let is_right = unit.record.num_departments == Some(i64::from(departments))
-            && unit.record.num_monitors == i64::try_from(monitors).ok();
-        if !is_right {
-            let counters = doc! { "numMonitors": number(monitors as u64), "numDepartments": departments };
-            self.update_departments(&mut session, doc! { "_id": unit.id }, doc! { "$set": counters }).await?;
+        let mut wrong = Vec::new();
+        for counted in self.counted_in(&mut session, units).await? {
+            if !counted.is_right() {
+                let counters = doc! {
+                    "numMonitors": number(counted.monitors.len() as u64),
+                    "numDepartments": number(counted.departments),
+                };
+                let filter = doc! { "_id": counted.document_id };
+                self.update_departments(&mut session, filter, doc! { "$set": counters }).await?;
+                wrong.push(counted.id);
+            }
         }
         commit(&mut session).await?;
-        Ok(!is_right)
+        Ok(wrong)
     }
+}
+
+/// How many departments a unit has when these are moved.
+fn members_after(id: &UnitId, current: &UnitSnapshot, moves: &[(&MongoDepartment, &PlaceWrite)]) -> u64 {
+    let count = |is_there: &dyn Fn(&(&MongoDepartment, &PlaceWrite)) -> bool| {
+        moves.iter().filter(|moved| is_there(moved)).count()
+    };
+    let leave = count(&|(department, _)| department.view.place.as_ref() == Some(id));
+    let join = count(&|(_, to)| to.place.as_ref() == Some(id));
+    (current.members + join - leave) as u64
 }
 
 /// The change of a unit's document, with all the fields that Rocket.Chat writes each time.

@@ -24,7 +24,7 @@ impl Pass<'_> {
     /// Compares all units, and looks at those that differ. What was read may be a mixture of several states, because this
     /// reads many units at once. Nothing is written because of it; a look reads one state. If a change makes a unit
     /// different that was equal, there is an event of it.
-    pub(super) async fn units(&mut self, monitors: &HashMap<UnitId, BTreeSet<UserId>>) -> Result<()> {
+    pub(super) async fn units(&mut self) -> Result<()> {
         let mut batches = self.sides.mongodb.documents(Kind::Units);
         let mut follow_ups = BTreeSet::new();
         // Of these, the units that MongoDB lacks are left when MongoDB's own have been compared.
@@ -44,8 +44,8 @@ impl Pass<'_> {
             for (id, document) in by_id {
                 let stored = items.remove(&Key::Unit(id.clone()).partition());
                 let base = items.remove(&format!("SYNC#UNIT#{id}"));
-                let members = self.members.remove(&id).unwrap_or_default();
-                let monitors = monitors.get(&id).cloned().unwrap_or_default();
+                let members = self.members.get(&id).cloned().unwrap_or_default();
+                let monitors = self.monitors.get(&id).cloned().unwrap_or_default();
                 let subject = Subject::Unit(id.clone());
                 let is_named = named.remove(&subject) || self.sides.reporter.is_unfinished(&subject);
                 if is_named || !is_equal(&id, document, monitors, &members, stored, base) {

@@ -11,102 +11,58 @@ use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
 use super::{Pass, id_of};
-use crate::database::Database;
 use crate::import::documents::Document;
 use crate::import::write::partition;
 use crate::origin::SOURCE;
 use crate::requests::scan_page;
-use crate::sync::dynamodb::users::{self, Found, Options, StoredUser};
+use crate::sync::dynamodb::users::{self, Found, Options};
 use crate::sync::model::{Side, Subject};
-use crate::sync::mongodb::{Batches, Ids, Kind};
+use crate::sync::mongodb::Batches;
+use crate::sync::scan::StoredUsers;
 use crate::sync::sides::{Removal, Sides};
-use crate::sync::together;
+use crate::sync::together::{self, fingerprint};
 
-/// The number of users that are read from DynamoDB ahead of a batch of MongoDB's documents: as many as a batch has.
-const USERS_AHEAD: usize = 250;
-
-/// The number of batches that are written at the same time.
+/// The number of batches that are compared and written at the same time.
 const BATCHES_AT_ONCE: usize = 3;
 
-/// Goes through the users of both sides. DynamoDB's items are read before MongoDB's documents, so a difference can be
-/// written at once.
-struct Walk {
-    database: Database,
-    /// The users who are still to be read from DynamoDB.
-    ids: std::vec::IntoIter<Box<str>>,
-    /// The users who were read from DynamoDB and not yet from MongoDB.
-    stored: HashMap<UserId, StoredUser>,
-    batches: Batches,
-}
-
-/// Users of both sides.
-#[derive(Default)]
-struct Batch {
-    stored: HashMap<UserId, StoredUser>,
-    documents: HashMap<UserId, Document>,
-    /// Users who were created since the pass began. They need a look of their own.
-    alone: Vec<UserId>,
-}
-
-impl Walk {
-    /// Reads on while earlier batches are compared and written.
-    fn start(mut self) -> mpsc::Receiver<Result<Batch>> {
-        let (sender, receiver) = mpsc::channel(1);
-        tokio::spawn(async move {
-            while let Some(batch) = self.next().await.transpose() {
-                let is_last = batch.is_err();
-                if sender.send(batch).await.is_err() || is_last {
-                    return;
-                }
-            }
-        });
-        receiver
-    }
-
-    async fn next(&mut self) -> Result<Option<Batch>> {
-        let ids: Vec<UserId> =
-            self.ids.by_ref().filter_map(|id| UserId::parse(&*id)).take(USERS_AHEAD).collect();
-        self.stored.extend(users::read(&self.database, &ids).await?);
-        let Some(documents) = self.batches.next().await? else { return Ok(None) };
-        let mut batch = Batch::default();
-        for document in documents {
-            let Some(id) = id_of(&document).and_then(UserId::parse) else { continue };
-            match self.stored.remove(&id) {
-                Some(stored) => {
-                    batch.stored.insert(id.clone(), stored);
-                    batch.documents.insert(id, document);
-                }
-                None => batch.alone.push(id),
+/// Reads batches of documents, one ahead of what the receiver takes. So MongoDB works while earlier batches are compared and
+/// written.
+pub(super) fn ahead(mut batches: Batches) -> mpsc::Receiver<Result<Vec<Document>>> {
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while let Some(batch) = batches.next().await.transpose() {
+            let is_last = batch.is_err();
+            if sender.send(batch.map_err(Into::into)).await.is_err() || is_last {
+                return;
             }
         }
-        Ok(Some(batch))
-    }
+    });
+    receiver
 }
 
-/// Makes the users of a batch the same on both sides. Returns those who need a look of their own.
-async fn write_batch(sides: &Sides, batch: Batch) -> Vec<UserId> {
-    let Batch { stored, documents, mut alone } = batch;
-    let ids: Vec<UserId> = stored.keys().cloned().collect();
-    match together::write_users(sides, stored, documents).await {
-        Ok(users) => alone.extend(users.alone),
+/// Makes the users of a batch the same on both sides.
+async fn write_batch(sides: &Sides, documents: HashMap<UserId, Document>) -> (Vec<UserId>, Vec<u64>) {
+    let ids: Vec<UserId> = documents.keys().cloned().collect();
+    let compare = async {
+        let stored = users::read(&sides.database, &ids).await?;
+        together::compare(sides, stored, documents).await
+    };
+    match compare.await {
+        Ok(users) => (users.alone.into_iter().collect(), users.listed),
         // Looks at single users are repeated.
-        Err(_) => alone.extend(ids),
+        Err(_) => (ids, Vec::new()),
     }
-    alone
 }
 
 impl Pass<'_> {
-    /// Compares the users who had these ids when the pass began. Of users who were created or deleted since then there are
-    /// events.
-    pub(super) async fn users(&mut self, ids: Ids) -> Result<()> {
+    /// Compares all users of MongoDB, which come in batches, and marks them in `stored`. Returns those who need a look of their own. Of users who
+    /// are created or deleted meanwhile there are events.
+    pub(super) async fn users(
+        &mut self,
+        mut batches: mpsc::Receiver<Result<Vec<Document>>>,
+        stored: &mut StoredUsers,
+    ) -> Result<Vec<Subject>> {
         let sides = self.sides;
-        let walk = Walk {
-            database: sides.database.clone(),
-            ids: ids.in_order(),
-            stored: HashMap::new(),
-            batches: sides.mongodb.documents(Kind::Users),
-        };
-        let mut batches = walk.start();
         let mut writing = FuturesUnordered::new();
         let mut alone = Vec::new();
         let mut is_reading = true;
@@ -115,24 +71,33 @@ impl Pass<'_> {
                 batch = batches.recv(), if is_reading && writing.len() < BATCHES_AT_ONCE => match batch {
                     Some(batch) => {
                         let batch = batch?;
-                        self.count(batch.documents.len() + batch.alone.len());
-                        writing.push(write_batch(sides, batch));
+                        self.count(batch.len());
+                        let with_id = |document| Some((id_of(&document)?, document));
+                        let mut documents = HashMap::with_capacity(batch.len());
+                        for (id, document) in batch.into_iter().filter_map(with_id) {
+                            stored.mark(&id);
+                            documents.extend(UserId::parse(id).map(|id| (id, document)));
+                        }
+                        writing.push(write_batch(sides, documents));
                     }
                     None => is_reading = false,
                 },
-                Some(ids) = writing.next() => alone.extend(ids.into_iter().map(Subject::User)),
+                Some((ids, listed)) = writing.next() => {
+                    alone.extend(ids.into_iter().map(Subject::User));
+                    self.listed.extend(listed);
+                }
                 else => break,
             }
         }
-        drop(writing);
-        self.looks(alone, self.removal).await?;
-        Ok(())
+        Ok(alone)
     }
 
     /// Finds tokens that came from Rocket.Chat and are in no user's list. Tables that were filled before there were
-    /// such lists have such tokens.
+    /// such lists have such tokens. The lists that were read with the users are not read again.
     pub(super) async fn tokens(&mut self) -> Result<()> {
         let sides = self.sides;
+        let mut known = std::mem::take(&mut self.listed);
+        known.sort_unstable();
         let mut start = None;
         loop {
             let scan = sides.database.client.scan().set_exclusive_start_key(start);
@@ -140,7 +105,8 @@ impl Pass<'_> {
             let mut by_user: BTreeMap<UserId, Vec<Item>> = BTreeMap::new();
             for item in items.into_iter().filter(|item| !item.contains_key(SOURCE)) {
                 let user = item.get("userId").and_then(|user| user.as_s().ok()).and_then(UserId::parse);
-                if let Some(user) = user {
+                let is_known = known.binary_search(&fingerprint(partition(&item))).is_ok();
+                if let Some(user) = user.filter(|_| !is_known) {
                     by_user.entry(user).or_default().push(item);
                 }
             }

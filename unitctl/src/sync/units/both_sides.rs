@@ -72,6 +72,24 @@ impl OnBothSides<'_> {
         self.merge = self.merge.clone().without_joins(&subject);
     }
 
+    /// True if the unit's base is stored as it should be.
+    pub(super) fn is_base_stored(&self) -> bool {
+        let base = self.stored.base.as_ref();
+        base.is_some_and(|base| base.facts == self.merge.before && base.intent.is_none())
+    }
+
+    /// True if the bases of all departments are as they should be and no rooms are left to write, except for those
+    /// departments that were just written.
+    pub(super) fn is_settled_except(&self, was_written: impl Fn(&DepartmentId) -> bool) -> bool {
+        let is_settled = |id: &DepartmentId, place: &PlaceMerge| {
+            let base = self.stored.department_bases.get(id);
+            place.write_to.is_none()
+                && base.is_some_and(|base| base.place == place.before && base.intent.is_none() && !base.rooms)
+        };
+        self.left_out.is_empty()
+            && self.places.iter().all(|(id, place)| was_written(id) || is_settled(id, place))
+    }
+
     pub(super) fn changes_dynamodb(&self) -> bool {
         !self.merge.to_dynamodb.is_empty() || self.moves(Side::DynamoDb).next().is_some()
     }

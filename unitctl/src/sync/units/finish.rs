@@ -43,8 +43,8 @@ pub(super) async fn store_bases(sides: &Sides, both: &OnBothSides<'_>) -> Result
     // `before` is the base without the changes that are still to be written. With `--from-mongodb`, those are the
     // function's changes, so they still differ from the base.
     let facts = &both.merge.before;
-    let stored = both.stored.base.as_ref();
-    if stored.is_none_or(|base| base.facts != *facts || base.intent.is_some()) {
+    if !both.is_base_stored() {
+        let stored = both.stored.base.as_ref();
         let rev = stored.map_or(0, |base| base.rev);
         puts.push(UnitBase { id: both.id.clone(), rev, facts: facts.clone(), intent: None }.put(table)?);
     }
@@ -82,7 +82,13 @@ pub(super) async fn store_bases(sides: &Sides, both: &OnBothSides<'_>) -> Result
     if sides.mode.is_from_mongodb {
         return Ok(Step::Done);
     }
-    for base in rooms {
+    write_rooms(sides, rooms).await
+}
+
+/// Writes the rooms of departments whose places are stored on both sides. Their bases are as they are stored.
+pub(super) async fn write_rooms(sides: &Sides, departments: Vec<DepartmentBase>) -> Result<Step> {
+    let table = &sides.database.tables.livechat;
+    for base in departments {
         sides.check_lease()?;
         sides.mongodb.write_rooms(&base.id, base.place.as_ref()).await?;
         // If the department was moved meanwhile, the rooms that were written are wrong.

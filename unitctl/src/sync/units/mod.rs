@@ -12,6 +12,7 @@ mod report;
 mod to_dynamodb;
 mod to_mongodb;
 
+pub use read::MoreToRead;
 pub(super) use read::view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +22,7 @@ use anyhow::{Result, bail};
 use livechat_units::id::{DepartmentId, UnitId, UserId};
 
 use self::both_sides::{OnBothSides, Step};
-use self::read::{MoreToRead, Stored};
+use self::read::Stored;
 use super::copy::copy_to_dynamodb;
 use super::merge::{NoBase, UnitInput, merge_place, merge_unit};
 use super::model::{PlaceView, Subject};
@@ -35,13 +36,13 @@ const MAX_REFUSALS: u32 = 20;
 /// The longest pause after a refused write.
 const MAX_PAUSE: Duration = Duration::from_millis(100);
 
-/// Makes a unit the same on both sides, with its monitors and its departments' places.
+/// Makes a unit the same on both sides, with its monitors and its departments' places. `more` is what MongoDB's unit names,
+/// as far as the caller knows it.
 ///
 /// # Errors
 /// A side can't be read or written, or the unit's item is corrupt.
-pub async fn look(sides: &Sides, id: &UnitId, removal: Removal) -> Result<Looked> {
+pub async fn look(sides: &Sides, id: &UnitId, removal: Removal, mut more: MoreToRead) -> Result<Looked> {
     let mut looked = Looked::default();
-    let mut more = MoreToRead::default();
     let mut brought = BTreeSet::new();
     let mut refusals = 0;
     loop {

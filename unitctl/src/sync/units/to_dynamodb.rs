@@ -65,8 +65,24 @@ pub(super) async fn write(sides: &Sides, both: &OnBothSides<'_>) -> Result<Step>
             return Ok(Step::Refused);
         }
         say(sides, both, &transaction);
-        return Ok(Step::Again);
+        sequence.pop();
+        let is_last = sequence.next_transaction(&loaded).is_none();
+        return Ok(if is_last && leaves_nothing(both, &transaction) { Step::Done } else { Step::Again });
     }
+}
+
+/// True if nothing is left to do after the last transaction, so that both sides need not be read again to find that out.
+fn leaves_nothing(both: &OnBothSides<'_>, transaction: &Transaction) -> bool {
+    let moved: BTreeSet<&DepartmentId> = transaction
+        .actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::JoinDepartment { id, .. } | Action::LeaveDepartment { id, .. } => Some(id),
+            _ => None,
+        })
+        .collect();
+    let has_rooms = |id: &DepartmentId| both.stored.department_bases.get(id).is_some_and(|base| base.rooms);
+    !both.changes_mongodb() && both.is_settled_except(|id| moved.contains(id) && !has_rooms(id))
 }
 
 /// The update after which DynamoDB's unit is as the merge has decided.

@@ -6,6 +6,7 @@ use anyhow::Result;
 use livechat_units::id::{DepartmentId, UserId};
 
 use super::both_sides::{OnBothSides, Step};
+use super::finish;
 use super::read::text;
 use super::report::{changes_in_words, move_in_words};
 use crate::requests::transact;
@@ -56,6 +57,7 @@ pub(super) async fn write(sides: &Sides, both: &OnBothSides<'_>, looked: &mut Lo
         }
         puts.push(base.put(table)?);
     }
+    let mut written = Vec::new();
     for mut base in departments {
         if let Some(intent) = base.intent.take()
             && is_committed
@@ -63,6 +65,7 @@ pub(super) async fn write(sides: &Sides, both: &OnBothSides<'_>, looked: &mut Lo
             base.place = intent.place;
         }
         puts.push(base.put(table)?);
+        written.push(base);
     }
     if is_committed {
         say(sides, both, &delta, &places);
@@ -70,8 +73,19 @@ pub(super) async fn write(sides: &Sides, both: &OnBothSides<'_>, looked: &mut Lo
         let before = places.keys().filter_map(|id| both.snapshot.departments.get(*id)?.as_ref().ok());
         looked.written_units.extend(before.filter_map(|found| found.view.place.clone()));
     }
-    let is_stored = transact(&sides.database, puts).await?;
-    Ok(if is_committed && is_stored { Step::Again } else { Step::Refused })
+    if !(transact(&sides.database, puts).await? && is_committed) {
+        return Ok(Step::Refused);
+    }
+    // If all is written, both sides need not be read again to find that out.
+    let is_all = delta == both.merge.to_mongodb
+        && places.len() == both.moves(Side::MongoDb).count()
+        && (!delta.is_empty() || both.is_base_stored())
+        && both.is_settled_except(|id| places.contains_key(id));
+    if !is_all {
+        return Ok(Step::Again);
+    }
+    let rooms = written.into_iter().map(|base| DepartmentBase { rev: base.rev + 1, ..base }).collect();
+    finish::write_rooms(sides, rooms).await
 }
 
 /// The bases as they are stored while MongoDB is written.

@@ -5,12 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use livechat_units::id::{DepartmentId, UserId};
 use mongodb::bson::doc;
 use serde_json::Value;
+use testing::dynamodb::address;
+use unitctl::sync::look::look;
+use unitctl::sync::model::Subject;
+use unitctl::sync::report::Reporter;
+use unitctl::sync::sides::{Mode as SyncMode, Removal, Sides};
 
 use super::actors::Slot;
-use super::proxy::{Mode, has};
-use crate::following::{SOON, TOKEN, body, unit_facts, workspace};
+use super::proxy::{Mode, Proxy, has};
+use crate::following::{HASH, SOON, TOKEN, body, unit_facts, workspace};
 use crate::rocket_chat::RocketChat;
 use crate::world::{Process, World, eventually};
 
@@ -251,4 +257,56 @@ async fn a_base_that_another_process_stores_during_a_look_is_not_compared_with_t
     let printed = [rig.slot.process.printed(), other.printed()].concat();
     let to_mongodb = printed.iter().filter(|line| line.contains("wrote to MongoDB")).count();
     assert_eq!(to_mongodb, 0, "{printed:#?}");
+}
+
+/// Starts a full pass, and stops it when it reads this key in DynamoDB. Then makes a change in Rocket.Chat, lets another look
+/// carry it, and lets the pass go on.
+async fn change_during_a_full_pass(world: &World, key: String, subject: Subject, change: impl Future) {
+    let dynamodb = Proxy::start(address()).await;
+    dynamodb.inspect(move |part| has(part, "BatchGetItem") && has(part, &key));
+    let endpoint = format!("http://{}", dynamodb.address);
+    let mut pass = Process::start(world.command_at(&endpoint, &["sync", "--once"]));
+    dynamodb.held().await;
+    change.await;
+    let mongodb = world.mongo.connect().await;
+    let lifetime = mongodb.login_expiration().await.expect("it is read");
+    let reporter = Arc::new(Reporter::collecting());
+    let sides = Sides::new(world.database.clone(), mongodb, reporter, SyncMode::default(), None, lifetime);
+    look(&sides, &subject, Removal::No).await.expect("it is carried");
+    dynamodb.release();
+    assert!(pass.end(SOON).await.success(), "{:?}", pass.printed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_pass_does_not_undo_a_change_of_a_department_that_a_look_has_carried_meanwhile() {
+    let Some((world, departments)) = workspace().await else { return };
+    assert_eq!(world.run(&["sync", "--once"]).code, 0);
+    let id = departments[0].as_str();
+    let subject = Subject::Department(DepartmentId::parse(id).expect("an id"));
+    let change = world.rocket_chat().change_department(id, "Selling");
+    change_during_a_full_pass(&world, format!("DEPARTMENT#{id}"), subject, change).await;
+    let item = world.item(&format!("DEPARTMENT#{id}"), "DEPARTMENT").await.expect("it is there");
+    assert_eq!(item["name"], "Selling");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_pass_does_not_bring_back_a_token_whose_revocation_a_look_has_carried_meanwhile() {
+    let Some((world, _)) = workspace().await else { return };
+    let rocket_chat = world.rocket_chat();
+    let is_let_in = async || {
+        let answer = world.update("nowhere", "boss", TOKEN, &body("a", "private", &[], &[])).await;
+        answer.status_code != 401
+    };
+    let boss = || Subject::User(UserId::parse("boss").expect("an id"));
+    // Once the user is new in DynamoDB, and once not.
+    for is_known in [false, true] {
+        if is_known {
+            rocket_chat.log_in("boss", HASH).await;
+            assert_eq!(world.run(&["sync", "--once"]).code, 0);
+            assert!(is_let_in().await);
+        }
+        let change = rocket_chat.log_out("boss", HASH);
+        change_during_a_full_pass(&world, "USER#boss".into(), boss(), change).await;
+        assert!(!is_let_in().await, "{is_known}");
+    }
 }

@@ -6,6 +6,7 @@ use std::fmt;
 
 use anyhow::Result;
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use livechat_units::Tables;
 use livechat_units::id::UserId;
 use livechat_units::item::{Item, Key};
@@ -20,6 +21,9 @@ use crate::import::workspace::number;
 use crate::origin::{REV, SOURCE, tokens_key};
 use crate::requests::{MAX_ACTIONS, MAX_TRANSACTION_BYTES, transact};
 use crate::sync::dynamodb::{Written, next_rev};
+
+/// The number of transactions of several users at the same time.
+const TRANSACTIONS_AT_ONCE: usize = 4;
 
 /// The first letters of a hash are enough to find a token, and not enough to use it.
 const SHOWN_LETTERS: usize = 6;
@@ -72,6 +76,17 @@ impl UserWrite {
     /// The user's id.
     pub fn user(&self) -> &UserId {
         &self.id
+    }
+
+    /// True if the user had no list.
+    pub fn creates_list(&self) -> bool {
+        self.old_list.is_none()
+    }
+
+    /// The hashes that the list has in the end.
+    pub fn listed(&self) -> impl Iterator<Item = &str> {
+        let hashes = if let ListChange::Hashes(hashes) = &self.list { Some(hashes) } else { None };
+        hashes.into_iter().flatten().map(String::as_str)
     }
 
     /// Deletes those stored tokens that came from Rocket.Chat for this user and whose hashes are chosen.
@@ -260,29 +275,30 @@ pub async fn write(database: &Database, write: &UserWrite) -> Result<Written> {
 /// # Errors
 /// DynamoDB refuses a request for a reason that a retry does not change. Some users may be stored.
 pub async fn write_together(database: &Database, writes: &[UserWrite]) -> Result<Vec<Written>> {
-    let mut results = Vec::with_capacity(writes.len());
-    let mut group = Group::default();
+    let mut groups: Vec<Group> = Vec::new();
     for write in writes {
         let mut transactions = write.transactions(&database.tables)?;
-        if transactions.len() == 1 && group.has_room(write, &transactions[0]) {
-            group.add(write, transactions.remove(0));
-            continue;
-        }
-        group.send(database, &mut results).await?;
-        if transactions.len() == 1 {
-            group.add(write, transactions.remove(0));
-        } else {
-            results.push(self::write(database, write).await?);
+        let actions = if transactions.len() == 1 { transactions.remove(0) } else { Vec::new() };
+        match groups.last_mut() {
+            Some(group) if group.has_room(write, &actions) => group.add(write, actions),
+            _ => {
+                let mut group = Group::default();
+                group.add(write, actions);
+                groups.push(group);
+            }
         }
     }
-    group.send(database, &mut results).await?;
-    Ok(results)
+    let sent = groups.into_iter().map(|group| group.send(database.clone()));
+    let results: Vec<Vec<Written>> = stream::iter(sent).buffered(TRANSACTIONS_AT_ONCE).try_collect().await?;
+    Ok(results.into_iter().flatten().collect())
 }
 
-/// Users who are written in one transaction.
+/// Users who are written in one transaction, or one user whose write needs several.
 #[derive(Default)]
 struct Group {
     users: usize,
+    /// A user whose write needs several transactions.
+    alone: Option<UserWrite>,
     actions: Vec<TransactWriteItem>,
     bytes: usize,
     /// The tokens that are written. A transaction may write no item twice, and two users may have the same token in
@@ -292,26 +308,28 @@ struct Group {
 
 impl Group {
     fn has_room(&self, write: &UserWrite, actions: &[TransactWriteItem]) -> bool {
-        self.actions.len() + actions.len() <= MAX_ACTIONS
+        self.alone.is_none()
+            && !actions.is_empty()
+            && self.actions.len() + actions.len() <= MAX_ACTIONS
             && self.bytes + write.bytes() <= MAX_TRANSACTION_BYTES
             && !write.tokens().any(|hash| self.tokens.contains(hash))
     }
 
     fn add(&mut self, write: &UserWrite, actions: Vec<TransactWriteItem>) {
         self.users += 1;
+        self.alone = actions.is_empty().then(|| write.clone());
         self.actions.extend(actions);
         self.bytes += write.bytes();
         self.tokens.extend(write.tokens().cloned());
     }
 
-    /// Sends the transaction, if it is not empty, and starts an empty one.
-    async fn send(&mut self, database: &Database, results: &mut Vec<Written>) -> Result<()> {
-        let Self { users, actions, .. } = std::mem::take(self);
-        if users > 0 {
-            let written: Written = transact(database, actions).await?.into();
-            results.extend(std::iter::repeat_n(written, users));
-        }
-        Ok(())
+    /// Sends it. Returns what became of each user.
+    async fn send(self, database: Database) -> Result<Vec<Written>> {
+        let written = match &self.alone {
+            Some(write) => self::write(&database, write).await?,
+            None => transact(&database, self.actions).await?.into(),
+        };
+        Ok(vec![written; self.users])
     }
 }
 
