@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use crate::error::Error;
-use crate::race::{LostRace, Rounds};
+use crate::race::Rounds;
 
 /// The longest time budget of an update in one transaction, whatever time Lambda would allow.
 const MAX_TIME: Duration = Duration::from_secs(10);
@@ -141,29 +141,13 @@ impl<'a> Retry<'a> {
     /// # Errors
     /// The time budget would end during the pause.
     pub(crate) async fn pause(&mut self, failure: Error) -> Result<(), Error> {
-        if matches!(failure, Error::Busy) {
-            return self.pause_after_lost_race(LostRace::Conflict).await;
-        }
-        let pause = self.next_pause.mul_f64(fastrand::f64());
-        self.next_pause = (self.next_pause * 2).min(MAX_PAUSE);
-        self.sleep(pause, failure).await
-    }
-
-    /// Waits before the next try of an update whose transaction was refused.
-    ///
-    /// # Errors
-    /// The time budget would end during the pause.
-    pub(crate) async fn pause_after_refusal(&mut self) -> Result<(), Error> {
-        self.pause_after_lost_race(LostRace::Refused).await
-    }
-
-    async fn pause_after_lost_race(&mut self, lost: LostRace) -> Result<(), Error> {
-        let age = self.budget.start.elapsed();
-        let pause = self.rounds.next_pause(lost, age, self.last_call, fastrand::f64());
-        self.sleep(pause, Error::Busy).await
-    }
-
-    async fn sleep(&mut self, pause: Duration, failure: Error) -> Result<(), Error> {
+        let pause = if matches!(failure, Error::Busy) {
+            self.rounds.next_pause(self.budget.start.elapsed(), self.last_call, fastrand::f64())
+        } else {
+            let longest = self.next_pause;
+            self.next_pause = (longest * 2).min(MAX_PAUSE);
+            longest.mul_f64(fastrand::f64())
+        };
         if !matches!((&self.failure, &failure), (Some(Error::Unavailable(_)), Error::Busy)) {
             self.failure = Some(failure);
         }
@@ -190,7 +174,7 @@ mod tests {
         let budget = Budget::start(None);
         let mut retry = Retry::new(&budget);
         for _ in 0..3 {
-            retry.pause_after_refusal().await.expect("there is time");
+            retry.pause(Error::Busy).await.expect("there is time");
         }
         assert_eq!(retry.next_pause, FIRST_PAUSE);
         retry.pause(Error::Unavailable("throttled".into())).await.expect("there is time");

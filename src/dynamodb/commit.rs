@@ -141,7 +141,7 @@ impl Writes<'_> {
     /// The time budget would end during the pause. The caller passes the error to [`Self::confirm_error`], before the client
     /// gets it.
     pub(crate) async fn pause_after_refusal(&mut self) -> Result<(), Error> {
-        self.retry.pause_after_refusal().await
+        self.retry.pause(Error::Busy).await
     }
 
     /// Forgets all copies without an answer. The caller knows that none of them can be stored, because the unit has
