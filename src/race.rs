@@ -11,10 +11,10 @@
 use std::time::Duration;
 
 /// The shortest pause between two rounds.
-const MIN_PAUSE: Duration = Duration::from_millis(90);
+const MIN_PAUSE: Duration = Duration::from_millis(120);
 
 /// The longest pause between two rounds.
-const MAX_PAUSE: Duration = Duration::from_millis(180);
+const MAX_PAUSE: Duration = Duration::from_millis(240);
 
 /// The age from which an update goes first.
 const OLD: Duration = Duration::from_millis(1200);
@@ -62,12 +62,12 @@ mod tests {
 
     #[test]
     fn a_round_has_two_tries_between_which_another_update_can_end() {
-        assert_eq!(pauses(0), [16, 135, 16, 135, 16, 135]);
+        assert_eq!(pauses(0), [16, 180, 16, 180, 16, 180]);
     }
 
     #[test]
     fn a_round_of_an_old_update_has_three_tries_without_a_pause() {
-        assert_eq!(pauses(1200), [0, 0, 135, 0, 0, 135]);
+        assert_eq!(pauses(1200), [0, 0, 180, 0, 0, 180]);
     }
 
     #[test]
