@@ -5,6 +5,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use livechat_units::id::{DepartmentId, UnitId, UserId};
+#[cfg(feature = "sync")]
 pub use livechat_units::timestamp::rfc3339;
 
 const INVALID_ID: &str = "an id must have 1 to 512 bytes";

@@ -11,10 +11,11 @@ use livechat_units::item::Key;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use crate::arguments::{department_id, name, rfc3339};
+use crate::arguments::{department_id, name};
 use crate::database::Database;
 use crate::output::Output;
 use crate::random;
+use crate::timestamp::rfc3339;
 
 /// Create departments.
 #[derive(Args, Debug)]

@@ -18,11 +18,11 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval, sleep, timeout};
 use uuid::Uuid;
 
-use crate::arguments::rfc3339;
 use crate::condition::Condition;
 use crate::database::Database;
 use crate::origin::state_key;
 use crate::requests::transact;
+use crate::timestamp::rfc3339;
 
 /// The sort key of the lease.
 const LEASE: &str = "LEASE";

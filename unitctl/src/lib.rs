@@ -24,6 +24,7 @@ mod stack;
 pub mod sync;
 pub mod target;
 pub mod template;
+mod timestamp;
 pub mod token;
 pub mod unit;
 pub mod user;

@@ -13,11 +13,12 @@ use livechat_units::item::{Item, Key};
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use crate::arguments::{Lifetime, lifetime, name, rfc3339, user_id};
+use crate::arguments::{Lifetime, lifetime, name, user_id};
 use crate::database::Database;
 use crate::origin::{SOURCE, UNITCTL};
 use crate::output::{Output, note, warn};
 use crate::random;
+use crate::timestamp::rfc3339;
 
 /// The index of the tokens table whose partition key is the user.
 const INDEX: &str = "byUser";

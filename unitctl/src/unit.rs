@@ -13,10 +13,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use crate::arguments::{name, rfc3339, unit_id};
+use crate::arguments::{name, unit_id};
 use crate::database::Database;
 use crate::output::Output;
 use crate::random;
+use crate::timestamp::rfc3339;
 
 /// Create and show units.
 #[derive(Args, Debug)]

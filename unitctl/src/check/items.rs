@@ -5,12 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_dynamodb::types::AttributeValue;
 use livechat_units::id::{DepartmentId, UnitId, UserId};
 use livechat_units::item::Item;
-use livechat_units::timestamp::rfc3339;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::arguments::is_hash;
 use crate::origin::{REV, SOURCE, TOKENS};
+use crate::timestamp::is_canonical;
 
 /// An attribute as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -209,7 +207,7 @@ impl Unit {
             departments: set(item, "departmentIds"),
             ancestors: list(item, "ancestors"),
             version: number(item, "version"),
-            updated_at: valid(item, "_updatedAt", is_time),
+            updated_at: valid(item, "_updatedAt", is_canonical),
             rev: number(item, REV),
             imported_version: number(item, "importedVersion"),
         }
@@ -222,7 +220,7 @@ impl Monitor {
             unit_id: string(item, "unitId"),
             monitor_id: string(item, "monitorId"),
             username: string(item, "username"),
-            updated_at: valid(item, "_updatedAt", is_time),
+            updated_at: valid(item, "_updatedAt", is_canonical),
         }
     }
 }
@@ -233,7 +231,7 @@ impl Department {
             name: string(item, "name"),
             parent_id: string(item, "parentId"),
             ancestors: list(item, "ancestors"),
-            updated_at: valid(item, "_updatedAt", is_time),
+            updated_at: valid(item, "_updatedAt", is_canonical),
             rev: number(item, REV),
         }
     }
@@ -281,10 +279,4 @@ fn list(item: &Item, name: &str) -> Attribute<Vec<String>> {
     Attribute::read(item, name, |value| {
         value.as_l().ok()?.iter().map(|member| member.as_s().ok().cloned()).collect()
     })
-}
-
-/// Whether the text is a moment in RFC 3339, in UTC and with exactly three decimals.
-fn is_time(text: &str) -> bool {
-    let moment = text.ends_with('Z').then(|| OffsetDateTime::parse(text, &Rfc3339));
-    moment.and_then(Result::ok).is_some_and(|moment| rfc3339(moment) == text)
 }

@@ -18,9 +18,9 @@ use time::OffsetDateTime;
 
 use self::finding::{Finding, Group, Repair, Scope};
 use self::report::{Event, Outcome, Summary, Violation};
-use crate::arguments::rfc3339;
 use crate::database::Database;
 use crate::output::Output;
+use crate::timestamp::rfc3339;
 
 /// The maximum number of scopes that are read again or repaired at the same time.
 const MAX_SCOPES_AT_ONCE: usize = 16;

@@ -12,7 +12,7 @@ use time::format_description::well_known::Iso8601;
 use time::{Duration, OffsetDateTime, UtcOffset};
 
 use super::decimal::Decimal;
-use crate::arguments::rfc3339;
+use crate::timestamp::rfc3339;
 
 /// DynamoDB stores 32 levels, and the innermost value is one of them ("Quotas in Amazon DynamoDB"): a value
 /// may be in at most 31 lists and maps.
@@ -227,7 +227,8 @@ pub fn date(value: &Value) -> Result<OffsetDateTime, String> {
     }
 }
 
-/// RFC 3339, or the milliseconds since 1970.
+/// A text in ISO 8601, or the milliseconds since 1970. Old versions of mongoexport write offsets from UTC without a colon, which
+/// RFC 3339 does not have.
 fn moment(value: &Value) -> Result<OffsetDateTime, String> {
     let moment = match value {
         Value::String(text) => OffsetDateTime::parse(text, &Iso8601::PARSING).ok(),

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::documents::Document;
 use super::extended_json::{date, is_null, text};
-use crate::arguments::rfc3339;
+use crate::timestamp::rfc3339;
 
 /// What is wrong with an `_id` of the right type.
 pub const BAD_ID: &str = "_id is empty or over 512 bytes";

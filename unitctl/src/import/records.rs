@@ -13,8 +13,8 @@ use super::documents::Document;
 use super::extended_json::{attributes, integer, text};
 use super::fields::{BAD_ID, take, take_date, take_id, take_text, take_texts};
 use super::item_size::{check_bytes, check_size, item_bytes, value_bytes};
-use crate::arguments::rfc3339;
 use crate::origin::REV;
+use crate::timestamp::rfc3339;
 
 /// The size of `rev` in an item: its name and a number of up to 20 digits.
 pub const REV_BYTES: usize = 3 + 13;

@@ -13,7 +13,8 @@ use super::extended_json::{date, is_null};
 use super::fields::{BAD_ID, take, take_id, take_text, take_texts, wrong};
 use super::item_size::{check_bytes, check_size, item_bytes};
 use super::records::{REV_BYTES, insert_set};
-use crate::arguments::{is_hash, rfc3339};
+use crate::arguments::is_hash;
+use crate::timestamp::{self, rfc3339};
 
 /// A document of `users`.
 #[derive(Debug)]
@@ -238,11 +239,9 @@ impl LoginToken {
         lifetime: Duration,
         now: OffsetDateTime,
     ) -> Result<Item, String> {
-        let first =
-            stored.filter(|stored| stored.get("userId") == self.item.get("userId")).and_then(|stored| {
-                let created = stored.get("createdAt")?.as_s().ok()?;
-                OffsetDateTime::parse(created, &time::format_description::well_known::Rfc3339).ok()
-            });
+        let first = stored
+            .filter(|stored| stored.get("userId") == self.item.get("userId"))
+            .and_then(|stored| timestamp::parse(stored.get("createdAt")?.as_s().ok()?));
         let first = first.unwrap_or(now);
         let mut item = self.item.clone();
         item.insert("createdAt".into(), AttributeValue::S(rfc3339(first)));
