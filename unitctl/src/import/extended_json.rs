@@ -7,6 +7,7 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use livechat_units::item::Item;
 use serde_json::{Map, Value};
 use time::format_description::well_known::Iso8601;
 use time::{Duration, OffsetDateTime, UtcOffset};
@@ -24,15 +25,23 @@ const MAX_NAME_BYTES: usize = 64 * 1024 - 1;
 /// Characters of a value that a message shows.
 const MAX_SHOWN_CHARS: usize = 60;
 
-/// Converts the fields of a document that nothing reads: dates become RFC 3339 text, object ids their
-/// hexadecimal text. A value that DynamoDB does not store becomes its text, and a field with a name that
-/// DynamoDB does not store is left out. `changes` gets a sentence about each of these.
-pub fn attributes(fields: &Map<String, Value>, changes: &mut Vec<String>) -> Fields {
-    Converter { changes }.fields(fields, &Path::Document)
+/// The fields of a document as DynamoDB stores them.
+#[derive(Debug, Default)]
+pub struct Attributes {
+    /// The attributes, by name.
+    pub item: Item,
+    /// A sentence about each field that was left out or is stored as text.
+    pub changes: Vec<String>,
 }
 
-/// The fields of a document, by name.
-pub type Fields = std::collections::HashMap<String, AttributeValue>;
+/// Converts the fields of a document that nothing reads: dates become RFC 3339 text, object ids their
+/// hexadecimal text. A value that DynamoDB does not store becomes its text, and a field with a name that
+/// DynamoDB does not store is left out.
+pub fn attributes(fields: &Map<String, Value>) -> Attributes {
+    let mut converter = Converter::default();
+    let item = converter.fields(fields, &Path::Document);
+    Attributes { item, changes: converter.changes }
+}
 
 /// Where a value is in its document.
 enum Path<'a> {
@@ -63,13 +72,15 @@ impl Path<'_> {
     }
 }
 
-struct Converter<'a> {
-    changes: &'a mut Vec<String>,
+/// Notes what it leaves out or turns into text.
+#[derive(Default)]
+struct Converter {
+    changes: Vec<String>,
 }
 
-impl Converter<'_> {
-    fn fields(&mut self, fields: &Map<String, Value>, path: &Path<'_>) -> Fields {
-        let mut converted = Fields::with_capacity(fields.len());
+impl Converter {
+    fn fields(&mut self, fields: &Map<String, Value>, path: &Path<'_>) -> Item {
+        let mut converted = Item::with_capacity(fields.len());
         for (name, value) in fields {
             if name.is_empty() {
                 self.changes.push(format!("{path}: left out a field without a name"));
@@ -247,10 +258,9 @@ mod tests {
 
     /// The attribute of a field called `f`, and what is said about it.
     fn convert(value: Value) -> (AttributeValue, Vec<String>) {
-        let mut changes = Vec::new();
         let document = json!({ "f": value });
-        let mut fields = attributes(document.as_object().expect("an object"), &mut changes);
-        (fields.remove("f").expect("the field is there"), changes)
+        let Attributes { mut item, changes } = attributes(document.as_object().expect("an object"));
+        (item.remove("f").expect("the field is there"), changes)
     }
 
     fn attribute(value: Value) -> AttributeValue {
@@ -388,9 +398,9 @@ mod tests {
             changes,
             ["f[0]: left out a field without a name", "f[0]: left out a field whose name has 65536 bytes"]
         );
-        let mut changes = Vec::new();
         let document = json!({ "": 1 });
-        assert!(attributes(document.as_object().expect("an object"), &mut changes).is_empty());
+        let Attributes { item, changes } = attributes(document.as_object().expect("an object"));
+        assert!(item.is_empty());
         assert_eq!(changes, ["the document: left out a field without a name"]);
     }
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::documents::Document;
-use super::extended_json::{attributes, integer, text};
+use super::extended_json::{Attributes, attributes, integer, text};
 use super::fields::{BAD_ID, take, take_date, take_id, take_text, take_texts};
 use super::item_size::{check_bytes, check_size, item_bytes, value_bytes};
 use crate::origin::REV;
@@ -118,7 +118,7 @@ impl UnitOrDepartment {
             for made_anew in ["type", "monitors", "departmentIds", "version", "importedVersion"] {
                 document.remove(made_anew);
             }
-            let (other, changes) = other_fields(document)?;
+            let Attributes { item: other, changes } = other_fields(document)?;
             Ok(Self::Unit(Box::new(Unit {
                 id: UnitId::parse(id).ok_or(BAD_ID)?,
                 line: 0,
@@ -137,7 +137,7 @@ impl UnitOrDepartment {
                 return Err("no name".into());
             }
             let place = Place { parent_id: take_text(&mut document, "parentId")?, ancestors };
-            let (other, changes) = other_fields(document)?;
+            let Attributes { item: other, changes } = other_fields(document)?;
             let department = Department { id, place, updated_at, other, changes };
             check_bytes(department.bytes_without_place())?;
             Ok(Self::Department(department))
@@ -227,8 +227,8 @@ pub fn insert_set(item: &mut Item, name: &str, members: BTreeSet<String>) {
     }
 }
 
-/// The fields that no program reads, and the changes that were necessary to store them.
-fn other_fields(mut document: Document) -> Result<(Item, Vec<String>), String> {
+/// The fields that no program reads.
+fn other_fields(mut document: Document) -> Result<Attributes, String> {
     let mut changes = Vec::new();
     for reserved in ["pk", "sk", REV] {
         if document.remove(reserved).is_some() {
@@ -237,9 +237,10 @@ fn other_fields(mut document: Document) -> Result<(Item, Vec<String>), String> {
             ));
         }
     }
-    let other = attributes(&document, &mut changes);
-    check_size(&other)?;
-    Ok((other, changes))
+    let other = attributes(&document);
+    check_size(&other.item)?;
+    changes.extend(other.changes);
+    Ok(Attributes { item: other.item, changes })
 }
 
 /// A string attribute.

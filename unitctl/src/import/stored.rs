@@ -1,6 +1,6 @@
 //! Reads what is stored of an export's units and departments.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use anyhow::Result;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -23,56 +23,59 @@ const DEPARTMENTS_A_READ: usize = 1_000;
 /// # Errors
 /// DynamoDB refuses a request, or an item is corrupt.
 pub async fn read(database: &Database, exported: &Exported) -> Result<Stored> {
-    let mut stored = Stored::default();
-    departments(database, exported.departments.keys(), &mut stored).await?;
+    let mut departments = read_places(database, exported.departments.keys()).await?;
 
-    let parents = stored.departments.values().filter_map(|place| UnitId::parse(place.parent_id.clone()?));
+    let parents = departments.values().filter_map(|place| UnitId::parse(place.parent_id.clone()?));
     let units: BTreeSet<UnitId> = exported.units.keys().cloned().chain(parents).collect();
-    let units = units.into_iter().map(|id| unit(database, id));
+    let units = units.into_iter().map(|id| async move {
+        let unit = read_unit(database, &id).await?;
+        anyhow::Ok(unit.map(|unit| (id, unit)))
+    });
     let units: Vec<_> = stream::iter(units).buffer_unordered(MAX_AT_ONCE).try_collect().await?;
-    stored.units = units.into_iter().flatten().collect();
+    let units: HashMap<UnitId, StoredUnit> = units.into_iter().flatten().collect();
 
-    let listed = stored.units.values().flat_map(|unit| &unit.departments).filter_map(DepartmentId::parse);
+    let listed = units.values().flat_map(|unit| &unit.departments).filter_map(DepartmentId::parse);
     let unread: Vec<_> = listed.filter(|id| !exported.departments.contains_key(id)).collect();
-    departments(database, unread.iter(), &mut stored).await?;
-    Ok(stored)
+    departments.extend(read_places(database, unread.iter()).await?);
+    Ok(Stored { units, departments })
 }
 
-async fn departments(
+/// Where each of these departments is that exists.
+async fn read_places(
     database: &Database,
     ids: impl Iterator<Item = &DepartmentId>,
-    stored: &mut Stored,
-) -> Result<()> {
+) -> Result<HashMap<DepartmentId, Place>> {
+    let mut places = HashMap::new();
     let mut keys = ids.map(|id| Key::Department(id.clone()).attributes());
     loop {
         let some: Vec<Item> = keys.by_ref().take(DEPARTMENTS_A_READ).collect();
         if some.is_empty() {
-            return Ok(());
+            return Ok(places);
         }
         for item in database.get_all(some).await? {
             let id = text(&item, "pk").and_then(|pk| DepartmentId::parse(pk.strip_prefix("DEPARTMENT#")?));
             if let Some(id) = id {
                 let department = item::Department::parse(&Key::Department(id.clone()), item)?;
                 let ancestors = department.ancestors.unwrap_or_default();
-                stored.departments.insert(id, Place { parent_id: department.parent_id, ancestors });
+                places.insert(id, Place { parent_id: department.parent_id, ancestors });
             }
         }
     }
 }
 
-/// A unit's whole partition: its item and its monitors'.
-async fn unit(database: &Database, id: UnitId) -> Result<Option<(UnitId, StoredUnit)>> {
+/// A unit with its monitors, if it exists.
+async fn read_unit(database: &Database, id: &UnitId) -> Result<Option<StoredUnit>> {
     let (mut unit, mut monitors) = (None, Vec::new());
-    for item in database.unit_partition(&id).await? {
+    for item in database.unit_partition(id).await? {
         match text(&item, "sk").and_then(|sk| sk.strip_prefix("MONITOR#")).map(UserId::parse) {
             Some(Some(monitor)) => monitors.push((monitor, item)),
             Some(None) => {}
-            None => unit = Some(StoredUnit::parse(&id, item)?),
+            None => unit = Some(StoredUnit::parse(id, item)?),
         }
     }
     Ok(unit.map(|mut unit| {
         unit.monitors.extend(monitors);
-        (id, unit)
+        unit
     }))
 }
 

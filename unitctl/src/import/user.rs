@@ -113,20 +113,29 @@ impl User {
     }
 
     fn add_token(&mut self, place: usize, token: &Value, lifetime: Duration) {
-        let hash = token.get("hashedToken").and_then(Value::as_str).filter(|hash| is_hash(hash));
-        let mut changes = Vec::new();
-        match LoginToken::parse(token, &self.id, lifetime, &mut changes) {
-            Ok((hash, token)) => {
-                self.unusable_hashes.remove(&hash);
-                self.tokens.insert(hash, token);
+        let about_token = |text: String| format!("login token {place}: {text}");
+        let hash = match parse_hash(token) {
+            Ok(hash) => hash,
+            Err(reason) => return self.unusable.push(about_token(reason)),
+        };
+        let parsed = ParsedToken::parse(token, hash, &self.id, lifetime);
+        let token = parsed.and_then(|ParsedToken { token, changes }| {
+            self.changes.extend(changes.into_iter().map(about_token));
+            token.check_size()?;
+            Ok(token)
+        });
+        match token {
+            Ok(token) => {
+                self.unusable_hashes.remove(hash);
+                self.tokens.insert(hash.to_owned(), token);
             }
             Err(reason) => {
-                self.unusable.push(format!("login token {place}: {reason}"));
-                self.unusable_hashes
-                    .extend(hash.filter(|hash| !self.tokens.contains_key(*hash)).map(str::to_owned));
+                self.unusable.push(about_token(reason));
+                if !self.tokens.contains_key(hash) {
+                    self.unusable_hashes.insert(hash.to_owned());
+                }
             }
         }
-        self.changes.extend(changes.into_iter().map(|change| format!("login token {place}: {change}")));
     }
 }
 
@@ -169,20 +178,24 @@ pub(crate) fn visible_hashes(document: &Document) -> Option<BTreeSet<String>> {
     Some(hashes.map(str::to_owned).collect())
 }
 
-impl LoginToken {
-    /// The token and its hash.
-    fn parse(
-        token: &Value,
-        user: &UserId,
-        lifetime: Duration,
-        changes: &mut Vec<String>,
-    ) -> Result<(String, Self), String> {
-        let Value::Object(fields) = token else { return Err(wrong("it", token, "an object")) };
-        let field = |name: &str| fields.get(name).filter(|value| !is_null(value));
-        let hash = field("hashedToken").and_then(Value::as_str).ok_or("no hashedToken")?;
-        if !is_hash(hash) {
-            return Err("hashedToken is no SHA-256 in base64".into());
-        }
+/// The hash of a login token.
+fn parse_hash(token: &Value) -> Result<&str, String> {
+    let Value::Object(fields) = token else { return Err(wrong("it", token, "an object")) };
+    let hash = fields.get("hashedToken").and_then(Value::as_str).ok_or("no hashedToken")?;
+    if is_hash(hash) { Ok(hash) } else { Err("hashedToken is no SHA-256 in base64".into()) }
+}
+
+/// A login token as it was read. It may be too large for an item.
+struct ParsedToken {
+    token: LoginToken,
+    /// Fields that were left out.
+    changes: Vec<String>,
+}
+
+impl ParsedToken {
+    fn parse(token: &Value, hash: &str, user: &UserId, lifetime: Duration) -> Result<Self, String> {
+        let mut changes = Vec::new();
+        let field = |name: &str| token.get(name).filter(|value| !is_null(value));
         let kind = match field("type") {
             None => None,
             Some(Value::String(kind)) => Some(kind.clone()),
@@ -225,10 +238,17 @@ impl LoginToken {
                 item.insert(attribute.into(), AttributeValue::S(value));
             }
         }
+        Ok(Self { token: LoginToken { item, lacks_when }, changes })
+    }
+}
+
+impl LoginToken {
+    /// # Errors
+    /// The token's item is larger than DynamoDB stores.
+    fn check_size(&self) -> Result<(), String> {
         // A token that lacks `when` gets two attributes more.
-        let reserve = if lacks_when { 64 } else { 0 };
-        check_bytes(item_bytes(&item) + reserve)?;
-        Ok((hash.to_owned(), Self { item, lacks_when }))
+        let reserve = if self.lacks_when { 64 } else { 0 };
+        check_bytes(item_bytes(&self.item) + reserve)
     }
 
     /// The item of a token that lacks `when` and is stored as this, or is not stored yet. It counts from the time of

@@ -102,8 +102,8 @@ mod tests {
             "binary": binary,
             "_id": "a", "n": 1_i32, "long": i64::MAX, "half": 0.5, "nan": f64::NAN, "list": [-f64::INFINITY], "at": at, "id": id,
         });
-        let mut changes = Vec::new();
-        let fields = crate::import::extended_json::attributes(&json, &mut changes);
+        let crate::import::extended_json::Attributes { item: fields, changes } =
+            crate::import::extended_json::attributes(&json);
         let text = |name: &str| fields[name].as_s().expect("a string").clone();
         let number = |name: &str| fields[name].as_n().expect("a number").clone();
         assert_eq!(
