@@ -4,34 +4,44 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use livechat_units::id::{DepartmentId, UnitId, UserId};
+use livechat_units::id::{DepartmentId, MAX_ID_BYTES, UnitId, UserId};
 #[cfg(feature = "sync")]
 pub use livechat_units::timestamp::rfc3339;
-
-const INVALID_ID: &str = "an id must have 1 to 512 bytes";
 
 /// Parses the `_id` of a user.
 ///
 /// # Errors
 /// The text is empty or too long.
-pub fn user_id(text: &str) -> Result<UserId, &'static str> {
-    UserId::parse(text).ok_or(INVALID_ID)
+pub fn user_id(text: &str) -> Result<UserId, String> {
+    UserId::parse(text).ok_or_else(invalid_id)
 }
 
 /// Parses the `_id` of a unit.
 ///
 /// # Errors
 /// The text is empty or too long.
-pub fn unit_id(text: &str) -> Result<UnitId, &'static str> {
-    UnitId::parse(text).ok_or(INVALID_ID)
+pub fn unit_id(text: &str) -> Result<UnitId, String> {
+    UnitId::parse(text).ok_or_else(invalid_id)
 }
 
 /// Parses the `_id` of a department.
 ///
 /// # Errors
 /// The text is empty or too long.
-pub fn department_id(text: &str) -> Result<DepartmentId, &'static str> {
-    DepartmentId::parse(text).ok_or(INVALID_ID)
+pub fn department_id(text: &str) -> Result<DepartmentId, String> {
+    DepartmentId::parse(text).ok_or_else(invalid_id)
+}
+
+/// Parses the `_id` of a role or a permission.
+///
+/// # Errors
+/// The text is empty or too long.
+pub fn id(text: &str) -> Result<String, String> {
+    if (1..=MAX_ID_BYTES).contains(&text.len()) { Ok(text.to_owned()) } else { Err(invalid_id()) }
+}
+
+fn invalid_id() -> String {
+    format!("an id must have 1 to {MAX_ID_BYTES} bytes")
 }
 
 /// Parses the name of a user, a unit, a department, a role or a token.

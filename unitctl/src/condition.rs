@@ -17,6 +17,15 @@ pub struct Condition {
     values: HashMap<String, AttributeValue>,
 }
 
+/// A condition as a request has it.
+struct Expression {
+    text: String,
+    /// The attributes' names, by placeholder.
+    names: HashMap<String, String>,
+    /// The values, by placeholder. `None` if there are none, because DynamoDB refuses an empty map.
+    values: Option<HashMap<String, AttributeValue>>,
+}
+
 impl Condition {
     /// If an item was read, it still has the same values of these attributes. If none was found, there still is none.
     pub fn unchanged(stored: Option<&Item>, key: &str, attributes: &[&str]) -> Self {
@@ -73,7 +82,7 @@ impl Condition {
     /// # Errors
     /// Never: the action is complete.
     pub fn put(self, table: &str, item: Item) -> Result<TransactWriteItem> {
-        let (text, names, values) = self.finish();
+        let Expression { text, names, values } = self.finish();
         let put = Put::builder().table_name(table).set_item(Some(item)).condition_expression(text);
         let put = put.set_expression_attribute_names(Some(names)).set_expression_attribute_values(values);
         Ok(TransactWriteItem::builder().put(put.build()?).build())
@@ -84,7 +93,7 @@ impl Condition {
     /// # Errors
     /// Never: the action is complete.
     pub fn delete(self, table: &str, key: Item) -> Result<TransactWriteItem> {
-        let (text, names, values) = self.finish();
+        let Expression { text, names, values } = self.finish();
         let delete = Delete::builder().table_name(table).set_key(Some(key)).condition_expression(text);
         let delete =
             delete.set_expression_attribute_names(Some(names)).set_expression_attribute_values(values);
@@ -97,15 +106,18 @@ impl Condition {
     /// Never: the action is complete.
     #[cfg(feature = "sync")]
     pub fn check(self, table: &str, key: Item) -> Result<TransactWriteItem> {
-        let (text, names, values) = self.finish();
+        let Expression { text, names, values } = self.finish();
         let check = ConditionCheck::builder().table_name(table).set_key(Some(key)).condition_expression(text);
         let check = check.set_expression_attribute_names(Some(names)).set_expression_attribute_values(values);
         Ok(TransactWriteItem::builder().condition_check(check.build()?).build())
     }
 
-    /// The expression with its placeholders. DynamoDB refuses an empty map of values.
-    fn finish(self) -> (String, HashMap<String, String>, Option<HashMap<String, AttributeValue>>) {
-        (self.parts.join(" AND "), self.names, Some(self.values).filter(|values| !values.is_empty()))
+    fn finish(self) -> Expression {
+        Expression {
+            text: self.parts.join(" AND "),
+            names: self.names,
+            values: Some(self.values).filter(|values| !values.is_empty()),
+        }
     }
 
     fn name(&mut self, attribute: &str) -> String {

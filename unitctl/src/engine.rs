@@ -54,21 +54,30 @@ pub fn sdk_config(endpoint: &str) -> SdkConfig {
         .build()
 }
 
-/// Creates both tables as the template declares them. Returns `false` if the livechat table exists already. If that one has
-/// no stream, because an older version made it, it gets one.
+/// Whether [`create_tables`] had to create the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Creation {
+    /// The tables are new and empty.
+    Created,
+    /// The tables existed already.
+    Existed,
+}
+
+/// Creates both tables as the template declares them, unless the livechat table exists already. If that one has no stream,
+/// because an older version made it, it gets one.
 ///
 /// # Errors
 /// The template does not declare the tables, or DynamoDB refuses to create them.
-pub async fn create_tables(client: &Client, tables: &Tables) -> Result<bool> {
+pub async fn create_tables(client: &Client, tables: &Tables) -> Result<Creation> {
     let existing = client.list_tables().send().await.context("listing tables")?;
     let livechat = Table::of_variable("LIVECHAT_TABLE")?;
     if existing.table_names().contains(&tables.livechat) {
         livechat.ensure_stream(client, &tables.livechat).await?;
-        return Ok(false);
+        return Ok(Creation::Existed);
     }
     Table::of_variable("TOKENS_TABLE")?.create(client, &tables.tokens).await?;
     livechat.create(client, &tables.livechat).await?;
-    Ok(true)
+    Ok(Creation::Created)
 }
 
 #[cfg(test)]
@@ -85,7 +94,8 @@ mod tests {
         tokio::spawn(serve(listener, database, std::future::pending()));
         let client = Client::new(&sdk_config(&endpoint));
         let tables = Tables { tokens: "tokens".into(), livechat: "livechat".into() };
-        assert!(create_tables(&client, &tables).await.expect("they are created"));
+        let creation = create_tables(&client, &tables).await.expect("they are created");
+        assert_eq!(creation, Creation::Created);
         let view = async || {
             let described = client.describe_table().table_name("livechat").send().await.expect("it is there");
             let stream = described.table.and_then(|table| table.stream_specification);
@@ -100,7 +110,8 @@ mod tests {
         update.send().await.expect("it is switched off");
         assert_eq!(view().await, None);
         for _ in 0..2 {
-            assert!(!create_tables(&client, &tables).await.expect("they are there"));
+            let creation = create_tables(&client, &tables).await.expect("they are there");
+            assert_eq!(creation, Creation::Existed);
             assert_eq!(view().await, keys_only);
         }
     }

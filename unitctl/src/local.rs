@@ -13,7 +13,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::database::Database;
-use crate::{engine, local_gateway, sample};
+use crate::engine::{self, Creation};
+use crate::{local_gateway, sample};
 
 /// The maximum time that stopping takes. It is a second more than a request may take.
 const MAX_STOP: Duration = Duration::from_secs(30);
@@ -68,7 +69,7 @@ impl Local {
         let sdk = engine::sdk_config(&dynamodb_url);
         let client = Client::new(&sdk);
         let tables = Tables { tokens: "local-tokens".into(), livechat: "local-livechat".into() };
-        if engine::create_tables(&client, &tables).await? {
+        if engine::create_tables(&client, &tables).await? == Creation::Created {
             sample::put(&Database { client: client.clone(), tables: tables.clone() }).await?;
         }
         let function = Function::new(&sdk, tables.clone());

@@ -5,10 +5,10 @@ use std::fmt;
 use anyhow::Result;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use clap::Args;
-use livechat_units::id::MAX_ID_BYTES;
 use livechat_units::item::{Key, PERMISSION};
 use serde::Serialize;
 
+use crate::arguments::id;
 use crate::database::Database;
 use crate::origin::{REV, warn_of_next_import};
 use crate::output::Output;
@@ -45,6 +45,13 @@ struct RolePermission {
     permission: String,
 }
 
+/// What a command does with a role's permission.
+#[derive(Clone, Copy)]
+enum Change {
+    Grant,
+    Revoke,
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Changed {
@@ -60,7 +67,7 @@ impl Grant {
     /// # Errors
     /// DynamoDB refuses the request or can't be reached.
     pub async fn run(self, database: &Database, output: Output) -> Result<()> {
-        self.role_permission.change(true, database, output).await
+        self.role_permission.change(Change::Grant, database, output).await
     }
 }
 
@@ -70,24 +77,27 @@ impl Revoke {
     /// # Errors
     /// DynamoDB refuses the request or can't be reached.
     pub async fn run(self, database: &Database, output: Output) -> Result<()> {
-        self.role_permission.change(false, database, output).await
+        self.role_permission.change(Change::Revoke, database, output).await
     }
 }
 
 impl RolePermission {
     /// Changes the set of roles in one atomic request, so that two operators can't undo each other's changes.
-    async fn change(self, is_held: bool, database: &Database, output: Output) -> Result<()> {
+    async fn change(self, change: Change, database: &Database, output: Output) -> Result<()> {
         let Self { role, permission } = self;
         let table = &database.tables.livechat;
         let key = Key::Permission(permission.clone()).attributes();
         // DELETE of the last member removes the attribute. No role holds a permission without the attribute.
-        let change = if is_held { "ADD #roles :role" } else { "DELETE #roles :role" };
+        let expression = match change {
+            Change::Grant => "ADD #roles :role",
+            Change::Revoke => "DELETE #roles :role",
+        };
         let update = database
             .client
             .update_item()
             .table_name(table)
             .set_key(Some(key))
-            .update_expression(change)
+            .update_expression(expression)
             .expression_attribute_names("#roles", "roles")
             .expression_attribute_values(":role", AttributeValue::Ss(vec![role.clone()]))
             .return_values(ReturnValue::AllOld);
@@ -97,6 +107,7 @@ impl RolePermission {
         }
         let roles = old.as_ref().and_then(|item| item.get("roles")?.as_ss().ok());
         let was_held = roles.is_some_and(|roles| roles.contains(&role));
+        let is_held = matches!(change, Change::Grant);
         output.print(&Changed { role, permission, is_held, changed: was_held != is_held })
     }
 }
@@ -111,11 +122,4 @@ impl fmt::Display for Changed {
             (false, false) => write!(f, "{role} did not hold {permission}"),
         }
     }
-}
-
-fn id(text: &str) -> Result<String, String> {
-    if text.is_empty() || text.len() > MAX_ID_BYTES {
-        return Err(format!("an id must have 1 to {MAX_ID_BYTES} bytes"));
-    }
-    Ok(text.to_owned())
 }

@@ -152,6 +152,16 @@ impl<T> Attribute<T> {
         }
     }
 
+    /// The attribute's name, if its value is invalid. It may be absent.
+    pub fn name_if_invalid(&self, name: &'static str) -> Option<&'static str> {
+        matches!(self, Self::Invalid).then_some(name)
+    }
+
+    /// The attribute's name, unless it has a valid value.
+    pub fn name_unless_valid(&self, name: &'static str) -> Option<&'static str> {
+        self.valid().is_none().then_some(name)
+    }
+
     fn read(item: &Item, name: &str, convert: impl FnOnce(&AttributeValue) -> Option<T>) -> Self {
         match item.get(name) {
             None => Self::Absent,

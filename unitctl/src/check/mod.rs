@@ -85,13 +85,24 @@ impl Check {
             let departments = group.departments.into_keys().collect();
             (!findings.is_empty()).then_some(Suspect { scope, departments, findings })
         });
-        let checks = suspects.map(|suspect| suspect.confirm(database, self.repair));
+        let checks = suspects.map(|suspect| self.examine(suspect, database));
         let mut checks = stream::iter(checks).buffered(MAX_SCOPES_AT_ONCE);
         while let Some(found) = checks.try_next().await? {
             found.into_iter().try_for_each(&mut print)?;
         }
         output.print(&Event::Summary(Summary { items: counts, violations, repaired }))?;
         Ok(self.is_as_in_mongodb(database, output).await? && violations == repaired)
+    }
+
+    /// Confirms the findings of a suspect, and repairs them if the operator wants it.
+    async fn examine(&self, suspect: Suspect, database: &Database) -> Result<Vec<Violation>> {
+        let Some(confirmed) = suspect.confirm(database).await? else { return Ok(Vec::new()) };
+        if self.repair {
+            confirmed.repair(database).await
+        } else {
+            let found = confirmed.findings.into_iter();
+            Ok(found.map(|finding| Violation::new(finding, Outcome::Found)).collect())
+        }
     }
 
     /// Prints what is not the same in MongoDB, if that was asked for. Returns whether there is no difference.
@@ -129,32 +140,35 @@ struct Suspect {
     findings: Vec<Finding>,
 }
 
+/// The items of a suspect as they were read again.
+struct Reread {
+    group: Group,
+    /// The findings that were found before and are still there.
+    findings: Vec<Finding>,
+}
+
 impl Suspect {
-    /// Confirms the findings, and repairs them if `is_repair` is set.
+    /// Confirms the findings. Returns `None` if none of them is left.
     ///
     /// The scan reads the items of a scope at different moments, so an update between them looks like a violation. A
     /// real violation is still there when the items are read again, and again.
-    async fn confirm(mut self, database: &Database, is_repair: bool) -> Result<Vec<Violation>> {
+    async fn confirm(mut self, database: &Database) -> Result<Option<Self>> {
         for _ in 0..CONFIRMATIONS {
             pause().await;
-            self.findings = self.reread(database).await?.1;
+            self.findings = self.reread(database).await?.findings;
             if self.findings.is_empty() {
-                return Ok(Vec::new());
+                return Ok(None);
             }
         }
-        if is_repair {
-            self.repair(database).await
-        } else {
-            Ok(self.findings.into_iter().map(|finding| Violation::new(finding, Outcome::Found)).collect())
-        }
+        Ok(Some(self))
     }
 
-    /// Reads the items again. Returns them, and the findings that were found before and are still there.
-    async fn reread(&self, database: &Database) -> Result<(Group, Vec<Finding>)> {
+    /// Reads the items again, and checks them.
+    async fn reread(&self, database: &Database) -> Result<Reread> {
         let group = scan::reread(database, &self.scope, &self.departments).await?;
         let mut findings = rules::check(&self.scope, &group);
         findings.retain(|finding| self.findings.iter().any(|before| before.is_same(finding)));
-        Ok((group, findings))
+        Ok(Reread { group, findings })
     }
 
     /// Repairs the findings, one transaction after the other, until only those without a repair are left.
@@ -162,7 +176,7 @@ impl Suspect {
         let mut violations = Vec::new();
         let mut tries = 0;
         loop {
-            let (group, findings) = self.reread(database).await?;
+            let Reread { group, findings } = self.reread(database).await?;
             let (mut repairable, others): (Vec<Finding>, Vec<Finding>) =
                 findings.into_iter().partition(|finding| finding.repair.is_some());
             if repairable.is_empty() || tries == MAX_TRIES {

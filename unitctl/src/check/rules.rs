@@ -51,19 +51,14 @@ impl Findings {
                 self.add_shape(key(), violation, None);
             }
         }
-        let marks = [
-            ("rev", unit.rev == Attribute::Invalid),
-            ("importedVersion", unit.imported_version == Attribute::Invalid),
-        ];
-        self.0.extend(invalid_attributes(printed(&key()), &marks));
+        let marks =
+            [unit.rev.name_if_invalid("rev"), unit.imported_version.name_if_invalid("importedVersion")];
+        self.0.extend(invalid_attributes(printed(&key()), marks.into_iter().flatten()));
         // Without them nothing else can be checked: each repair counts on the version, and each department copies the
         // ancestors.
-        let required = [
-            ("version", unit.version == Attribute::Invalid),
-            ("ancestors", unit.ancestors == Attribute::Invalid),
-        ];
-        if required.iter().any(|(_, is_invalid)| *is_invalid) {
-            for (name, _) in required.iter().filter(|(_, is_invalid)| *is_invalid) {
+        let required = [unit.version.name_if_invalid("version"), unit.ancestors.name_if_invalid("ancestors")];
+        if required.iter().any(Option::is_some) {
+            for name in required.into_iter().flatten() {
                 let violation = format!("its {name} can't be read, so the rest of the unit was not checked");
                 self.add_shape(key(), violation, None);
             }
@@ -149,8 +144,14 @@ impl Findings {
         for (department_id, department) in &group.departments {
             let Some(department) = department else { continue };
             if department.parent_id.valid().map(String::as_str) == Some(id.as_str()) {
-                let is_listed = listed.contains(department_id.as_str());
-                self.department_in_unit(id, department_id, department, is_listed, &ancestors);
+                if !listed.contains(department_id.as_str()) {
+                    let keys = [Key::Unit(id.clone()), Key::Department(department_id.clone())];
+                    let violation =
+                        format!("department {department_id} is in the unit, but the unit does not list it");
+                    let repair = Repair::AddToList(department_id.clone());
+                    self.add(Rule::Departments, &keys, violation, repair);
+                }
+                self.department_in_unit(id, department_id, department, &ancestors);
             }
         }
         for department_id in listed {
@@ -158,20 +159,16 @@ impl Findings {
         }
     }
 
+    /// Checks the attributes of a department that is in the unit.
     fn department_in_unit(
         &mut self,
         unit: &UnitId,
         id: &DepartmentId,
         department: &Department,
-        is_listed: bool,
         ancestors: &Vec<String>,
     ) {
-        let keys = [Key::Unit(unit.clone()), Key::Department(id.clone())];
-        if !is_listed {
-            let violation = format!("department {id} is in the unit, but the unit does not list it");
-            self.add(Rule::Departments, &keys, violation, Repair::AddToList(id.clone()));
-        }
         if department.ancestors.valid() != Some(ancestors) {
+            let keys = [Key::Unit(unit.clone()), Key::Department(id.clone())];
             let violation =
                 format!("the ancestors of department {id} are not its unit and the unit's ancestors");
             self.add(Rule::Places, &keys, violation, Repair::SetAncestors(id.clone(), ancestors.clone()));
@@ -255,8 +252,8 @@ impl Findings {
         if department.name.valid().is_none() {
             self.add_shape(key(), "its name is missing or invalid", None);
         }
-        let marks = [("rev", department.rev == Attribute::Invalid)];
-        self.0.extend(invalid_attributes(printed(&key()), &marks));
+        let marks = department.rev.name_if_invalid("rev");
+        self.0.extend(invalid_attributes(printed(&key()), marks.into_iter()));
         if department.updated_at.valid().is_none() {
             self.add_shape(key(), INVALID_UPDATED_AT, Repair::SetUpdatedAt(id.clone()));
         }

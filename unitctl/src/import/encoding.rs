@@ -28,16 +28,17 @@ pub enum Binary {
 /// # Errors
 /// The file can't be read.
 pub fn decode(file: impl Read + Send + 'static) -> io::Result<Result<Text, Binary>> {
-    let (head, file) = peek(file)?;
-    if head.starts_with(&[0x1F, 0x8B]) {
-        let (head, text) = peek(MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, file)))?;
-        return Ok(decode_plain(&head, text));
+    let file = peek(file)?;
+    if file.head.starts_with(&[0x1F, 0x8B]) {
+        let text = MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, file.whole));
+        return Ok(decode_plain(peek(text)?));
     }
-    Ok(decode_plain(&head, file))
+    Ok(decode_plain(file))
 }
 
-fn decode_plain(head: &[u8], file: impl Read + Send + 'static) -> Result<Text, Binary> {
-    let file = BufReader::with_capacity(BUFFER_BYTES, file);
+fn decode_plain(file: Peeked<impl Read + Send + 'static>) -> Result<Text, Binary> {
+    let head = file.head.as_slice();
+    let file = BufReader::with_capacity(BUFFER_BYTES, file.whole);
     // A document starts with a brace, an array with a bracket. In UTF-16 a NUL byte is beside it.
     let is_start = |byte: u8| matches!(byte, b'{' | b'[') || byte.is_ascii_whitespace();
     let is_inside = |byte: u8| byte.is_ascii() && byte != 0;
@@ -56,8 +57,15 @@ fn decode_plain(head: &[u8], file: impl Read + Send + 'static) -> Result<Text, B
     }
 }
 
-/// The first bytes of a file, and the file with these bytes still in it.
-fn peek(mut file: impl Read + Send + 'static) -> io::Result<(Vec<u8>, impl Read + Send + 'static)> {
+/// A file whose first bytes are known.
+struct Peeked<R> {
+    /// The first bytes, at most [`HEAD_BYTES`].
+    head: Vec<u8>,
+    /// The file with these bytes still in it.
+    whole: R,
+}
+
+fn peek(mut file: impl Read + Send + 'static) -> io::Result<Peeked<impl Read + Send + 'static>> {
     let mut head = Vec::new();
     let cut_off = match file.by_ref().take(HEAD_BYTES).read_to_end(&mut head) {
         Ok(_) => None,
@@ -65,7 +73,8 @@ fn peek(mut file: impl Read + Send + 'static) -> io::Result<(Vec<u8>, impl Read 
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Some(error),
         Err(error) => return Err(error),
     };
-    Ok((head.clone(), Cursor::new(head).chain(Failure(cut_off)).chain(file)))
+    let whole = Cursor::new(head.clone()).chain(Failure(cut_off)).chain(file);
+    Ok(Peeked { head, whole })
 }
 
 /// Fails once, if there is an error.

@@ -61,12 +61,21 @@ pub struct Opened {
 /// A document of a collection.
 #[derive(Debug)]
 pub enum Record<T> {
-    /// A document that counts, and the line that it starts in.
-    Usable(u64, T),
+    /// A document that counts.
+    Usable(Usable<T>),
     /// A document in this line that does not count, since a later line has the same `_id`.
     Superseded(Superseded),
     /// A document that can't be used.
     Broken(Broken),
+}
+
+/// A document that counts.
+#[derive(Debug)]
+pub struct Usable<T> {
+    /// The line that it starts in.
+    pub line: u64,
+    /// The document as it was parsed.
+    pub value: T,
 }
 
 /// A document that does not count.
@@ -187,7 +196,7 @@ impl Export {
                     Ok(Some(document)) => Ok(match superseded.get(&document.number) {
                         Some(superseded) => Record::Superseded(*superseded),
                         None => match document.parse().map(&parse) {
-                            Ok(Ok(value)) => Record::Usable(document.line, value),
+                            Ok(Ok(value)) => Record::Usable(Usable { line: document.line, value }),
                             Ok(Err(reason)) => Record::Broken(Broken { line: document.line, reason }),
                             Err(broken) => Record::Broken(broken),
                         },

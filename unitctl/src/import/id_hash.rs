@@ -4,7 +4,8 @@ use std::hash::{BuildHasher, RandomState};
 
 /// Two hashes of 64 bits with random keys. A file would need more than 10^15 documents before two of its ids are
 /// likely to have the same. The ids themselves would need several times the memory.
-pub type IdHash = (u64, u64);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IdHash(u64, u64);
 
 /// Makes the hashes of one import.
 #[derive(Default)]
@@ -13,6 +14,6 @@ pub struct IdHasher(RandomState, RandomState);
 impl IdHasher {
     /// The hash of an id.
     pub fn hash(&self, id: &str) -> IdHash {
-        (self.0.hash_one(id), self.1.hash_one(id))
+        IdHash(self.0.hash_one(id), self.1.hash_one(id))
     }
 }

@@ -1,38 +1,32 @@
 //! The steps of an import: look at all files, read, plan, write.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::future::Future;
-use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use futures_util::stream::{self, FuturesUnordered};
-use futures_util::{StreamExt, TryStreamExt};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use livechat_units::id::{DepartmentId, UserId};
 use time::{Duration, OffsetDateTime};
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
-use super::Import;
 use super::documents::{Broken, Document};
 use super::events::Event;
-use super::export::{Collection, Export, Record};
+use super::export::{Collection, Export, Record, Usable};
 use super::id_hash::IdHasher;
+use super::in_flight::{InFlight, MAX_IN_FLIGHT};
 use super::inspect::{Inspection, MayBeEmpty, inspect};
-use super::plan::plan;
+use super::options::Import;
+use super::plan::{UpdatedUnits, plan};
+use super::progress::Records;
 use super::records::{Place, UnitMonitor, UnitOrDepartment, parse_permission};
 use super::report::Report;
 use super::stored;
 use super::user::User;
 use super::workspace::{Exported, ExportedDepartment, PlannedUnit, Stored};
-use super::write::{self, ItemToWrite, Kind, MAX_BATCH, Written, WrittenBatch};
+use super::write::{self, ItemToWrite, MAX_BATCH};
 use super::write_users::{self, UserOptions};
+use super::written::{Kind, Written};
 use crate::database::Database;
 use crate::lease::{Candidate, Lease, Other};
 use crate::output::{note, warn};
-
-/// The maximum number of batches, or of units, that are written at the same time.
-const MAX_IN_FLIGHT: usize = 8;
 
 /// One import.
 pub struct Importer<'a> {
@@ -83,7 +77,8 @@ impl<'a> Importer<'a> {
 
         let stored = stored::read(self.database, &exported).await?;
         self.read_users_of_stored_monitors(&mut exported, &stored).await?;
-        let planned = plan(&mut exported, &stored, self.options.overwrite);
+        let updated_units = if self.options.overwrite { UpdatedUnits::Overwrite } else { UpdatedUnits::Keep };
+        let planned = plan(&mut exported, &stored, updated_units);
         drop(exported);
         for repair in planned.repairs {
             report.repair(repair)?;
@@ -142,11 +137,10 @@ impl<'a> Importer<'a> {
     }
 
     async fn read_unit_monitors(&self, exported: &mut Exported, report: &mut Report) -> Result<()> {
-        let (mut rows, _bar) = self.read(Collection::UnitMonitors, UnitMonitor::parse)?;
-        while let Some(record) = rows.recv().await {
-            let record = record?;
+        let mut rows = self.read(Collection::UnitMonitors, UnitMonitor::parse)?;
+        while let Some(record) = rows.next().await? {
             exported.incomplete.monitors |= matches!(record, Record::Broken(_));
-            if let Some((_, row)) = report.usable(Collection::UnitMonitors, record)? {
+            if let Some(Usable { value: row, .. }) = report.usable(Collection::UnitMonitors, record)? {
                 exported.monitors.entry(row.unit.clone()).or_default().push(row);
             }
         }
@@ -155,18 +149,17 @@ impl<'a> Importer<'a> {
 
     async fn read_departments(&self, exported: &mut Exported, report: &mut Report) -> Result<()> {
         const FILE: Collection = Collection::Departments;
-        let (mut documents, _bar) = self.read(FILE, UnitOrDepartment::parse)?;
-        while let Some(record) = documents.recv().await {
-            let record = record?;
+        let mut documents = self.read(FILE, UnitOrDepartment::parse)?;
+        while let Some(record) = documents.next().await? {
             exported.incomplete.departments |= matches!(record, Record::Broken(_));
             match report.usable(FILE, record)? {
                 None => {}
-                Some((line, UnitOrDepartment::Unit(mut unit))) => {
+                Some(Usable { line, value: UnitOrDepartment::Unit(mut unit) }) => {
                     report.changed(FILE, line, std::mem::take(&mut unit.changes))?;
                     unit.line = line;
                     exported.units.insert(unit.id.clone(), *unit);
                 }
-                Some((line, UnitOrDepartment::Department(mut department))) => {
+                Some(Usable { line, value: UnitOrDepartment::Department(mut department) }) => {
                     report.changed(FILE, line, std::mem::take(&mut department.changes))?;
                     let bytes_without_place = department.bytes_without_place();
                     let place = department.place;
@@ -179,11 +172,11 @@ impl<'a> Importer<'a> {
     }
 
     async fn write_permissions(&self, report: &mut Report) -> Result<()> {
-        let (mut items, _bar) = self.read(Collection::Permissions, parse_permission)?;
+        let mut items = self.read(Collection::Permissions, parse_permission)?;
         let mut batch = Vec::new();
         let mut in_flight = InFlight::default();
-        while let Some(record) = items.recv().await {
-            if let Some((_, item)) = report.usable(Collection::Permissions, record?)? {
+        while let Some(record) = items.next().await? {
+            if let Some(Usable { value: item, .. }) = report.usable(Collection::Permissions, record)? {
                 batch.push(ItemToWrite { kind: Kind::Permission, item, keeps_place: false });
                 self.send_full(&mut batch, &mut in_flight, report).await?;
             }
@@ -203,15 +196,14 @@ impl<'a> Importer<'a> {
             self.inspections.get(&FILE).is_some_and(|inspection| inspection.has_login_tokens);
         let is_dry_run = self.options.dry_run;
         let options = UserOptions { now: OffsetDateTime::now_utc(), lifetime, has_login_tokens, is_dry_run };
-        let (mut users, bar) = self.read(FILE, move |user| User::parse(user, lifetime))?;
+        let mut users = self.read(FILE, move |user| User::parse(user, lifetime))?;
         let mut batch = Vec::new();
         let mut in_flight = InFlight::default();
         let (hasher, mut seen_tokens) = (IdHasher::default(), HashSet::new());
         let mut without_when = 0;
-        while let Some(record) = users.recv().await {
-            let record = record?;
+        while let Some(record) = users.next().await? {
             exported.incomplete.users |= matches!(record, Record::Broken(_));
-            let Some((line, mut user)) = report.usable(FILE, record)? else { continue };
+            let Some(Usable { line, value: mut user }) = report.usable(FILE, record)? else { continue };
             user.line = line;
             user.tokens.retain(|hash, _| {
                 let is_first = seen_tokens.insert(hasher.hash(hash));
@@ -239,7 +231,7 @@ impl<'a> Importer<'a> {
         self.check_lease().await?;
         in_flight.start(write_users::users(self.database.clone(), batch, options));
         in_flight.finish(report).await?;
-        drop(bar);
+        drop(users);
         if without_when > 0 {
             let lifetime_in_days = self.options.token_lifetime;
             report.print(&Event::TokensWithoutWhen { count: without_when, lifetime_in_days })?;
@@ -262,9 +254,9 @@ impl<'a> Importer<'a> {
         if unknown.is_empty() {
             return Ok(());
         }
-        let (mut users, _bar) = self.read(Collection::Users, |user| User::parse(user, Duration::ZERO))?;
-        while let Some(record) = users.recv().await {
-            if let Record::Usable(_, user) = record?
+        let mut users = self.read(Collection::Users, |user| User::parse(user, Duration::ZERO))?;
+        while let Some(record) = users.next().await? {
+            if let Record::Usable(Usable { value: user, .. }) = record
                 && unknown.contains(&user.id)
             {
                 exported.users.insert(user.id, user.monitor);
@@ -278,12 +270,15 @@ impl<'a> Importer<'a> {
         places: &BTreeMap<DepartmentId, Option<Place>>,
         report: &mut Report,
     ) -> Result<()> {
-        let (mut documents, _bar) = self.read(Collection::Departments, UnitOrDepartment::parse)?;
+        let mut documents = self.read(Collection::Departments, UnitOrDepartment::parse)?;
         let mut batch = Vec::new();
         let mut in_flight = InFlight::default();
-        while let Some(record) = documents.recv().await {
+        while let Some(record) = documents.next().await? {
             // Lines that can't be used were reported when the file was read before.
-            let Record::Usable(_, UnitOrDepartment::Department(department)) = record? else { continue };
+            let Record::Usable(Usable { value: UnitOrDepartment::Department(department), .. }) = record
+            else {
+                continue;
+            };
             // It has no place if it is too large.
             let Some(place) = places.get(&department.id) else { continue };
             let item = department.item(place.as_ref().unwrap_or(&Place::default()));
@@ -329,74 +324,13 @@ impl<'a> Importer<'a> {
         Ok(())
     }
 
-    /// A collection's records, and the progress bar that follows them. It disappears when it is dropped.
+    /// Reads a collection. The documents that do not count are those that the first look at the file found.
     fn read<T: Send + 'static>(
         &self,
         collection: Collection,
         parse: impl Fn(Document) -> Result<T, String> + Send + 'static,
-    ) -> Result<(mpsc::Receiver<Result<Record<T>>>, Bar)> {
-        let bar = match self.export {
-            Export::Folder(_) => ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()),
-            Export::Sample => ProgressBar::hidden(),
-        };
-        let style = "{prefix} [{bar:30}] {percent}% {bytes_per_sec}, {eta} left";
-        bar.set_style(
-            ProgressStyle::with_template(style).expect("the template is valid").progress_chars("=> "),
-        );
-        bar.set_prefix(collection.name());
+    ) -> Result<Records<T>> {
         let superseded = self.inspections.get(&collection).map(|inspection| inspection.superseded.clone());
-        let superseded = superseded.unwrap_or_else(|| Arc::new(HashMap::new()));
-        let records = self.export.read(collection, superseded, bar.clone(), parse)?;
-        Ok((records, Bar(bar)))
-    }
-}
-
-/// A progress bar that is removed when it ends.
-struct Bar(ProgressBar);
-
-impl Drop for Bar {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
-    }
-}
-
-/// Batches that are being written, each by a task of its own so that all processors make requests.
-#[derive(Default)]
-struct InFlight {
-    tasks: FuturesUnordered<JoinHandle<Result<WrittenBatch>>>,
-}
-
-impl InFlight {
-    fn start(&mut self, write: impl Future<Output = Result<WrittenBatch>> + Send + 'static) {
-        self.tasks.push(tokio::spawn(write));
-    }
-
-    /// Waits until another batch may be started.
-    async fn make_room(&mut self, report: &mut Report) -> Result<()> {
-        while self.tasks.len() >= MAX_IN_FLIGHT {
-            self.finish_one(report).await?;
-        }
-        Ok(())
-    }
-
-    /// Waits for one batch, if any is in flight.
-    async fn finish_one(&mut self, report: &mut Report) -> Result<()> {
-        if let Some(batch) = self.tasks.next().await {
-            let WrittenBatch { written, unusable } = batch??;
-            for written in written {
-                report.written(written)?;
-            }
-            for (line, reason) in unusable {
-                report.broken(Collection::Users, Broken { line, reason })?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn finish(mut self, report: &mut Report) -> Result<()> {
-        while !self.tasks.is_empty() {
-            self.finish_one(report).await?;
-        }
-        Ok(())
+        Records::start(&self.export, collection, superseded.unwrap_or_default(), parse)
     }
 }

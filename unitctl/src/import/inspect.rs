@@ -85,7 +85,7 @@ pub fn inspect(
         Err(error) if is_of_decompression(&error) => return damaged(&error),
         Err(error) => return Err(error).with_context(|| format!("reading {file}")),
     };
-    Ok(if let Some((line, syntax)) = look.shell {
+    Ok(if let Some(ShellSyntax { line, syntax }) = look.shell {
         Err(format!(
             "{file} is in the syntax of the mongo shell, and not JSON: line {line} has {syntax}. {}",
             again()
@@ -160,12 +160,35 @@ struct Look {
     last_is_cut_off: bool,
     starts_like_csv: bool,
     /// The first place that is in the syntax of the mongo shell.
-    shell: Option<(u64, String)>,
+    shell: Option<ShellSyntax>,
     /// Whether any document has `services.resume`.
     has_login_tokens: bool,
     /// The documents that have an `_id`, in their order. A sorted list takes less memory than a map.
     ids: Vec<(IdHash, Place)>,
     hasher: IdHasher,
+}
+
+/// A place that is in the syntax of the mongo shell.
+struct ShellSyntax {
+    line: u64,
+    /// What stands there.
+    syntax: String,
+}
+
+/// What the first look at a document found.
+enum Outlined {
+    /// It is not JSON, or no document.
+    NotADocument,
+    /// A document without an `_id` that can be used.
+    WithoutId,
+    /// A document, and the hash of its `_id`.
+    WithId(IdHash),
+}
+
+impl From<Option<IdHash>> for Outlined {
+    fn from(id: Option<IdHash>) -> Self {
+        id.map_or(Self::WithoutId, Self::WithId)
+    }
 }
 
 /// Where a document is in its file.
@@ -203,22 +226,26 @@ impl Look {
 
     /// Looks at a document. Returns it if it is not JSON.
     fn document(&mut self, document: RawDocument) -> Option<RawDocument> {
-        let Some(id) = self.outline(&document) else {
-            self.broken += 1;
-            if let Some(text) = document.text_so_far() {
-                let is_first = self.documents == 0 && self.broken == 1;
-                self.starts_like_csv |= is_first && !text.trim_ascii_start().starts_with(b"{");
-                if self.shell.is_none() {
-                    self.shell = shell::syntax(text).map(|syntax| (document.line, syntax));
+        match self.outline(&document) {
+            Outlined::NotADocument => {
+                self.broken += 1;
+                if let Some(text) = document.text_so_far() {
+                    let is_first = self.documents == 0 && self.broken == 1;
+                    self.starts_like_csv |= is_first && !text.trim_ascii_start().starts_with(b"{");
+                    if self.shell.is_none() {
+                        let line = document.line;
+                        self.shell = shell::syntax(text).map(|syntax| ShellSyntax { line, syntax });
+                    }
                 }
+                return Some(document);
             }
-            return Some(document);
-        };
-        self.documents += 1;
-        if let Some(id) = id {
-            let RawDocument { number, line, .. } = document;
-            self.ids.push((id, Place { number, line: u32::try_from(line).unwrap_or(u32::MAX) }));
+            Outlined::WithoutId => {}
+            Outlined::WithId(id) => {
+                let RawDocument { number, line, .. } = document;
+                self.ids.push((id, Place { number, line: u32::try_from(line).unwrap_or(u32::MAX) }));
+            }
         }
+        self.documents += 1;
         None
     }
 
@@ -234,9 +261,8 @@ impl Look {
             .collect()
     }
 
-    /// The hash of the document's `_id`, if it has one. `None` if it is not JSON, or no document.
-    fn outline(&mut self, document: &RawDocument) -> Option<Option<IdHash>> {
-        let text = document.text()?;
+    fn outline(&mut self, document: &RawDocument) -> Outlined {
+        let Some(text) = document.text() else { return Outlined::NotADocument };
         let is_object = text.trim_ascii_start().starts_with(b"{");
         if is_object && let Ok(Outline { id, services }) = serde_json::from_slice(text) {
             self.has_login_tokens |= services.is_some_and(has_login_tokens);
@@ -244,12 +270,12 @@ impl Look {
                 Ok(id) => Some(self.hasher.hash(&id)),
                 Err(_) => self.hash(&serde_json::from_str(id.get()).ok()?),
             });
-            return Some(id);
+            return id.into();
         }
         // A key is repeated, for instance, or a value is a word that JSON does not have.
-        let fields = document.parse().ok()?;
+        let Ok(fields) = document.parse() else { return Outlined::NotADocument };
         self.has_login_tokens |= has_resume(&fields);
-        Some(fields.get("_id").and_then(|id| self.hash(id)))
+        fields.get("_id").and_then(|id| self.hash(id)).into()
     }
 
     fn hash(&self, id: &Value) -> Option<IdHash> {

@@ -15,13 +15,22 @@ use super::workspace::{
 };
 use crate::origin::REV;
 
+/// What an import does with units that were updated since they were imported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpdatedUnits {
+    /// They stay as they are.
+    Keep,
+    /// They become as they were exported.
+    Overwrite,
+}
+
 /// Plans the units, and where the departments are. A unit or department that is too large for one item counts like one
 /// whose document can't be used: it is taken out of `exported`.
-pub fn plan(exported: &mut Exported, stored: &Stored, overwrite: bool) -> Planned {
+pub fn plan(exported: &mut Exported, stored: &Stored, updated_units: UpdatedUnits) -> Planned {
     let mut all_too_large = Vec::new();
     loop {
         let mut planner =
-            Planner { exported, stored, overwrite, planned: Planned::default(), too_large: Vec::new() };
+            Planner { exported, stored, updated_units, planned: Planned::default(), too_large: Vec::new() };
         planner.plan();
         let Planner { mut planned, too_large, .. } = planner;
         if too_large.is_empty() {
@@ -75,7 +84,7 @@ pub struct Planner<'a> {
     pub exported: &'a Exported,
     /// What is stored.
     pub stored: &'a Stored,
-    overwrite: bool,
+    updated_units: UpdatedUnits,
     planned: Planned,
     too_large: Vec<TooLarge>,
 }
@@ -113,7 +122,8 @@ impl Planner<'_> {
     /// True if the import does not change a stored unit, because it was created here or updated since it was imported.
     fn is_kept(&self, id: &UnitId) -> bool {
         let is_exported = self.exported.units.contains_key(id);
-        self.stored.units.get(id).is_some_and(|unit| !is_exported || (unit.was_updated() && !self.overwrite))
+        let keeps_updated = self.updated_units == UpdatedUnits::Keep;
+        self.stored.units.get(id).is_some_and(|unit| !is_exported || (unit.was_updated() && keeps_updated))
     }
 
     fn missing_unit(&self) -> &'static str {

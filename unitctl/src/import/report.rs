@@ -7,9 +7,11 @@ use livechat_units::id::UnitId;
 
 use super::documents::Broken;
 use super::events::{Count, Event, Summary, escaped, plain, plural};
-use super::export::{Collection, Record, Superseded};
+use super::export::{Collection, Record, Superseded, Usable};
+use super::options::Import;
 use super::workspace::Repair;
-use super::write::{Kind, Outcome, Written, partition};
+use super::write::partition;
+use super::written::{Kind, Outcome, Written};
 use crate::output::Output;
 
 /// The maximum number of events of one kind that are listed as text, of those about lines in each file. JSON lists all.
@@ -62,9 +64,15 @@ impl Listed {
 }
 
 impl Report {
-    /// Nothing has happened yet.
-    pub fn new(output: Option<Output>, strict: bool, is_dry_run: bool) -> Self {
-        Self { output, strict, is_dry_run, counts: BTreeMap::new(), listed: BTreeMap::new() }
+    /// The report of an import that has not begun.
+    pub fn new(output: Option<Output>, options: &Import) -> Self {
+        Self {
+            output,
+            strict: options.strict,
+            is_dry_run: options.dry_run,
+            counts: BTreeMap::new(),
+            listed: BTreeMap::new(),
+        }
     }
 
     /// Prints something.
@@ -86,10 +94,10 @@ impl Report {
     ///
     /// # Errors
     /// It can't be used and the import is strict.
-    pub fn usable<T>(&mut self, collection: Collection, record: Record<T>) -> Result<Option<(u64, T)>> {
+    pub fn usable<T>(&mut self, collection: Collection, record: Record<T>) -> Result<Option<Usable<T>>> {
         let file = collection.file();
         match record {
-            Record::Usable(line, value) => return Ok(Some((line, value))),
+            Record::Usable(usable) => return Ok(Some(usable)),
             Record::Superseded(Superseded { line, by }) => {
                 let event = Event::Superseded { file, line, by };
                 self.list(Listed::Superseded(collection), &event)?;

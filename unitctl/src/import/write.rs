@@ -10,6 +10,7 @@ use livechat_units::item::{Item, Key};
 
 use super::equality::{equal, equal_except};
 use super::workspace::{PlannedUnit, StoredUnit, number};
+use super::written::{Kind, Outcome, Written, WrittenBatch};
 use crate::condition;
 use crate::database::Database;
 use crate::origin::{REV, department_base_key, unit_base_key};
@@ -17,21 +18,6 @@ use crate::requests::{self, MAX_ACTIONS, Pause, is_temporary, transact};
 
 /// The maximum number of items in one BatchWriteItem.
 pub const MAX_BATCH: usize = 25;
-
-/// What an item is, for the counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    /// A user, with the list of their tokens' hashes.
-    User,
-    /// A login token.
-    Token,
-    /// A permission.
-    Permission,
-    /// A department.
-    Department,
-    /// A unit, with its monitors.
-    Unit,
-}
 
 /// A permission or department to be stored.
 #[derive(Clone, Debug)]
@@ -42,41 +28,6 @@ pub struct ItemToWrite {
     pub item: Item,
     /// Whether a department stays where it is stored now, in its unit or in none.
     pub keeps_place: bool,
-}
-
-/// What the import did with an item.
-#[derive(Clone, Debug)]
-pub struct Written {
-    /// What it is.
-    pub kind: Kind,
-    /// The planned item, if it is printed: in a dry run, or when another program has changed the stored item.
-    pub item: Option<Item>,
-    /// What the import did with it.
-    pub outcome: Outcome,
-}
-
-/// What the import did with some items.
-#[derive(Debug, Default)]
-pub struct WrittenBatch {
-    /// The items.
-    pub written: Vec<Written>,
-    /// Login tokens that turned out not to be usable: the line of the user, and the reason.
-    pub unusable: Vec<(u64, String)>,
-}
-
-/// What the import did with an item.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Outcome {
-    /// It is stored now. In a dry run: it would be stored.
-    Written,
-    /// It was stored already and does not change.
-    Unchanged,
-    /// Another program changed it after the import had read it. The import does not change it.
-    ChangedMeanwhile,
-    /// It is deleted now. In a dry run: it would be deleted.
-    Deleted,
-    /// It belongs to another item that is counted.
-    Uncounted,
 }
 
 impl ItemToWrite {

@@ -13,11 +13,13 @@ use livechat_units::id::UserId;
 use livechat_units::item::{Item, Key};
 use time::{Duration, OffsetDateTime};
 
+use super::documents::Broken;
 use super::equality::equal;
 use super::records::insert_set;
 use super::user::User;
 use super::workspace::number;
-use super::write::{Kind, MAX_BATCH, Outcome, Written, WrittenBatch, partition, put_request};
+use super::write::{MAX_BATCH, partition, put_request};
+use super::written::{Kind, Outcome, Written, WrittenBatch};
 use crate::database::Database;
 use crate::origin::{REV, SOURCE, TOKENS, tokens_key};
 use crate::requests::{self, Pause, is_temporary};
@@ -126,7 +128,7 @@ impl Steps {
                 match token.item_since_first_import(old, options.lifetime, options.now) {
                     Ok(item) => item,
                     Err(reason) => {
-                        result.unusable.push((user.line, reason));
+                        result.unusable.push(Broken { line: user.line, reason });
                         continue;
                     }
                 }
