@@ -7,6 +7,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use livechat_units::item::Item;
 use serde_json::{Value, json};
+use unitctl::limits::MAX_BATCH_WRITE_ITEMS;
 
 /// JSON as an attribute.
 pub fn attribute(value: &Value) -> AttributeValue {
@@ -61,9 +62,7 @@ pub fn item(value: &Value) -> Item {
 /// # Errors
 /// DynamoDB refuses, or leaves items unprocessed.
 pub async fn put(client: &Client, table: &str, items: &[Value]) -> Result<()> {
-    /// BatchWriteItem's limit.
-    const MAX_BATCH: usize = 25;
-    for batch in items.chunks(MAX_BATCH) {
+    for batch in items.chunks(MAX_BATCH_WRITE_ITEMS) {
         let puts = batch.iter().map(|item| {
             let AttributeValue::M(item) = attribute(item) else { bail!("an item is not an object: {item}") };
             let put = PutRequest::builder().set_item(Some(item)).build()?;

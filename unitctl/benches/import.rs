@@ -23,6 +23,7 @@ use tempfile::TempDir;
 use testing::dynamodb::{create_tables, start_engine};
 use testing::items::{put, scan};
 use unitctl::engine;
+use unitctl::limits::MAX_BATCH_WRITE_ITEMS;
 
 const USERS: usize = 100_000;
 const DEPARTMENTS: usize = 10_000;
@@ -171,8 +172,10 @@ async fn write_directly(client: &Client, tables: &Tables, users: usize, departme
             "hashes": { "set": [livechat_units::hashed_token(&number.to_string())] },
         })
     };
-    let batches =
-        |count: usize| (0..count.div_ceil(25)).map(move |batch| batch * 25..count.min(batch * 25 + 25));
+    let batches = |count: usize| {
+        let starts = (0..count).step_by(MAX_BATCH_WRITE_ITEMS);
+        starts.map(move |start| start..count.min(start + MAX_BATCH_WRITE_ITEMS))
+    };
     let tokens = batches(users).map(|batch| (&tables.tokens, batch.map(token).collect::<Vec<_>>()));
     let others = batches(users + departments);
     let others = others.map(|batch| (&tables.livechat, batch.map(livechat).collect::<Vec<_>>()));

@@ -11,6 +11,7 @@ pub mod department;
 pub mod engine;
 pub mod import;
 pub mod lease;
+pub mod limits;
 pub mod local;
 pub mod local_gateway;
 mod origin;

@@ -14,22 +14,18 @@ use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, TransactWriteIt
 use futures_util::{StreamExt, TryStreamExt, stream};
 use livechat_units::id::UnitId;
 use livechat_units::item::{Item, Key};
-use livechat_units::limits::MAX_BATCH_GET_KEYS;
-pub use livechat_units::limits::MAX_TRANSACTION_ACTIONS as MAX_ACTIONS;
 
 use crate::database::Database;
-use crate::output::warn;
-
-/// The maximum size of the items of one transaction, in bytes. DynamoDB allows 4 MB ("Quotas in Amazon DynamoDB"). The
-/// rest is left for stored items whose sizes the writer does not know.
+use crate::limits::MAX_BATCH_GET_KEYS;
 #[cfg(feature = "sync")]
-pub const MAX_TRANSACTION_BYTES: usize = 3_000_000;
+pub use crate::limits::{MAX_TRANSACTION_ACTIONS as MAX_ACTIONS, MAX_TRANSACTION_BYTES};
+use crate::output::warn;
 
 /// The maximum pause before the unprocessed part of a request is sent again.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 /// The maximum number of requests of one read at the same time.
-const READS_AT_ONCE: usize = 8;
+const MAX_READS_AT_ONCE: usize = 8;
 
 /// The number of tries in a row without any progress after which the operator is informed. With the pauses they take
 /// more than a minute.
@@ -81,7 +77,7 @@ pub async fn read(client: &Client, keys: HashMap<String, Vec<Item>>) -> Result<V
         let client = client.clone();
         async move { read_chunk(&client, &table, chunk).await }
     });
-    let items: Vec<Vec<Item>> = stream::iter(reads).buffer_unordered(READS_AT_ONCE).try_collect().await?;
+    let items: Vec<Vec<Item>> = stream::iter(reads).buffer_unordered(MAX_READS_AT_ONCE).try_collect().await?;
     Ok(items.into_iter().flatten().collect())
 }
 
@@ -133,7 +129,7 @@ pub async fn scan_page(scan: ScanFluentBuilder, table: &str) -> Result<(Vec<Item
     }
 }
 
-/// Sends these write requests, by table: at most 25 in total.
+/// Sends these write requests, by table: at most [`MAX_BATCH_WRITE_ITEMS`](crate::limits::MAX_BATCH_WRITE_ITEMS) in total.
 ///
 /// # Errors
 /// DynamoDB refuses a request for good, or can't be reached.

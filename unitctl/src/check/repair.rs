@@ -13,7 +13,8 @@ use livechat_units::item::Key;
 use super::finding::{Finding, Group, Repair, Scope};
 use super::items::{Attribute, Unit};
 use crate::database::Database;
-use crate::requests::{MAX_ACTIONS, transact};
+use crate::limits::MAX_TRANSACTION_ACTIONS;
+use crate::requests::transact;
 
 /// What one transaction achieved.
 pub enum Outcome {
@@ -36,7 +37,7 @@ pub async fn repair(
 ) -> Result<Outcome> {
     let repairs: Vec<&Repair> = findings.iter().filter_map(|finding| finding.repair.as_ref()).collect();
     // Each repair changes at most one item other than the unit. Repairs of the same department share an action.
-    let repairs = &repairs[..repairs.len().min(MAX_ACTIONS - 1)];
+    let repairs = &repairs[..repairs.len().min(MAX_TRANSACTION_ACTIONS - 1)];
     let mut builder =
         ActionsBuilder { table: &database.tables.livechat, scope, group, now, departments: BTreeMap::new() };
     let actions = builder.actions(repairs)?;

@@ -21,11 +21,12 @@ use super::report::Report;
 use super::stored;
 use super::user::User;
 use super::workspace::{Exported, ExportedDepartment, PlannedUnit, Stored};
-use super::write::{self, ItemToWrite, MAX_BATCH};
+use super::write::{self, ItemToWrite};
 use super::write_users::{self, UserOptions};
 use super::written::{Kind, Written};
 use crate::database::Database;
 use crate::lease::{Candidate, Lease, Other};
+use crate::limits::MAX_BATCH_WRITE_ITEMS;
 use crate::output::{note, warn};
 
 /// One import.
@@ -221,7 +222,7 @@ impl<'a> Importer<'a> {
                 exported.users.insert(user.id.clone(), user.monitor.clone());
             }
             batch.push(user);
-            if batch.len() == MAX_BATCH {
+            if batch.len() == MAX_BATCH_WRITE_ITEMS {
                 in_flight.make_room(report).await?;
                 self.check_lease().await?;
                 let batch = std::mem::take(&mut batch);
@@ -316,7 +317,7 @@ impl<'a> Importer<'a> {
         in_flight: &mut InFlight,
         report: &mut Report,
     ) -> Result<()> {
-        if batch.len() == MAX_BATCH {
+        if batch.len() == MAX_BATCH_WRITE_ITEMS {
             in_flight.make_room(report).await?;
             self.check_lease().await?;
             in_flight.start(write::batch(self.database.clone(), std::mem::take(batch), self.options.dry_run));

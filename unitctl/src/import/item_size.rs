@@ -2,7 +2,8 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use livechat_units::item::Item;
-use livechat_units::limits::MAX_ITEM_BYTES;
+
+use crate::limits::MAX_ITEM_BYTES;
 
 /// # Errors
 /// The item is larger than DynamoDB stores. One such item would fail a whole batch.

@@ -14,8 +14,8 @@ use crate::database::Database;
 /// The maximum number of units that are read at the same time.
 const MAX_AT_ONCE: usize = 8;
 
-/// The number of departments that are read before only their places are kept.
-const DEPARTMENTS_A_READ: usize = 1_000;
+/// The maximum number of departments that are read before only their places are kept.
+const MAX_DEPARTMENTS_A_READ: usize = 1_000;
 
 /// Reads the units and departments that are exported, the units that stored ones are in, and the
 /// departments that those list.
@@ -48,7 +48,7 @@ async fn read_places(
     let mut places = HashMap::new();
     let mut keys = ids.map(|id| Key::Department(id.clone()).attributes());
     loop {
-        let some: Vec<Item> = keys.by_ref().take(DEPARTMENTS_A_READ).collect();
+        let some: Vec<Item> = keys.by_ref().take(MAX_DEPARTMENTS_A_READ).collect();
         if some.is_empty() {
             return Ok(places);
         }

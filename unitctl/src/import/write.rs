@@ -13,11 +13,9 @@ use super::workspace::{PlannedUnit, StoredUnit, number};
 use super::written::{Kind, Outcome, Written, WrittenBatch};
 use crate::condition;
 use crate::database::Database;
+use crate::limits::MAX_TRANSACTION_ACTIONS;
 use crate::origin::{REV, department_base_key, unit_base_key};
-use crate::requests::{self, MAX_ACTIONS, Pause, is_temporary, transact};
-
-/// The maximum number of items in one BatchWriteItem.
-pub const MAX_BATCH: usize = 25;
+use crate::requests::{self, Pause, is_temporary, transact};
 
 /// A permission or department to be stored.
 #[derive(Clone, Debug)]
@@ -45,7 +43,7 @@ impl ItemToWrite {
     }
 }
 
-/// Stores these items, at most [`MAX_BATCH`] different ones, if they differ from what is stored. Returns what was done
+/// Stores these items, at most [`MAX_BATCH_WRITE_ITEMS`](crate::limits::MAX_BATCH_WRITE_ITEMS) different ones, if they differ from what is stored. Returns what was done
 /// with each.
 ///
 /// # Errors
@@ -179,19 +177,19 @@ pub async fn unit(
     // What a sync knows as the last state that MongoDB and DynamoDB had in common is not true any more.
     let base = condition::delete(table, unit_base_key(&unit.id))?;
     let mut together = vec![item, base];
-    let room = |used: usize| MAX_ACTIONS.saturating_sub(used);
+    let room = |used: usize| MAX_TRANSACTION_ACTIONS.saturating_sub(used);
     let fit = before.len().min(room(together.len()));
     together.extend(before.drain(..fit));
     let fit = after.len().min(room(together.len()));
     together.extend(after.drain(..fit));
 
-    for chunk in before.chunks(MAX_ACTIONS) {
+    for chunk in before.chunks(MAX_TRANSACTION_ACTIONS) {
         transact(database, chunk.to_vec()).await?;
     }
     if !transact(database, together).await? {
         return Ok(Outcome::ChangedMeanwhile);
     }
-    for chunk in after.chunks(MAX_ACTIONS) {
+    for chunk in after.chunks(MAX_TRANSACTION_ACTIONS) {
         transact(database, chunk.to_vec()).await?;
     }
     Ok(Outcome::Written)

@@ -18,9 +18,10 @@ use super::equality::equal;
 use super::records::insert_set;
 use super::user::User;
 use super::workspace::number;
-use super::write::{MAX_BATCH, partition, put_request};
+use super::write::{partition, put_request};
 use super::written::{Kind, Outcome, Written, WrittenBatch};
 use crate::database::Database;
+use crate::limits::MAX_BATCH_WRITE_ITEMS;
 use crate::origin::{REV, SOURCE, TOKENS, tokens_key};
 use crate::requests::{self, Pause, is_temporary};
 
@@ -37,7 +38,7 @@ pub struct UserOptions {
     pub is_dry_run: bool,
 }
 
-/// Stores these users, at most [`MAX_BATCH`] different ones, and their tokens, if they differ from what is stored.
+/// Stores these users, at most [`MAX_BATCH_WRITE_ITEMS`] different ones, and their tokens, if they differ from what is stored.
 ///
 /// # Errors
 /// DynamoDB refuses the request for a reason that is not temporary.
@@ -180,7 +181,7 @@ async fn write(database: &Database, items: impl Iterator<Item = (Kind, Item)>) -
     let mut items = items.peekable();
     while items.peek().is_some() {
         let mut requests: HashMap<String, Vec<WriteRequest>> = HashMap::new();
-        for (kind, item) in items.by_ref().take(MAX_BATCH) {
+        for (kind, item) in items.by_ref().take(MAX_BATCH_WRITE_ITEMS) {
             let table = if kind == Kind::Token { &database.tables.tokens } else { &database.tables.livechat };
             requests.entry(table.clone()).or_default().push(put_request(item)?);
         }
