@@ -76,10 +76,19 @@ pub fn with_token(event: &Value, token: &str) -> Value {
     event
 }
 
+/// The token that an update comes with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Token {
+    /// The environment has seen it before.
+    Known,
+    /// The environment sees it for the first time.
+    New,
+}
+
 impl Profile {
     /// The event for the floor: it makes the floor send the same requests as the function, in the same steps, with the
     /// current version of the unit.
-    pub async fn raw_event(&self, number: usize, is_token_known: bool, data: &Database) -> Result<Value> {
+    pub async fn raw_event(&self, number: usize, token: Token, data: &Database) -> Result<Value> {
         let version = self.version(data).await?;
         let mut reads = Vec::new();
         let mut writes = Vec::new();
@@ -98,7 +107,7 @@ impl Profile {
             writes.push(json!({ "operation": call.operation, "body": body.to_string() }));
         }
         ensure!(writes.len() == 1, "the update was not one transaction");
-        let steps = if is_token_known {
+        let steps = if token == Token::Known {
             vec![reads, writes]
         } else {
             let others = reads.split_off(1);

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use unitctl::database::Database;
 use unitctl::engine;
 
-use crate::data::{self, Profile};
+use crate::data::{self, Profile, Token};
 use crate::process;
 use crate::proxy::Proxy;
 use crate::statistics::Samples;
@@ -150,32 +150,26 @@ impl Bench {
     }
 
     /// Records the requests that the function sends for a profile.
-    pub async fn recorded(&self, mut profile: Profile, is_token_known: bool) -> Result<Profile> {
+    pub async fn recorded(&self, mut profile: Profile, token: Token) -> Result<Profile> {
         let mut environment = self.environment(Kind::Function).await?;
         for event in &profile.events {
             invoke(&mut environment, event.to_string()).await?;
         }
-        if !is_token_known {
+        if token == Token::New {
             environment = self.environment(Kind::Function).await?;
         }
         // The request that connects during the init is not recorded.
         environment.idle().await?;
         for event in &profile.events {
-            let (_, calls) = self.proxy.record(invoke(&mut environment, event.to_string())).await?;
+            let calls = self.proxy.record(invoke(&mut environment, event.to_string())).await?;
             profile.calls.push(calls);
         }
         Ok(profile)
     }
 
-    pub async fn event(
-        &self,
-        kind: Kind,
-        profile: &Profile,
-        number: usize,
-        is_token_known: bool,
-    ) -> Result<String> {
+    pub async fn event(&self, kind: Kind, profile: &Profile, number: usize, token: Token) -> Result<String> {
         match kind {
-            Kind::Raw => Ok(profile.raw_event(number, is_token_known, &self.data).await?.to_string()),
+            Kind::Raw => Ok(profile.raw_event(number, token, &self.data).await?.to_string()),
             _ => Ok(profile.events[number].to_string()),
         }
     }
@@ -185,7 +179,7 @@ impl Bench {
         &self,
         profile: &Profile,
         cycles: usize,
-        is_token_known: bool,
+        token: Token,
         series: &str,
     ) -> Result<[Measured; 2]> {
         /// Repetitions before the first that is measured.
@@ -194,17 +188,17 @@ impl Bench {
             data::new_tokens(&self.data.client, &self.data.tables, series, cycles + UNMEASURED).await?;
         let mut measured = [Measured::default(), Measured::default()];
         let mut environments = [self.environment(Kind::Raw).await?, self.environment(Kind::Function).await?];
-        for (cycle, token) in tokens.iter().enumerate() {
+        for (cycle, new_token) in tokens.iter().enumerate() {
             if cycle == UNMEASURED {
                 measured = Default::default();
             }
             for (place, kind) in [Kind::Raw, Kind::Function].into_iter().enumerate() {
                 for number in 0..profile.events.len() {
                     let event = match kind {
-                        Kind::Function if !is_token_known => {
-                            data::with_token(&profile.events[number], token).to_string()
+                        Kind::Function if token == Token::New => {
+                            data::with_token(&profile.events[number], new_token).to_string()
                         }
-                        _ => self.event(kind, profile, number, is_token_known).await?,
+                        _ => self.event(kind, profile, number, token).await?,
                     };
                     self.measure(&mut environments[place], event, &mut measured[place]).await?;
                 }

@@ -11,6 +11,7 @@ use testing::items;
 
 use crate::harness::{Bench, Kind, ms, pid};
 use crate::process;
+use crate::proxy::Transactions;
 
 /// The function's timeout in the template.
 const TIMEOUT: Duration = Duration::from_secs(29);
@@ -45,14 +46,14 @@ impl Bench {
                     let start = Instant::now();
                     let answer = environment.invoke(event.to_string(), TIMEOUT).await?.response()?;
                     let time = start.elapsed();
-                    let (transactions, throttled) = self.proxy.limit(None);
+                    let Transactions { stored, throttled } = self.proxy.limit(None);
                     environment.idle().await?;
                     let cpu = process::cpu_ms(pid).await? - cpu;
                     let status = serde_json::from_slice::<Value>(&answer)?["statusCode"].take();
                     let limit = limit.map_or("none".to_owned(), |limit| format!("{limit} units/s"));
                     writeln!(
                         table,
-                        "| {changes} | {others} | {limit} | {status} | {transactions} | {throttled} | {:.0} ms | {cpu:.1} ms | {:.1} MB |",
+                        "| {changes} | {others} | {limit} | {status} | {stored} | {throttled} | {:.0} ms | {cpu:.1} ms | {:.1} MB |",
                         ms(time),
                         process::peak_mb(pid)?,
                     )?;

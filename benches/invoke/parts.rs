@@ -12,7 +12,7 @@ use flate2::write::DeflateEncoder;
 use serde_json::Value;
 
 use crate::chart::Line;
-use crate::data::{self, Profile};
+use crate::data::{self, Profile, Token};
 use crate::harness::{Bench, Kind, Measured, invoke, ms, pid, target};
 use crate::process;
 use crate::report::Row;
@@ -76,13 +76,13 @@ impl Bench {
 
     /// Measures the init and the first update, over TLS.
     pub async fn cold(&self, rows: &mut Vec<Row>) -> Result<()> {
-        let profile = self.recorded(data::reference(), false).await?;
+        let profile = self.recorded(data::reference(), Token::New).await?;
         let mut whole = [Samples::default(), Samples::default()];
         let mut first = [Measured::default(), Measured::default()];
         for _ in 0..self.times.starts {
             for (place, kind) in [Kind::Raw, Kind::Function].into_iter().enumerate() {
                 let mut environment = self.environment(kind).await?;
-                let event = self.event(kind, &profile, 0, false).await?;
+                let event = self.event(kind, &profile, 0, Token::New).await?;
                 self.measure(&mut environment, event, &mut first[place]).await?;
                 whole[place].push(process::cpu_ms(pid(&mut environment)?).await?);
             }
@@ -111,17 +111,18 @@ impl Bench {
     /// Measures how many requests of an update wait for each other: with each request delayed by 1 ms, the latency grows by
     /// that many ms.
     pub async fn round_trips(&self, rows: &mut Vec<Row>) -> Result<Vec<Line>> {
-        let cases = [(true, "token seen before", "2", 2.0), (false, "first use of a token", "3", 3.0)];
+        let cases =
+            [(Token::Known, "token seen before", "2", 2.0), (Token::New, "first use of a token", "3", 3.0)];
         let mut lines = Vec::new();
-        for (is_token_known, name, goal, calls_of_floor) in cases {
+        for (token, name, goal, calls_of_floor) in cases {
             let mut delays = [0, 5, 10].map(|delay| (Duration::from_millis(delay), Delayed::default()));
             // The delays take turns, so that other work of this machine affects all of them alike.
             for round in 0..self.times.rounds {
                 for (delay, measured) in &mut delays {
                     self.proxy.delay(*delay);
-                    let profile = self.recorded(data::reference(), is_token_known).await?;
+                    let profile = self.recorded(data::reference(), token).await?;
                     let series = format!("d{}r{round}", delay.as_millis());
-                    let turn = self.in_turn(&profile, self.times.delayed, is_token_known, &series).await?;
+                    let turn = self.in_turn(&profile, self.times.delayed, token, &series).await?;
                     measured.delay_ms.push(self.proxy.mean_delay_ms());
                     for (whole, part) in measured.latency_ms.iter_mut().zip(&turn) {
                         whole.extend(&part.latency_ms);
@@ -148,7 +149,7 @@ impl Bench {
             });
             let [raw, ours] = points;
             lines.push(Line { name, points: ours });
-            if is_token_known {
+            if token == Token::Known {
                 lines.push(Line { name: "the same requests without SDK", points: raw });
             }
         }
@@ -156,8 +157,8 @@ impl Bench {
     }
 
     pub async fn warm(&self, rows: &mut Vec<Row>) -> Result<()> {
-        let profile = self.recorded(data::reference(), true).await?;
-        let [raw, ours] = self.in_turn(&profile, self.times.updates, true, "warm").await?;
+        let profile = self.recorded(data::reference(), Token::Known).await?;
+        let [raw, ours] = self.in_turn(&profile, self.times.updates, Token::Known, "warm").await?;
         let more = ours.cpu_ms.median() - raw.cpu_ms.median();
         rows.push(Row {
             what: "warm update: CPU".into(),
@@ -179,7 +180,7 @@ impl Bench {
             ("a department moves", data::moving()),
         ];
         for (name, profile) in profiles {
-            let consumption = self.consumption(&self.recorded(profile, true).await?)?;
+            let consumption = self.consumption(&self.recorded(profile, Token::Known).await?)?;
             let row = |what: &str, floor: f64, ours: f64, goal| Row {
                 what: format!("{name}: {what}"),
                 unit: "units",
@@ -229,9 +230,9 @@ impl Bench {
     pub async fn growth(&self, rows: &mut Vec<Row>) -> Result<Vec<Line>> {
         let mut lines = [Vec::new(), Vec::new()];
         for members in data::MEMBERS {
-            let profile = self.recorded(data::growth(members), true).await?;
+            let profile = self.recorded(data::growth(members), Token::Known).await?;
             let consumption = self.consumption(&profile)?;
-            let [raw, ours] = self.in_turn(&profile, self.times.cycles, true, "growth").await?;
+            let [raw, ours] = self.in_turn(&profile, self.times.cycles, Token::Known, "growth").await?;
             // The cost of the unit grows with its size; the department costs 2 units.
             let floor = 2.0 * profile.unit_bytes(&self.data).await?.div_ceil(1024) as f64 + 2.0;
             rows.push(Row {

@@ -9,17 +9,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, Request, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
 use axum::serve::Listener;
-use http_body_util::{BodyExt, Full};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
-use testing::tls::acceptor;
+use testing::proxy::{Forwarder, Reply, answer, operation};
+use testing::tls::{Identity, identity};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -40,8 +37,7 @@ pub struct Call {
 }
 
 struct Shared {
-    engine: String,
-    client: Client<HttpConnector, Full<Bytes>>,
+    forwarder: Forwarder,
     delay_us: AtomicU64,
     /// The sum of the actual delays, which are longer than the set delay, and their number.
     delayed_us: AtomicU64,
@@ -59,8 +55,16 @@ struct Limit {
     /// Units that are left. Below zero when the last transaction took more than there were.
     left: f64,
     filled: Option<Instant>,
-    transactions: usize,
-    throttled: usize,
+    passed: Transactions,
+}
+
+/// Transactions that a proxy was asked for.
+#[derive(Clone, Copy, Default)]
+pub struct Transactions {
+    /// The number of those that were stored.
+    pub stored: usize,
+    /// The number of those that were throttled.
+    pub throttled: usize,
 }
 
 impl Limit {
@@ -77,12 +81,11 @@ impl Limit {
 impl Proxy {
     /// Starts a proxy before the engine at this address.
     pub async fn start(engine: &str) -> Result<Self> {
-        let (acceptor, certificate) = acceptor();
+        let Identity { acceptor, certificate } = identity();
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let endpoint = format!("https://localhost:{}", listener.local_addr()?.port());
         let shared = Arc::new(Shared {
-            engine: engine.to_owned(),
-            client: Client::builder(TokioExecutor::new()).build_http(),
+            forwarder: Forwarder::new(engine),
             delay_us: AtomicU64::default(),
             delayed_us: AtomicU64::default(),
             delays: AtomicU64::default(),
@@ -109,21 +112,19 @@ impl Proxy {
         self.shared.delayed_us.load(Ordering::Relaxed) as f64 / delays as f64 / 1e3
     }
 
-    /// Lets transactions through at this rate from now on. Returns how many were stored, and how many were throttled, since the
-    /// last call.
-    pub fn limit(&self, units_a_second: Option<f64>) -> (usize, usize) {
+    /// Lets transactions through at this rate from now on. Returns the transactions since the last call.
+    pub fn limit(&self, units_a_second: Option<f64>) -> Transactions {
         let mut limit = self.shared.limit.lock().expect("no task panics with it");
-        let last = std::mem::replace(&mut *limit, Limit { units_a_second, ..Limit::default() });
-        (last.transactions, last.throttled)
+        std::mem::replace(&mut *limit, Limit { units_a_second, ..Limit::default() }).passed
     }
 
     /// Records the requests that pass during `work`.
-    pub async fn record<T>(&self, work: impl Future<Output = Result<T>>) -> Result<(T, Vec<Call>)> {
+    pub async fn record<T>(&self, work: impl Future<Output = Result<T>>) -> Result<Vec<Call>> {
         self.shared.is_recording.store(true, Ordering::Relaxed);
         let done = work.await;
         self.shared.is_recording.store(false, Ordering::Relaxed);
         let calls = std::mem::take(&mut *self.shared.calls.lock().expect("no task panics with it"));
-        Ok((done?, calls))
+        done.map(|_| calls)
     }
 }
 
@@ -138,13 +139,10 @@ impl Call {
 }
 
 async fn forward(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
-    match forwarded(&shared, headers, body).await {
-        Ok(response) => response,
-        Err(error) => (StatusCode::BAD_GATEWAY, format!("{error:#}")).into_response(),
-    }
+    answer(forwarded(&shared, headers, body).await)
 }
 
-async fn forwarded(shared: &Shared, mut headers: HeaderMap, body: Bytes) -> Result<Response> {
+async fn forwarded(shared: &Shared, headers: HeaderMap, body: Bytes) -> Result<Reply> {
     let delay = shared.delay_us.load(Ordering::Relaxed);
     if delay > 0 {
         let start = Instant::now();
@@ -152,45 +150,41 @@ async fn forwarded(shared: &Shared, mut headers: HeaderMap, body: Bytes) -> Resu
         shared.delayed_us.fetch_add(start.elapsed().as_micros() as u64, Ordering::Relaxed);
         shared.delays.fetch_add(1, Ordering::Relaxed);
     }
-    let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
-    let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
+    let operation = operation(&headers).to_owned();
     let is_transaction = operation == "TransactWriteItems";
     if is_transaction {
         let mut limit = shared.limit.lock().expect("no task panics with it");
         if !limit.has_room() {
-            limit.throttled += 1;
+            limit.passed.throttled += 1;
             return Ok(throttled());
         }
     }
-    headers.remove(header::HOST);
-    let mut request = Request::post(&shared.engine).body(Full::new(body.clone()))?;
-    *request.headers_mut() = headers;
-    let (mut parts, response) = shared.client.request(request).await?.into_parts();
-    let response = response.collect().await?.to_bytes();
-    if is_transaction && parts.status.is_success() {
-        let units = Call { operation: operation.clone(), request: body.clone(), response: response.clone() }
-            .units()?;
+    let reply = shared.forwarder.forward(headers, body.clone()).await?;
+    let call = Call { operation, request: body, response: reply.body().clone() };
+    if is_transaction && reply.status().is_success() {
+        let units = call.units()?;
         let mut limit = shared.limit.lock().expect("no task panics with it");
         limit.left -= units;
-        limit.transactions += 1;
+        limit.passed.stored += 1;
     }
     if shared.is_recording.load(Ordering::Relaxed) {
-        let call = Call { operation, request: body, response: response.clone() };
         shared.calls.lock().expect("no task panics with it").push(call);
     }
-    parts.headers.remove(header::TRANSFER_ENCODING);
-    Ok(Response::from_parts(parts, Body::from(response)))
+    Ok(reply)
 }
 
 /// How DynamoDB answers a transaction that a partition has no room for.
-fn throttled() -> Response {
+fn throttled() -> Reply {
     let body = serde_json::json!({
         "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
         "message": "Transaction cancelled, please refer cancellation reasons for specific reasons [ThrottlingError]",
         "CancellationReasons": [{ "Code": "ThrottlingError", "Message": "Throughput exceeds the current capacity" }],
     });
-    let headers = [(header::CONTENT_TYPE, "application/x-amz-json-1.0")];
-    (StatusCode::BAD_REQUEST, headers, body.to_string()).into_response()
+    let mut reply = Reply::new(body.to_string().into());
+    *reply.status_mut() = StatusCode::BAD_REQUEST;
+    let content_type = HeaderValue::from_static("application/x-amz-json-1.0");
+    reply.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    reply
 }
 
 struct TlsListener {

@@ -29,10 +29,13 @@ use tokio::net::TcpListener;
 use unitctl::database::Database;
 use unitctl::{engine, sample};
 
-use proxy::{Fault, Proxy, Replies};
+use proxy::{Delay, Fault, Proxy, Replies};
 
 /// The function's timeout in the template.
 const TIMEOUT: Duration = Duration::from_secs(29);
+
+/// The replies of 3 ms + exp 1 ms.
+const USUAL: Replies = Replies { delay: Delay { constant_ms: 3.0, mean_ms: 1.0 }, fault: None };
 
 struct Bench {
     /// Builds of the function, by name.
@@ -140,7 +143,9 @@ impl Bench {
         println!(
             "| clients | replies | build | commits/s | transactions per commit | p50 | p99 | max | 503 |\n|---|---|---|---|---|---|---|---|---|"
         );
-        for (name, delay) in [("as they are", (0.0, 0.0)), ("5 ms + exp 3 ms", (5.0, 3.0))] {
+        for (name, delay) in
+            [("as they are", Delay::default()), ("5 ms + exp 3 ms", Delay { constant_ms: 5.0, mean_ms: 3.0 })]
+        {
             // Few clients make few updates, so they compete more often.
             for (clients, rounds) in [(2, 8), (8, 4), (32, 2)] {
                 let mut totals: Vec<Contention> = self.builds.iter().map(|_| Contention::default()).collect();
@@ -164,7 +169,7 @@ impl Bench {
         binary: &Path,
         clients: usize,
         updates: usize,
-        delay: (f64, f64),
+        delay: Delay,
         total: &mut Contention,
     ) -> Result<()> {
         let mut environments = Vec::new();
@@ -192,14 +197,14 @@ impl Bench {
     /// One client, and replies that are late or lost.
     async fn replies(&self) -> Result<()> {
         let updates = if self.is_quick { 20 } else { 2000 };
-        let hit = |fault| Replies { delay: (3.0, 1.0), fault: Some(fault) };
-        let late = Replies { delay: (303.0, 1.0), fault: None };
+        let hit = |fault| Replies { fault: Some(fault), ..USUAL };
+        let late = Replies { delay: Delay { constant_ms: 303.0, mean_ms: 1.0 }, fault: None };
         println!("One client, {updates} updates, replies of 3 ms + exp 1 ms; times in ms\n");
         println!(
             "| one reply in a hundred | build | p50 | p99 | p99.9 | max | 503 | requests | second requests | versions less updates |\n|---|---|---|---|---|---|---|---|---|---|"
         );
         for (name, replies, updates) in [
-            ("no fault", Replies { delay: (3.0, 1.0), fault: None }, updates),
+            ("no fault", USUAL, updates),
             ("500 ms late", hit(Fault::Late(Duration::from_millis(500))), updates),
             ("never comes", hit(Fault::Silent), updates),
             ("all 300 ms late", late, updates / 20),
@@ -207,7 +212,7 @@ impl Bench {
             for (build, binary) in &self.builds {
                 let log = folder()?.join("tails.log");
                 let mut environment = self.environment(binary, File::create(&log)?.into()).await?;
-                self.proxy.set_replies(Replies { delay: (3.0, 1.0), fault: None });
+                self.proxy.set_replies(USUAL);
                 update(&mut environment, 10).await?;
                 self.proxy.set_replies(replies);
                 self.proxy.take_counts();
@@ -242,7 +247,7 @@ impl Bench {
         println!("| build | p50 | p99 | p99.9 | max | 503 |\n|---|---|---|---|---|---|");
         for (build, binary) in &self.builds {
             let mut environment = self.environment(binary, Stdio::null()).await?;
-            self.proxy.set_replies(Replies { delay: (3.0, 1.0), fault: None });
+            self.proxy.set_replies(USUAL);
             let mut answers = Answers::default();
             for _ in 0..freezes {
                 update(&mut environment, BETWEEN).await?;

@@ -7,14 +7,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::{ConnectInfo, State};
-use axum::http::{HeaderMap, Request, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use http_body_util::{BodyExt, Full};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use testing::proxy::{Forwarder, Reply, answer, operation};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
@@ -27,10 +24,19 @@ pub struct Proxy {
 /// How replies come.
 #[derive(Clone, Copy, Default)]
 pub struct Replies {
-    /// The delay of each reply, in ms: a constant part, and the mean of an exponentially distributed part.
-    pub delay: (f64, f64),
+    /// The delay of each reply.
+    pub delay: Delay,
     /// What happens to one request in a hundred.
     pub fault: Option<Fault>,
+}
+
+/// A delay of two parts.
+#[derive(Clone, Copy, Default)]
+pub struct Delay {
+    /// The constant part, in ms.
+    pub constant_ms: f64,
+    /// The mean of an exponentially distributed part, in ms.
+    pub mean_ms: f64,
 }
 
 #[derive(Clone, Copy)]
@@ -49,8 +55,7 @@ pub struct Counts {
 }
 
 struct Shared {
-    engine: String,
-    client: Client<HttpConnector, Full<Bytes>>,
+    forwarder: Forwarder,
     state: Mutex<Inner>,
 }
 
@@ -67,8 +72,7 @@ impl Proxy {
     pub async fn start(engine: &str) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let endpoint = format!("http://{}", listener.local_addr()?);
-        let client = Client::builder(TokioExecutor::new()).build_http();
-        let shared = Arc::new(Shared { engine: engine.to_owned(), client, state: Mutex::default() });
+        let shared = Arc::new(Shared { forwarder: Forwarder::new(engine), state: Mutex::default() });
         let app = Router::new().fallback(forward).with_state(shared.clone());
         let app = app.into_make_service_with_connect_info::<SocketAddr>();
         tokio::spawn(async move { axum::serve(listener, app).await });
@@ -100,20 +104,11 @@ async fn forward(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    match forwarded(&shared, client, headers, body).await {
-        Ok(response) => response,
-        Err(error) => (StatusCode::BAD_GATEWAY, format!("{error:#}")).into_response(),
-    }
+    answer(forwarded(&shared, client, headers, body).await)
 }
 
-async fn forwarded(
-    shared: &Shared,
-    client: SocketAddr,
-    mut headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response> {
-    let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
-    let is_transaction = target.ends_with("TransactWriteItems");
+async fn forwarded(shared: &Shared, client: SocketAddr, headers: HeaderMap, body: Bytes) -> Result<Reply> {
+    let is_transaction = operation(&headers) == "TransactWriteItems";
     let (replies, is_silent) = {
         let mut state = shared.state.lock().expect("no holder of the lock panics");
         state.counts.requests += 1;
@@ -123,13 +118,9 @@ async fn forwarded(
     if is_silent {
         return std::future::pending().await;
     }
-    headers.remove(header::HOST);
-    let mut request = Request::post(&shared.engine).body(Full::new(body))?;
-    *request.headers_mut() = headers;
-    let (mut parts, response) = shared.client.request(request).await?.into_parts();
-    let response = response.collect().await?.to_bytes();
-    let (constant, mean) = replies.delay;
-    sleep(Duration::from_secs_f64((constant - mean * (1.0 - fastrand::f64()).ln()) / 1e3)).await;
+    let reply = shared.forwarder.forward(headers, body).await?;
+    let Delay { constant_ms, mean_ms } = replies.delay;
+    sleep(Duration::from_secs_f64((constant_ms - mean_ms * (1.0 - fastrand::f64()).ln()) / 1e3)).await;
     if let Some(fault) = replies.fault
         && fastrand::u8(..100) == 0
     {
@@ -141,6 +132,5 @@ async fn forwarded(
             }
         }
     }
-    parts.headers.remove(header::TRANSFER_ENCODING);
-    Ok(Response::from_parts(parts, Body::from(response)))
+    Ok(reply)
 }

@@ -5,7 +5,7 @@ use std::thread;
 
 use anyhow::{Context, Result};
 use aws_sdk_dynamodb::Client;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use livechat_units::Tables;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -34,12 +34,20 @@ pub fn address() -> &'static str {
     endpoint().strip_prefix("http://").expect("the endpoint is plain HTTP").trim_end_matches('/')
 }
 
+/// DynamoDB's reply to a request.
+pub struct Reply {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its body.
+    pub body: Value,
+}
+
 /// Sends a request to the DynamoDB at this host and port, for a proxy that has changed its body: the headers are those that
-/// the proxy got. Returns the reply's status and body.
+/// the proxy got.
 ///
 /// # Panics
 /// DynamoDB can't be reached, or its reply is not JSON.
-pub async fn send(address: &str, headers: &HeaderMap, body: &str) -> (u16, Value) {
+pub async fn send(address: &str, headers: &HeaderMap, body: &str) -> Reply {
     let mut stream = TcpStream::connect(address).await.expect("it is there");
     let header = |name: &str| format!("{name}: {}\r\n", headers[name].to_str().expect("ASCII"));
     let head = format!(
@@ -54,8 +62,11 @@ pub async fn send(address: &str, headers: &HeaderMap, body: &str) -> (u16, Value
     let mut reply = String::new();
     stream.read_to_string(&mut reply).await.expect("it answers in UTF-8");
     let (head, body) = reply.split_once("\r\n\r\n").expect("a reply has a head");
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    (status, serde_json::from_str(body).expect("DynamoDB answers JSON"))
+    let status = head.split(' ').nth(1).and_then(|status| StatusCode::from_bytes(status.as_bytes()).ok());
+    Reply {
+        status: status.expect("a status"),
+        body: serde_json::from_str(body).expect("DynamoDB answers JSON"),
+    }
 }
 
 /// Starts an embedded engine with its data in memory, and returns its endpoint.

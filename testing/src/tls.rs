@@ -9,12 +9,19 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 
-/// A new certificate for `localhost`: the server's side of TLS with it, and the certificate in PEM. The certificate is
-/// also the authority that a client has to trust.
+/// A certificate for `localhost`, and the server's side of TLS with it.
+pub struct Identity {
+    /// The server's side of TLS.
+    pub acceptor: TlsAcceptor,
+    /// The certificate in PEM. It is also the authority that a client has to trust.
+    pub certificate: String,
+}
+
+/// A new certificate.
 ///
 /// # Panics
 /// The certificate can't be made.
-pub fn acceptor() -> (TlsAcceptor, String) {
+pub fn identity() -> Identity {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der());
@@ -24,7 +31,7 @@ pub fn acceptor() -> (TlsAcceptor, String) {
         .expect("the key belongs to the certificate");
     // DynamoDB does not speak HTTP/2.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    (TlsAcceptor::from(Arc::new(config)), cert.pem())
+    Identity { acceptor: TlsAcceptor::from(Arc::new(config)), certificate: cert.pem() }
 }
 
 /// Forwards each TLS connection of the listener to the plain HTTP server at `address`, until the runtime ends.

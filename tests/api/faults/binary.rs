@@ -119,7 +119,7 @@ async fn the_binary_trusts_ssl_cert_file_and_no_other_certificate() {
     const FALLBACK_WARNING: &str = "Amazon's root certificates did not sign DynamoDB's certificate: the system's root certificates are trusted from now on";
     with_app(async |app| {
         app.put_unit("U", &["m"], &["d"]).await;
-        let (acceptor, certificate) = tls::acceptor();
+        let tls::Identity { acceptor, certificate } = tls::identity();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let endpoint = format!("https://localhost:{}", listener.local_addr().expect("it is bound").port());
         tls::forward(listener, acceptor, address());

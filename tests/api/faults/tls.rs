@@ -6,7 +6,7 @@ use aws_smithy_http_client::tls::TrustStore;
 use livechat_units::dynamodb::tls::{AMAZON_ROOTS, client_trusting, with_fallback};
 use sha2::{Digest, Sha256};
 use testing::dynamodb::address;
-use testing::tls::{acceptor, forward};
+use testing::tls::{Identity, forward, identity};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::CertificateDer;
@@ -34,7 +34,7 @@ impl Server {
 
     /// A server that does not listen yet.
     async fn absent() -> Self {
-        let (acceptor, certificate) = acceptor();
+        let Identity { acceptor, certificate } = identity();
         let port = listener(0).await.local_addr().expect("it is bound").port();
         Self { acceptor, certificate, port }
     }
@@ -58,7 +58,7 @@ impl Server {
 
 /// A trust store with an authority that has certified no server.
 fn other_trust_store() -> TrustStore {
-    TrustStore::empty().with_pem_certificate(acceptor().1)
+    TrustStore::empty().with_pem_certificate(identity().certificate)
 }
 
 /// Sends some requests one after the other, and returns which of them succeed.

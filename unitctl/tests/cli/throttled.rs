@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use axum::{Router, serve};
 use serde_json::{Map, Value, json};
-use testing::dynamodb::send;
+use testing::dynamodb::{Reply, send};
 use tokio::net::TcpListener;
 
 pub struct Proxy {
@@ -62,12 +62,14 @@ async fn forward(State(state): State<Arc<Proxied>>, headers: HeaderMap, body: By
     let left =
         if field.is_empty() { json!({}) } else { take_out(&mut request["RequestItems"], all, counter) };
     let nothing = request["RequestItems"].as_object().is_some_and(Map::is_empty);
-    let (status, mut reply) =
-        if nothing { (200, json!({})) } else { send(&state.behind, &headers, &request.to_string()).await };
-    if status == 200 && !field.is_empty() {
+    let Reply { status, body: mut reply } = if nothing {
+        Reply { status: StatusCode::OK, body: json!({}) }
+    } else {
+        send(&state.behind, &headers, &request.to_string()).await
+    };
+    if status == StatusCode::OK && !field.is_empty() {
         reply[field] = left;
     }
-    let status = StatusCode::from_u16(status).expect("a status");
     (status, content_type, reply.to_string())
 }
 

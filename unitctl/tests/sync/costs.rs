@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::response::IntoResponse;
 use axum::{Router, serve};
 use livechat_units::hashed_token;
 use serde_json::{Value, json};
-use testing::dynamodb::{address, send};
+use testing::dynamodb::{Reply, address, send};
 use tokio::net::TcpListener;
 
 use crate::following::{TOKEN, body, workspace};
@@ -109,7 +109,7 @@ async fn count(
         request["ReturnConsumedCapacity"] = json!("TOTAL");
     }
     let text = request.to_string();
-    let (status, reply) = send(address(), &headers, &text).await;
+    let Reply { status, body: reply } = send(address(), &headers, &text).await;
     if is_charged {
         let capacity = &reply["ConsumedCapacity"];
         let of_tables = capacity.as_array().cloned().unwrap_or_else(|| vec![capacity.clone()]);
@@ -129,7 +129,6 @@ async fn count(
             }
         }
     }
-    let status = StatusCode::from_u16(status).expect("a status");
     (status, [("content-type", "application/x-amz-json-1.0")], reply.to_string())
 }
 

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use axum::{Router, serve};
-use testing::dynamodb::send;
+use testing::dynamodb::{Reply, send};
 use tokio::net::TcpListener;
 
 use super::*;
@@ -46,8 +46,8 @@ async fn forward(State(refusal): State<Arc<Refusal>>, headers: HeaderMap, body: 
     }
     let behind = endpoint().strip_prefix("http://").expect("plain HTTP");
     let body = std::str::from_utf8(&body).expect("DynamoDB speaks JSON");
-    let (status, reply) = send(behind, &headers, body).await;
-    (StatusCode::from_u16(status).expect("a status"), content_type, reply.to_string())
+    let Reply { status, body } = send(behind, &headers, body).await;
+    (status, content_type, body.to_string())
 }
 
 /// Imports the base, then a second export through a proxy that refuses requests: two departments have another name, a
