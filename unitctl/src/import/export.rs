@@ -11,8 +11,9 @@ use anyhow::{Context, Result, anyhow};
 use indicatif::ProgressBar;
 use tokio::sync::mpsc;
 
-use super::documents::{Broken, Document, Documents};
+use super::document::{Broken, Document};
 use super::encoding::{self, Binary, Text};
+use super::split::Documents;
 
 /// The maximum number of documents that wait to be imported. It keeps all batches busy and needs little memory.
 const MAX_WAITING_DOCUMENTS: usize = 400;

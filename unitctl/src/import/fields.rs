@@ -3,7 +3,7 @@
 use livechat_units::id::MAX_ID_BYTES;
 use serde_json::Value;
 
-use super::documents::Document;
+use super::document::Document;
 use super::extended_json::{date, is_null, text};
 use crate::timestamp::rfc3339;
 

@@ -7,7 +7,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use livechat_units::id::{DepartmentId, UserId};
 use time::{Duration, OffsetDateTime};
 
-use super::documents::{Broken, Document};
+use super::document::{Broken, Document};
 use super::events::Event;
 use super::export::{Collection, Export, Record, Usable};
 use super::id_hash::IdHasher;

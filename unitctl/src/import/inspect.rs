@@ -13,10 +13,11 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use time::Duration;
 
-use super::documents::{Document, Documents, RawDocument};
+use super::document::{Document, RawDocument};
 use super::encoding::Binary;
 use super::export::{Collection, Export, Opened, Superseded};
 use super::id_hash::{IdHash, IdHasher};
+use super::split::Documents;
 use super::user::User;
 use super::{extended_json, shell};
 

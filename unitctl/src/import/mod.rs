@@ -1,7 +1,7 @@
 //! `unitctl import`: brings a mongoexport of a Rocket.Chat workspace.
 
 mod decimal;
-pub(crate) mod documents;
+pub(crate) mod document;
 mod encoding;
 pub(crate) mod equality;
 mod events;
@@ -21,12 +21,18 @@ mod progress;
 pub(crate) mod records;
 mod report;
 mod shell;
+mod split;
 mod stored;
 pub(crate) mod user;
 pub(crate) mod workspace;
 pub(crate) mod write;
 mod write_users;
 mod written;
+
+#[cfg(feature = "sync")]
+pub(crate) mod documents {
+    pub use super::document::Document;
+}
 
 use anyhow::{Result, bail};
 

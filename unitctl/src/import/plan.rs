@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use livechat_units::id::{DepartmentId, UnitId, UserId};
 use livechat_units::item::Key;
 
-use super::documents::Broken;
+use super::document::Broken;
 use super::item_size::{check_bytes, check_size};
 use super::records::{Place, Unit, insert_set, long_ago, string, texts};
 use super::workspace::{

@@ -7,7 +7,7 @@ use anyhow::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::mpsc;
 
-use super::documents::Document;
+use super::document::Document;
 use super::export::{Collection, Export, Record, Superseded};
 
 /// A collection's records, and the progress bar that follows them. The bar disappears when this is dropped.

@@ -9,7 +9,7 @@ use livechat_units::item::{Item, Key};
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::documents::Document;
+use super::document::Document;
 use super::extended_json::{Attributes, attributes, integer, text};
 use super::fields::{BAD_ID, take, take_date, take_id, take_text, take_texts};
 use super::item_size::{check_bytes, check_size, item_bytes, value_bytes};

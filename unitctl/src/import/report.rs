@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Result, bail};
 use livechat_units::id::UnitId;
 
-use super::documents::Broken;
+use super::document::Broken;
 use super::events::{Count, Event, Summary, escaped, plain, plural};
 use super::export::{Collection, Record, Superseded, Usable};
 use super::options::Import;

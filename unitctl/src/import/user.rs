@@ -8,7 +8,7 @@ use livechat_units::item::{Item, Key, MONITOR_ROLE};
 use serde_json::Value;
 use time::{Duration, OffsetDateTime};
 
-use super::documents::Document;
+use super::document::Document;
 use super::extended_json::{date, is_null};
 use super::fields::{BAD_ID, take, take_id, take_text, take_texts, wrong};
 use super::item_size::{check_bytes, check_size, item_bytes};

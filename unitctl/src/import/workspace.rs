@@ -8,7 +8,7 @@ use livechat_units::id::{DepartmentId, UnitId, UserId};
 use livechat_units::item::{Item, Key};
 use serde::Serialize;
 
-use super::documents::Broken;
+use super::document::Broken;
 use super::equality::{equal, equal_except};
 use super::item_size::{check_bytes, item_bytes};
 use super::records::{Place, REV_BYTES, Unit, UnitMonitor};

@@ -13,7 +13,7 @@ use livechat_units::id::UserId;
 use livechat_units::item::{Item, Key};
 use time::{Duration, OffsetDateTime};
 
-use super::documents::Broken;
+use super::document::Broken;
 use super::equality::equal;
 use super::records::insert_set;
 use super::user::User;

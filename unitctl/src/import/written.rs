@@ -2,7 +2,7 @@
 
 use livechat_units::item::Item;
 
-use super::documents::Broken;
+use super::document::Broken;
 
 /// What an item is, for the counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
