@@ -1,6 +1,8 @@
 //! If no reply comes, the same request is sent a second time. Both may be answered, in any order and late.
 //! docs/reliability.md has the results as a table, and `BLESS=1` writes it.
 
+mod scenarios;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +13,7 @@ use futures_util::future::{FutureExt, join_all};
 use livechat_units::{Function, Response};
 use tokio::time::sleep;
 
+use self::scenarios::{NEVER, SCENARIOS, Scenario, late, ms};
 use super::matrix::assert_documented;
 use crate::support::fault_proxy::ConnectionFault;
 use crate::support::faulty_client::{Fault, FaultyClient, OtherWrite, SentRequest, cancelled, exception};
@@ -20,133 +23,6 @@ use crate::support::responses::{BUSY, UNAVAILABLE};
 use crate::support::silent_proxy::SilentProxy;
 use crate::support::update_case::UpdateCase;
 use crate::support::{TestApp, assert_refused, body, department, event, invoke, with_app};
-
-const fn ms(milliseconds: u64) -> Duration {
-    Duration::from_millis(milliseconds)
-}
-
-/// The request arrives `request` ms late, and its reply `reply` ms late.
-fn late(request: u64, reply: u64) -> Fault {
-    Fault::Delayed(ms(request), ms(reply))
-}
-
-/// A transaction that is sent twice, because its first copy gets no answer for a while.
-struct Scenario {
-    name: &'static str,
-    /// The fault of each copy. It is chosen by the copy's number and by the time since the first copy, in ms.
-    fault: fn(usize, u64) -> Option<Fault>,
-    /// A listed department is deleted before the second copy. This is when it is stored again, in ms after the first copy.
-    department_returns: Option<u64>,
-    /// The answer, and by how much the unit's version has grown in the end.
-    expected: (&'static str, u64),
-    /// The answer comes in less than this time, in ms.
-    soon: u64,
-}
-
-fn in_progress() -> Option<Fault> {
-    Some(exception("TransactionInProgressException"))
-}
-
-const NEVER: u64 = 60_000;
-
-const SCENARIOS: [Scenario; 12] = [
-    Scenario {
-        name: "the second is answered first",
-        fault: |copy, _| (copy == 0).then(|| late(0, 900)),
-        department_returns: None,
-        expected: ("200", 1),
-        soon: 800,
-    },
-    Scenario {
-        name: "the first never arrives, the second is answered",
-        fault: |copy, _| (copy == 0).then_some(Fault::Connection(ConnectionFault::Hang)),
-        department_returns: None,
-        expected: ("200", 1),
-        soon: 800,
-    },
-    Scenario {
-        name: "both are answered, the first before the second",
-        fault: |copy, _| Some(late(0, if copy == 0 { 300 } else { 700 })),
-        department_returns: None,
-        expected: ("200", 1),
-        soon: 800,
-    },
-    Scenario {
-        name: "both are silent, the third is answered",
-        fault: |copy, _| (copy < 2).then_some(Fault::Connection(ConnectionFault::HangAfter)),
-        department_returns: None,
-        expected: ("200", 1),
-        soon: 3000,
-    },
-    Scenario {
-        name: "the second is refused as in progress, the first succeeds",
-        fault: |copy, _| if copy == 0 { Some(late(0, 400)) } else { in_progress() },
-        department_returns: None,
-        expected: ("200", 1),
-        soon: 900,
-    },
-    Scenario {
-        name: "the second is refused as in progress, the first hangs for five seconds",
-        fault: |copy, at| match copy {
-            0 => Some(Fault::Connection(ConnectionFault::Hang)),
-            _ if at < 5000 => in_progress(),
-            _ => None,
-        },
-        department_returns: None,
-        expected: ("200", 1),
-        soon: 9500,
-    },
-    Scenario {
-        name: "the second is refused as in progress, the first is stored and its reply lost",
-        fault: |copy, at| match copy {
-            0 => Some(Fault::Connection(ConnectionFault::HangAfter)),
-            _ if at < 1500 => in_progress(),
-            _ => None,
-        },
-        department_returns: None,
-        expected: ("200", 1),
-        soon: 4500,
-    },
-    Scenario {
-        name: "all later ones are refused as in progress, the first is stored and its reply lost",
-        fault: |copy, _| {
-            if copy == 0 { Some(Fault::Connection(ConnectionFault::HangAfter)) } else { in_progress() }
-        },
-        department_returns: None,
-        expected: ("503", 1),
-        soon: 12_000,
-    },
-    Scenario {
-        name: "the second is refused by a condition, the first is stored afterwards",
-        fault: |copy, _| (copy == 0).then(|| late(700, 0)),
-        department_returns: Some(500),
-        expected: ("200", 1),
-        soon: 1800,
-    },
-    Scenario {
-        name: "the second is refused by a condition, the first is stored after it was given up",
-        fault: |copy, _| (copy == 0).then(|| late(1500, 0)),
-        department_returns: Some(1300),
-        expected: ("503", 1),
-        soon: 2500,
-    },
-    Scenario {
-        name: "both are refused by a condition",
-        fault: |copy, _| (copy == 0).then(|| late(700, 0)),
-        department_returns: Some(NEVER),
-        expected: ("400", 0),
-        soon: 1800,
-    },
-    Scenario {
-        name: "the second is refused as a conflict, the first is stored afterwards",
-        fault: |copy, _| {
-            Some(if copy == 0 { late(600, 0) } else { cancelled(&["None", "TransactionConflict"]) })
-        },
-        department_returns: None,
-        expected: ("200", 1),
-        soon: 1500,
-    },
-];
 
 fn describe(response: &Response) -> &'static str {
     match (response.status_code, response.body.as_str()) {
@@ -181,14 +57,16 @@ fn delete_and_restore(app: &TestApp, case: &UpdateCase) -> (OtherWrite, OtherWri
 struct Answer {
     response: Response,
     /// By how much the unit's version has grown in the end.
-    version: u64,
+    versions: u64,
     /// The time from the first transaction to the answer.
     took: Duration,
 }
 
 impl Answer {
     fn is_expected(&self, scenario: &Scenario) -> bool {
-        (describe(&self.response), self.version) == scenario.expected && self.took < ms(scenario.soon)
+        describe(&self.response) == scenario.answer
+            && self.versions == scenario.versions
+            && self.took < ms(scenario.soon)
     }
 }
 
@@ -229,12 +107,12 @@ async fn send(app: &TestApp, scenario: &Scenario, case: &UpdateCase) -> Answer {
     let took = began.get().expect("the transaction was sent").elapsed();
     // Late copies arrive.
     faulty.all_executed().await;
-    let version = app.stored_unit(&case.unit).await["version"].as_u64().expect("a count") - 7;
-    if version == 0 {
+    let versions = app.stored_unit(&case.unit).await["version"].as_u64().expect("a count") - 7;
+    if versions == 0 {
         // The test ends with sound data.
         restore_again().await;
     }
-    Answer { response, version, took }
+    Answer { response, versions, took }
 }
 
 #[tokio::test]
@@ -257,12 +135,12 @@ async fn every_order_of_two_answers_to_a_transaction() {
         let answers = join_all(answers).await;
         let mut printed =
             String::from("| the first copy has no reply yet, and | answer | stored |\n|---|---|---|\n");
-        for (scenario, Answer { response, version, took }) in SCENARIOS.iter().zip(answers) {
+        for (scenario, Answer { response, versions, took }) in SCENARIOS.iter().zip(answers) {
             let answer = describe(&response);
             let name = scenario.name;
-            assert_eq!((answer, version), scenario.expected, "{name}: {}", response.body);
+            assert_eq!((answer, versions), (scenario.answer, scenario.versions), "{name}: {}", response.body);
             assert!(took < ms(scenario.soon), "{name}: answered after {took:?}");
-            let stored = ["no", "once"][usize::try_from(version).expect("one at most")];
+            let stored = ["no", "once"][usize::try_from(versions).expect("one at most")];
             writeln!(printed, "| {name} | {answer} | {stored} |").expect("a string takes it");
         }
         assert_documented("second requests", "every_order", &printed);

@@ -212,3 +212,41 @@ async fn a_missing_file_is_reported_with_the_form_that_is_there() {
     assert!(run.stderr.contains("rocketchat_permissions.csv is CSV"), "{run:?}");
     assert!(run.stderr.ends_with("Is a directory (os error 21)\n"), "{run:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn arrays_and_canonical_json_are_the_same() {
+    let relaxed = world().await;
+    assert_eq!(relaxed.import(&sample(), &[]).code, 0);
+    let expected = relaxed.items().await;
+
+    let folder = TempDir::new().expect("a folder");
+    for file in FILES {
+        let text = fs::read_to_string(sample().join(file)).expect("the sample is there");
+        let documents: Vec<Value> =
+            text.lines().map(|line| canonical(serde_json::from_str(line).expect("JSON"))).collect();
+        // As `mongoexport --jsonArray --pretty` has it.
+        let text = serde_json::to_string_pretty(&documents).expect("JSON");
+        write(&folder, file, format!("{text}\n"));
+    }
+    let world = world().await;
+    let run = world.import(folder.path(), &["--strict"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(world.items().await == expected);
+}
+
+/// `mongoexport --jsonFormat=canonical`.
+fn canonical(value: Value) -> Value {
+    match value {
+        Value::Number(number) => json!({ "$numberInt": number.to_string() }),
+        Value::Array(values) => values.into_iter().map(canonical).collect(),
+        Value::Object(fields) => match fields.get("$date").and_then(Value::as_str) {
+            Some(date) => {
+                let format = &time::format_description::well_known::Rfc3339;
+                let date = time::OffsetDateTime::parse(date, format).expect("a date");
+                json!({ "$date": { "$numberLong": (date.unix_timestamp_nanos() / 1_000_000).to_string() } })
+            }
+            None => fields.into_iter().map(|(name, value)| (name, canonical(value))).collect(),
+        },
+        other => other,
+    }
+}
