@@ -58,7 +58,7 @@ pub enum Kind {
     Noop,
     /// A floor: a handler that sends the function's requests without an SDK.
     Raw,
-    /// The same floor, which connects during the init.
+    /// The floor that sends the function's requests, and that connects during the init.
     RawConnected,
 }
 

@@ -63,7 +63,8 @@ impl Bench {
         Ok(table)
     }
 
-    /// Stores a unit with so many monitors, and the users of those and of the monitors that join. Returns the event.
+    /// Stores a unit with this many monitors, the users who monitor it, and the users who join. Returns the event of
+    /// the update.
     async fn put_large(&self, unit: &str, others: usize, changes: usize) -> Result<Value> {
         let time = "2020-01-01T00:00:00.000Z";
         let all: Vec<(String, String)> = (0..others + changes)

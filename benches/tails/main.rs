@@ -34,7 +34,7 @@ use proxy::{Delay, Fault, Proxy, Replies};
 /// The function's timeout in the template.
 const TIMEOUT: Duration = Duration::from_secs(29);
 
-/// The replies of 3 ms + exp 1 ms.
+/// Replies without a fault. Each takes 3 ms and an exponentially distributed time with a mean of 1 ms.
 const USUAL: Replies = Replies { delay: Delay { constant_ms: 3.0, mean_ms: 1.0 }, fault: None };
 
 struct Bench {

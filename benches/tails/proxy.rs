@@ -21,7 +21,7 @@ pub struct Proxy {
     shared: Arc<Shared>,
 }
 
-/// How replies come.
+/// How late replies are, and what goes wrong.
 #[derive(Clone, Copy, Default)]
 pub struct Replies {
     /// The delay of each reply.
@@ -47,7 +47,7 @@ pub enum Fault {
     Silent,
 }
 
-/// What has passed.
+/// The numbers of requests that have come.
 #[derive(Clone, Copy, Default)]
 pub struct Counts {
     pub requests: usize,
@@ -83,7 +83,7 @@ impl Proxy {
         self.with(|state| state.replies = replies);
     }
 
-    /// What has passed since the last call.
+    /// The numbers of requests since the last call.
     pub fn take_counts(&self) -> Counts {
         self.with(|state| std::mem::take(&mut state.counts))
     }

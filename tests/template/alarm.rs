@@ -30,18 +30,18 @@ struct Metric {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Behaviour {
     Silent,
-    /// Raised, whichever minute of a period the evaluation begins with.
+    /// Raised, at whichever minute the periods begin.
     Raised,
     /// Raised or not, which depends on where the periods begin.
     Undecided,
 }
 
 pub struct Alarm {
-    /// The name without the stack's.
+    /// Its name, without the stack's name at the beginning.
     pub name: String,
     pub description: String,
     metrics: BTreeMap<String, Metric>,
-    /// Over the ids of `metrics`.
+    /// The expression that is compared with the threshold. It names metrics by their ids in `metrics`.
     expression: String,
     evaluation_periods: usize,
     datapoints_to_alarm: usize,
@@ -136,7 +136,7 @@ impl Alarm {
             (None, Some(_)) => panic!("{}: a percentile of few requests means nothing", self.name),
         };
         match (period, self.evaluation_periods) {
-            // One of something is not said with a time.
+            // For one event, a document names no length of time.
             (1, 1) => assert_eq!(self.threshold, 1.0, "{}", self.name),
             (1, periods) => phrases.push(format!(
                 "a minute, in {} of {} minutes",
@@ -155,9 +155,9 @@ impl Alarm {
         let minutes = || samples.values().flat_map(BTreeMap::keys).copied();
         let (Some(first), Some(last)) = (minutes().min(), minutes().max()) else { return Behaviour::Silent };
         let period = self.metrics.values().map(|metric| metric.period).max().expect("an alarm has a metric");
-        // An alarm is evaluated each minute, with periods that end at that minute (`EvaluationWindow`: SlidingWindow is the
-        // default). Each minute of a period is looked at separately, so that the result holds for windows at fixed times, too.
-        // CloudWatch reads an unspecified number of older values beside the evaluation periods.
+        // An alarm is evaluated each minute, with periods that end at that minute (`EvaluationWindow`: SlidingWindow is
+        // the default). Each minute of a period is looked at separately, so that the result holds for windows at fixed
+        // times, too. CloudWatch also reads an unspecified number of values that are older than the evaluation periods.
         let oldest = first - period * i64::try_from(2 * self.evaluation_periods).expect("a few");
         let series = self.metrics.iter().map(|(id, metric)| {
             assert_eq!(metric.period, period, "an alarm has metrics with different periods");
@@ -179,7 +179,7 @@ impl Alarm {
         }
     }
 
-    /// Whether the alarm is in the state ALARM at a minute, if CloudWatch reads so many older values beside.
+    /// Whether the alarm is in the state ALARM at a minute, if CloudWatch also reads this many older values.
     fn is_raised(&self, values: &Series, minute: i64, period: i64, more: usize) -> bool {
         let range = i64::try_from(self.evaluation_periods + more).expect("a few");
         let recent = (1..=range).filter_map(|periods| values.get(&(minute - periods * period)));
@@ -192,7 +192,7 @@ impl Alarm {
     }
 }
 
-/// A number as running text has it: in words up to ten, and in digits above.
+/// A number as a document writes it: up to ten in words, above that in digits.
 fn in_words(number: f64) -> String {
     const WORDS: [&str; 10] = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
     assert!(number >= 1.0 && number.fract() == 0.0, "{number} is not a count");

@@ -42,14 +42,14 @@ const GIVEN_UP: Request = Request { status: 503, is_given_up: true, conflicts: 5
 /// Requests with the minute in which they come.
 type Traffic = Vec<(i64, Request)>;
 
-/// So many requests each minute, of which one in so many is another one.
+/// `a_minute` requests each minute. One in `one_in` is `other`, and the others are good.
 fn steady(minutes: i64, a_minute: usize, one_in: usize, other: Request) -> Traffic {
     let requests = (0..minutes).flat_map(|minute| (0..a_minute).map(move |_| minute));
     let requests = requests.enumerate();
     requests.map(|(n, minute)| (minute, if n % one_in == one_in - 1 { other } else { GOOD })).collect()
 }
 
-/// So many requests of one kind, so many minutes apart.
+/// `count` requests of one kind, one every `minutes` minutes.
 fn every(minutes: i64, count: i64, request: Request) -> Traffic {
     (0..count).map(|n| (n * minutes, request)).collect()
 }
@@ -162,7 +162,8 @@ fn scenarios() -> Vec<(&'static str, Traffic, &'static [&'static str])> {
 fn three_given_up() -> Traffic {
     let mut traffic = steady(HALF_AN_HOUR, 1000, 1000, GOOD);
     traffic.extend([(10, GIVEN_UP), (11, GIVEN_UP), (11, GIVEN_UP)]);
-    // Three in two minutes are in one period of five minutes wherever the periods begin, or else three more are.
+    // Wherever the periods of five minutes begin, one period has all three of these requests, or all three of the next
+    // ones.
     traffic.extend([(13, GIVEN_UP), (13, GIVEN_UP), (13, GIVEN_UP)]);
     traffic
 }

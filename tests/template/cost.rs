@@ -1,5 +1,5 @@
-//! `docs/cost.md` states prices and quantities once; everything that it computes from them is computed here.
-//! `BLESS=1 cargo test --test template cost` writes the tables anew.
+//! `docs/cost.md` states prices and quantities once. This module computes the other numbers from them. `BLESS=1 cargo
+//! test --test template cost` writes the tables anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -20,7 +20,7 @@ const DOCUMENT: &str = "docs/cost.md";
 const MONTH: f64 = 730.0 * 3600.0;
 const MILLION: f64 = 1e6;
 
-/// The second column of the tables below a heading, by the first.
+/// The tables below a heading: the number in the second column, by the text in the first.
 struct Inputs(BTreeMap<String, f64>);
 
 impl Inputs {
@@ -43,7 +43,7 @@ impl Inputs {
         *self.0.get(name).unwrap_or_else(|| panic!("{DOCUMENT} does not state '{name}'"))
     }
 
-    /// $ a month for so many requests, each row by its name.
+    /// What this number of requests costs in a month, in $: each row by its name.
     fn by_request(&self, requests: f64, of: &Use) -> Vec<(&'static str, f64)> {
         let gigabyte_seconds = of.milliseconds / 1e3 * number(&default_of("MemorySize")) / 1024.0;
         let logs = |bytes| requests * bytes / 1e9 * self.get("CloudWatch Logs");
@@ -65,7 +65,7 @@ impl Inputs {
         ]
     }
 
-    /// $ a month however many requests there are.
+    /// What a month costs in $, however many requests there are.
     fn fixed(&self) -> Vec<(&'static str, f64)> {
         let stored = self.get("stored data");
         vec![
@@ -83,7 +83,7 @@ impl Inputs {
         ]
     }
 
-    /// $ for so many read units and write units.
+    /// The price of this many read units and write units, in $.
     fn units(&self, read: f64, written: f64) -> f64 {
         (read * self.get("DynamoDB, read") + written * self.get("DynamoDB, write")) / MILLION
     }
@@ -204,8 +204,8 @@ fn month(inputs: &Inputs, document: &str) -> String {
     table
 }
 
-/// A table whose last column is $ for a million of what a row consists of. The two columns before it are measured read units
-/// and write units.
+/// Computes the last column of a table: the price in $ of a million of each row. The two columns before it are measured
+/// read units and write units.
 fn priced(inputs: &Inputs, document: &str, name: &str) -> String {
     let mut table = String::new();
     let mut count = 0;

@@ -1,4 +1,4 @@
-//! The operators' documents name what the template has, and the numbers in them follow from it.
+//! The operators' documents name what the template has, and have its numbers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -93,7 +93,7 @@ fn every_alarm_has_its_numbers_and_advice() {
         for phrase in &phrases {
             assert!(rows[&alarm.name].contains(phrase), "{}: no '{phrase}' in its row", alarm.name);
         }
-        // A description may leave all numbers to the document.
+        // A description may have no numbers at all, because the document has them.
         let said = phrases.iter().filter(|phrase| description.contains(*phrase)).count();
         assert!(said == 0 || said == phrases.len(), "{}: {phrases:?} and '{description}'", alarm.name);
         if alarm.name == "latency" {

@@ -56,7 +56,7 @@ fn table_of(resource: &Value) -> String {
     table
 }
 
-/// The policy's statements: those for DynamoDB, and the one that stands under a condition.
+/// The policy's statements: those for DynamoDB, and the one that the template adds under a condition.
 fn statements() -> (Vec<Value>, Vec<Value>) {
     let policy = function()["Policies"][0]["Statement"].clone();
     let statements: Vec<Value> = list(&policy).into_iter().cloned().collect();
@@ -121,8 +121,8 @@ fn a_key_may_be_used_through_dynamodb_only() {
     assert_eq!(text(&choice.value[0]), "HasKmsKey");
     let statement = &choice.value[1];
     let actions: BTreeSet<String> = list(&statement["Action"]).into_iter().map(text).collect();
-    // What DynamoDB asks of a principal that reads and writes items ("DynamoDB encryption at rest usage notes"). Only who
-    // creates a table needs kms:CreateGrant.
+    // What DynamoDB asks of a principal that reads and writes items ("DynamoDB encryption at rest usage notes"). Only a
+    // principal that creates a table needs kms:CreateGrant.
     let expected =
         ["kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"];
     assert_eq!(actions, expected.map(str::to_owned).into());

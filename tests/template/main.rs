@@ -1,5 +1,5 @@
-//! `template.yaml` gives the function what it uses and no more, its alarms are raised when they should be, and the
-//! documents' numbers follow from it.
+//! `template.yaml` gives the function what it uses and nothing else, its alarms are raised when they should be, and the
+//! numbers in the documents are its numbers.
 
 mod alarm;
 mod alarms;

@@ -54,7 +54,7 @@ fn the_dashboard_shows_metrics_that_exist() {
     for widget in dashboard["widgets"].as_array().expect("there are widgets") {
         let (mut namespace, mut name) = (String::new(), String::new());
         for metric in widget["properties"]["metrics"].as_array().expect("a widget has metrics") {
-            // A dot stands for what the metric above has in that place, and three dots for all of it.
+            // A dot stands for the same value as in the metric above, and three dots for all its values.
             let parts: Vec<&str> =
                 metric.as_array().expect("a list").iter().filter_map(|part| part.as_str()).collect();
             match parts.as_slice() {

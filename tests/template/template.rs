@@ -1,4 +1,4 @@
-//! The template as YAML, with the intrinsic functions that the tests have to look through.
+//! The template as YAML. Where the tests need a value, its intrinsic functions are resolved.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use unitctl::template::TEMPLATE;
 use yaml_serde::Value;
 
-/// The stack's name wherever a test needs one.
+/// The stack's name in all tests.
 pub const STACK: &str = "livechat-units";
 
 pub fn template() -> Value {

@@ -34,7 +34,7 @@ const AT_ONCE: usize = 8;
 
 struct Run {
     seconds: f64,
-    /// Not known of the floor, which runs in this process, and where there is no /proc.
+    /// `None` for the floor, which runs in this process, and on a machine without /proc.
     peak_mb: Option<f64>,
 }
 
@@ -234,7 +234,7 @@ async fn items(client: &Client, tables: &Tables) -> Result<BTreeMap<String, Item
     for table in [&tables.tokens, &tables.livechat] {
         let items = scan(client, table).await?;
         all.extend(items.into_iter().map(|mut item| {
-            // It counts the writes of an item, and what was not finished before the kill is written again.
+            // `rev` counts the writes of an item, and some items are written again after the kill.
             item.remove("rev");
             // A set has no order.
             for value in item.values_mut() {

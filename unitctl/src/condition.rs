@@ -133,7 +133,7 @@ impl Condition {
     }
 }
 
-/// Stores the item, whatever is stored.
+/// Stores the item without a condition.
 ///
 /// # Errors
 /// Never: the action is complete.
@@ -143,7 +143,7 @@ pub fn put(table: &str, item: Item) -> Result<TransactWriteItem> {
     Ok(TransactWriteItem::builder().put(put).build())
 }
 
-/// Deletes the item of this key, if there is one.
+/// Deletes the item of this key without a condition, if there is one.
 ///
 /// # Errors
 /// Never: the action is complete.

@@ -1,4 +1,4 @@
-//! The two tables and the client that reaches them.
+//! The two tables, and a client that reaches them.
 
 use anyhow::{Result, anyhow};
 use aws_sdk_dynamodb::Client;

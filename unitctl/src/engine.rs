@@ -63,8 +63,8 @@ pub enum Creation {
     Existed,
 }
 
-/// Creates both tables as the template declares them, unless the livechat table exists already. If that one has no stream,
-/// because an older version made it, it gets one.
+/// Creates both tables as the template declares them, unless the livechat table exists already. If an older version
+/// made that table without a stream, it gets one.
 ///
 /// # Errors
 /// The template does not declare the tables, or DynamoDB refuses to create them.

@@ -1,4 +1,5 @@
-//! The lease: of the processes that bring Rocket.Chat's data to the same tables, one works and the others wait.
+//! The lease: several processes may bring Rocket.Chat's data to the same tables, but only the one that has the lease
+//! works. The others wait.
 //!
 //! It only avoids double work. Two processes that both work do no harm, because every write is conditional.
 //!
@@ -37,9 +38,9 @@ struct Timing {
     look: Duration,
     /// The time between two increments of the counter.
     renewal: Duration,
-    /// The time after its last increment for which a holder may rely on its lease.
+    /// For this long after its last increment, a holder may rely on its lease.
     trust: Duration,
-    /// The time for which the counter has to stand still before another process takes over.
+    /// If the counter stands still for this long, another process takes over.
     takeover: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! DynamoDB's fixed limits, those that only this tool and the tests reach included.
+//! DynamoDB's fixed limits. Some of them matter only to this tool and to the tests.
 
 pub use livechat_units::limits::{MAX_BATCH_GET_KEYS, MAX_ITEM_BYTES, MAX_TRANSACTION_ACTIONS};
 

@@ -16,7 +16,7 @@ use crate::database::Database;
 use crate::engine::{self, Creation};
 use crate::{local_gateway, sample};
 
-/// The maximum time that stopping takes. It is a second more than a request may take.
+/// The maximum time that stopping takes: a second more than a request may take.
 const MAX_STOP: Duration = Duration::from_secs(30);
 
 /// Run the endpoint and an embedded DynamoDB on this machine, with sample data.

@@ -31,7 +31,7 @@ const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
 /// The timeout of the function in the template.
 const TIMEOUT: Duration = Duration::from_secs(29);
 
-/// The OpenAPI document of the endpoint. This server itself serves it, because the function has only one route.
+/// The OpenAPI document of the endpoint. This server serves it, because the function has only one route.
 const OPENAPI: &str = include_str!("../../docs/openapi.yaml");
 
 /// The path of the function's route, without the parameter at its end.

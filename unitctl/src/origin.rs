@@ -1,4 +1,5 @@
-//! Tells what came from Rocket.Chat from what is the operator's own ("The items" in docs/data-model.md).
+//! Marks what came from Rocket.Chat. What has no mark was made by an operator ("What came from Rocket.Chat" in
+//! docs/data-model.md).
 //!
 //! An import or a sync changes and deletes only what came from Rocket.Chat. Units, departments and permissions carry
 //! `rev` then. A user has a second item, which lists the hashes of the user's tokens. A token came from Rocket.Chat
@@ -27,7 +28,7 @@ pub const TOKENS: &str = "TOKENS";
 /// The sort key of the items that have the last state of something that both sides had in common.
 const BASE: &str = "BASE";
 
-/// What the partition keys of the sync's own items begin with.
+/// The beginning of the partition keys of the sync's own items.
 pub const SYNC_PREFIX: &str = "SYNC#";
 
 /// Warns that a change of something that came from Rocket.Chat does not last.

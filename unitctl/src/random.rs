@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// The letters and digits of Meteor's `Random.id()`. It leaves out those that people confuse, such as 0 and O.
+/// The letters and digits of Meteor's `Random.id()`, without those that people confuse, such as 0 and O.
 const LETTERS: &[u8; 55] = b"23456789ABCDEFGHJKLMNPQRSTWXYZabcdefghijkmnopqrstuvwxyz";
 
 /// A login token like those of Meteor's `Random.secret()`: 32 bytes as 43 letters, digits, `-` and `_`.

@@ -96,8 +96,8 @@ async fn read_chunk(client: &Client, table: &str, keys: Vec<Item>) -> Result<Vec
             }
             Err(error) => return Err(Database::describe_error(table, error)),
         };
-        // Every reply has one of these fields at least. A reply whose body was lost has neither, and the SDK accepts
-        // it: without this check, no item would seem to exist.
+        // Every reply has at least one of these fields. A reply whose body was lost has neither, and the SDK accepts
+        // it. Without this check, it would seem that no item exists.
         if output.responses.is_none() && output.unprocessed_keys.is_none() {
             pause.before_next_try(false).await;
             continue;

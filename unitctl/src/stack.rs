@@ -1,8 +1,8 @@
 //! Finds the tables of a CloudFormation stack: one DescribeStacks request in the AWS Query protocol.
 //!
 //! The SDK's own client for CloudFormation has 159,000 lines of generated code. Compiling it takes a tenth of a first
-//! build's time. So this module itself writes the request and reads the answer. The SDK's runtime does the rest:
-//! credentials, signature, connection, timeouts and retries.
+//! build's time. So this module writes the request and reads the answer without that client. The SDK's runtime does the
+//! rest: credentials, signature, connection, timeouts and retries.
 
 use std::collections::HashMap;
 

@@ -57,7 +57,8 @@ impl Target {
                 livechat: table_name(self.livechat_table.as_deref(), "--livechat-table", "LIVECHAT_TABLE")?,
             },
         };
-        // Operators prefer waiting to starting again. But if DynamoDB does not answer at all, they want to know it soon.
+        // An operator would rather wait than start a command again. But if DynamoDB does not answer at all, the
+        // operator wants to know it soon.
         let retries = RetryConfig::standard().with_max_attempts(MAX_TRIES).with_max_backoff(MAX_BACKOFF);
         let mut config = aws_sdk_dynamodb::config::Builder::from(&sdk).retry_config(retries);
         if let Some(endpoint) = &self.endpoint {
@@ -66,8 +67,8 @@ impl Target {
         Ok(Database { client: Client::from_conf(config.build()), tables })
     }
 
-    /// A client of DynamoDB Streams, for the streams of the tables. It gives up sooner than that of the tables, because
-    /// whoever follows a stream tries again.
+    /// A client of DynamoDB Streams, for the streams of the tables. It gives up sooner than the tables' client, because
+    /// the sync tries again.
     #[cfg(feature = "sync")]
     pub async fn streams(&self) -> aws_sdk_dynamodbstreams::Client {
         let mut config = aws_sdk_dynamodbstreams::config::Builder::from(&self.sdk_config().await);

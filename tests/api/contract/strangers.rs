@@ -49,7 +49,8 @@ async fn another_users_token_looks_like_an_unknown_token() {
                             }
                         };
                         assert_refused(&response, 401, NOT_LOGGED_IN);
-                        // Both tokens cause the same work, and so take the same time. The requests differ only in the hash.
+                        // Both tokens cause the same work, so both take the same time. The requests differ only in the
+                        // hash.
                         let keys: Vec<usize> = sent.iter().map(|sent| sent.keys().len()).collect();
                         assert_eq!(keys, [3], "three items are read, whatever the body");
                         let sent = sent[0].body.replace(&hashed_token(token), "the hash");

@@ -130,7 +130,7 @@ async fn run_with_workers(drills: Vec<(usize, Drill)>, workers: usize) -> BTreeM
     outcomes.into_inner()
 }
 
-/// Runs a drill until it means something.
+/// Runs a drill. If this machine was too busy for it, it is run again with more time.
 async fn run_one(app: &TestApp, number: usize, mut drill: Drill) -> Outcome {
     for attempt in 0..10 {
         // Every attempt has ids of its own.

@@ -146,7 +146,7 @@ async fn a_process_stopped_during_a_request_continues_correctly() {
     with_app(async |app| {
         put_users(app).await;
         for at in 0..REQUESTS_OF_FIRST {
-            // In ms: one is shorter than the timeout of a request, and one is longer.
+            // In ms. One is shorter than the timeout of a request, and one is longer.
             for (nth, stop) in [200, 1_300].into_iter().enumerate() {
                 let mut proxy = proxy_with(ConnectionFault::Slow, at).await;
                 let mut process = Process::start(app, &proxy.url).await;
@@ -280,7 +280,7 @@ async fn the_process_prints_no_token() {
         let requests = lines.iter().filter(|line| line["message"] == "request").count();
         assert_eq!((metrics, requests), (events.len() + 1, events.len() + 1), "{printed}");
 
-        // It prints no token either if every request fails, or if the event is not JSON.
+        // It also prints no token if every request fails, or if the event is not JSON.
         let mut process = Process::start(app, "http://127.0.0.1:1").await;
         let answer = process.environment.invoke(case.event.to_string(), Duration::from_millis(1500)).await;
         assert!(matches!(answer, Ok(Answer::Response(_))), "{answer:?}");

@@ -7,7 +7,8 @@ use crate::support::lag::{Lag, with_lag};
 use crate::support::responses::{BUSY, UNAVAILABLE};
 use crate::support::{as_strs, body, event, ids, with_app};
 
-/// Whether an update that competes with others may be answered so. If this machine stands still, a reply may come too late.
+/// Whether an update that competes with others may get this answer. If this machine stands still, a reply may come too
+/// late.
 fn is_allowed(response: &Response, lag: Lag) -> bool {
     response.status_code == 200 || response.body == BUSY || (lag.is_stall() && response.body == UNAVAILABLE)
 }

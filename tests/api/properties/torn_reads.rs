@@ -1,6 +1,6 @@
-//! BatchGetItem is not a snapshot: other updates may be committed between any two of its items. These tests commit updates there.
-//! By the model of the contract, the same updates one after the other, in some order, must have the same result. `TORN_READS` is
-//! the number of random cases.
+//! BatchGetItem is not a snapshot: other updates may be committed between any two of its items. These tests commit
+//! updates there. The model of the contract must give the same result for the same updates, one after the other in some
+//! order. `TORN_READS` is the number of random cases.
 
 mod client;
 
@@ -39,8 +39,7 @@ impl TornReads {
 
     /// Sends an update whose reads are torn. Returns how many other updates came between.
     ///
-    /// # Errors
-    /// No order of the updates, one after the other, has this result.
+    /// # Errors There is no order in which the updates, one after the other, have this result.
     async fn run(
         &self,
         before: &StoredTables,

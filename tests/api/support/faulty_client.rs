@@ -45,8 +45,8 @@ pub enum Fault {
     Panic,
     /// No fault, but another write happens before the request.
     After(OtherWrite),
-    /// The request is on its way for the first time, and its reply for the second. Both go on if nobody waits for the reply
-    /// any more.
+    /// The first time is how late the request arrives, and the second how late the reply is. Both go on if nobody waits
+    /// for the reply any more.
     Delayed(Duration, Duration),
 }
 

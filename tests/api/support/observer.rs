@@ -1,4 +1,4 @@
-//! A second client that looks at all items after each transaction, as if between two transactions of an update.
+//! A second client that reads all items after each transaction, and so also between two transactions of an update.
 
 use std::sync::{Arc, Mutex};
 

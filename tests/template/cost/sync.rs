@@ -1,4 +1,4 @@
-//! What `unitctl sync` costs. How often it does something is read from its source code, since the tests are built without it.
+//! What `unitctl sync` costs. The intervals are read from its source code, because these tests are built without it.
 
 use std::fmt::Write as _;
 

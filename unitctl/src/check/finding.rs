@@ -46,7 +46,7 @@ pub struct Finding {
 
 /// The rules: the invariants of the data model (docs/data-model.md) that one state of the data can violate.
 ///
-/// That each change of a unit increments its version is an invariant, too, but one state can't show it.
+/// There is one more invariant: each change of a unit increments its version. One state of the data can't show that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Rule {
@@ -91,7 +91,7 @@ impl Repair {
 }
 
 impl Finding {
-    /// Whether both findings, of two reads, are of the same rule and the same items.
+    /// Whether a finding of another read has the same rule and the same items.
     pub fn is_same(&self, other: &Self) -> bool {
         self.rule == other.rule && self.items == other.items
     }

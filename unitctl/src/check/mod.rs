@@ -105,7 +105,7 @@ impl Check {
         }
     }
 
-    /// Prints what is not the same in MongoDB, if that was asked for. Returns whether there is no difference.
+    /// Compares with MongoDB if the operator wants it, and prints each difference. Returns whether there is none.
     #[cfg(feature = "sync")]
     async fn is_as_in_mongodb(&self, database: &Database, output: Output) -> Result<bool> {
         use anyhow::Context;

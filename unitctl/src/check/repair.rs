@@ -24,7 +24,8 @@ pub enum Outcome {
     ChangedMeanwhile,
 }
 
-/// Repairs the first of these findings, as many as one transaction can. `now` becomes the `_updatedAt` of what changes.
+/// Repairs the first of these findings, as many as fit into one transaction. `now` becomes the `_updatedAt` of what
+/// changes.
 ///
 /// # Errors
 /// DynamoDB refuses the transaction or can't be reached.

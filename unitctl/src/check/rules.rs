@@ -54,8 +54,8 @@ impl Findings {
         let marks =
             [unit.rev.name_if_invalid("rev"), unit.imported_version.name_if_invalid("importedVersion")];
         self.0.extend(invalid_attributes(printed(&key()), marks.into_iter().flatten()));
-        // Without them nothing else can be checked: each repair counts on the version, and each department copies the
-        // ancestors.
+        // Without these two nothing else can be checked: each repair has a condition on the version, and each
+        // department has a copy of the ancestors.
         let required = [unit.version.name_if_invalid("version"), unit.ancestors.name_if_invalid("ancestors")];
         if required.iter().any(Option::is_some) {
             for name in required.into_iter().flatten() {

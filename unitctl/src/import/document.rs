@@ -39,7 +39,7 @@ pub struct RawDocument {
 pub enum Fault {
     /// It is longer than 64 MiB.
     TooLong,
-    /// The file ends within a document or between the elements of an array. It has the text until there.
+    /// The file ends within a document or between the elements of an array. This is the text up to the end.
     CutOff(Vec<u8>),
 }
 
@@ -65,7 +65,7 @@ impl RawDocument {
         };
         let text = json::in_version_2(text);
         let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(&text) else { return false };
-        // The parser takes the start of a number for a wrong one, such as `-` or `1.`.
+        // If the text ends within a number, such as `-` or `1.`, the parser says that the number is wrong.
         let ends_in_number = text.last().is_some_and(|byte| b"-+.eE".contains(byte));
         error.is_eof() || (ends_in_number && error.to_string().starts_with("invalid number"))
     }
@@ -133,7 +133,7 @@ impl Collected {
         if self.is_too_long {
             return Err(Fault::TooLong);
         }
-        // Where files were put together, a byte order mark may stand before any line.
+        // Where files were joined, a byte order mark may stand before any line.
         if self.bytes.starts_with(BYTE_ORDER_MARK) {
             self.bytes.drain(..BYTE_ORDER_MARK.len());
         }

@@ -89,7 +89,7 @@ pub enum Event {
 pub struct Summary {
     /// Whether nothing was written.
     pub dry_run: bool,
-    /// With the lists of their tokens' hashes.
+    /// Users, each together with the list of their tokens' hashes.
     pub users: Count,
     /// Login tokens.
     pub tokens: Count,
@@ -97,7 +97,7 @@ pub struct Summary {
     pub permissions: Count,
     /// Departments.
     pub departments: Count,
-    /// With their monitors.
+    /// Units, each together with its monitors.
     pub units: Count,
     /// Login tokens that Rocket.Chat does not have any more.
     pub tokens_deleted: u64,

@@ -18,7 +18,8 @@ use super::split::Documents;
 /// The maximum number of documents that wait to be imported. It keeps all batches busy and needs little memory.
 const MAX_WAITING_DOCUMENTS: usize = 400;
 
-/// Other files that a collection may have been exported to: what follows its name, and what such a file is.
+/// Files in other formats that a collection may have been exported to: the ending of the file's name, and what the
+/// format is.
 const OTHER_FORMS: [(&str, &str); 5] = [
     (".bson", "is BSON, as mongodump writes it, which is not read"),
     (".bson.gz", "is BSON, as mongodump writes it, which is not read"),
@@ -41,11 +42,11 @@ pub enum Export {
 pub enum Collection {
     /// Users and their login tokens.
     Users,
-    /// Which roles may do what.
+    /// Permissions: which roles may do what.
     Permissions,
     /// Units, which have the type "u", and departments.
     Departments,
-    /// Which users monitor which units.
+    /// Units' monitors: which users monitor which units.
     UnitMonitors,
 }
 
@@ -55,7 +56,7 @@ pub struct Opened {
     pub text: Result<Text, Binary>,
     /// Its size in bytes, as it is on the disk.
     pub bytes: u64,
-    /// How many of these bytes have been read.
+    /// How many of these bytes have been read so far.
     pub bytes_read: Arc<AtomicU64>,
 }
 

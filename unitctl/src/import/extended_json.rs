@@ -34,8 +34,8 @@ pub struct Attributes {
     pub changes: Vec<String>,
 }
 
-/// Converts the fields of a document that nothing reads: dates become RFC 3339 text, object ids their
-/// hexadecimal text. A value that DynamoDB does not store becomes its text, and a field with a name that
+/// Converts the fields of a document that neither the function nor this tool reads: dates become RFC 3339 text, object
+/// ids their hexadecimal text. A value that DynamoDB does not store becomes its text, and a field with a name that
 /// DynamoDB does not store is left out.
 pub fn attributes(fields: &Map<String, Value>) -> Attributes {
     let mut converter = Converter::default();
@@ -130,8 +130,8 @@ impl Converter {
     }
 }
 
-/// An object that stands for a value of another type. Types that DynamoDB does not have and that Rocket.Chat's
-/// documents do not use, such as regular expressions, stay the objects that they are written as.
+/// An object that stands for a value of another type. Other types stay objects, such as regular expressions: DynamoDB
+/// does not have them, and Rocket.Chat's documents do not use them.
 fn typed(fields: &Map<String, Value>) -> Result<Option<AttributeValue>, String> {
     let mut entries = fields.iter();
     let (Some((name, value)), None) = (entries.next(), entries.next()) else { return Ok(None) };
@@ -186,7 +186,7 @@ fn shortened(text: &str) -> String {
     start
 }
 
-/// Whether the value is as good as absent. `mongoexport` writes undefined values as objects.
+/// Whether the value means the same as an absent one. `mongoexport` writes undefined values as objects.
 pub fn is_null(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -256,7 +256,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// The attribute of a field called `f`, and what is said about it.
+    /// The attribute of a field called `f`, and the sentences about it.
     fn convert(value: Value) -> (AttributeValue, Vec<String>) {
         let document = json!({ "f": value });
         let Attributes { mut item, changes } = attributes(document.as_object().expect("an object"));

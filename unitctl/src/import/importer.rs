@@ -86,7 +86,7 @@ impl<'a> Importer<'a> {
         }
         for unit in &planned.kept {
             report.keep(unit)?;
-            // One that has no room for the mark is reported below.
+            // A unit without room for the mark is reported below.
             let stored = stored.units.get(unit).filter(|stored| stored.check_mark().is_ok());
             if !self.options.dry_run {
                 self.check_lease().await?;
@@ -101,7 +101,7 @@ impl<'a> Importer<'a> {
         self.write_units(planned.units, &stored, report).await
     }
 
-    /// Waits until this process may write, which is at once unless DynamoDB could not be reached for a while.
+    /// Waits until this process may write. It waits only if DynamoDB could not be reached for a while.
     ///
     /// # Errors
     /// Another process may write to these tables by now.
@@ -243,8 +243,8 @@ impl<'a> Importer<'a> {
         Ok(())
     }
 
-    /// Whether a stored monitor may stay has to be known only if lines can't be used. Then the users are read once more,
-    /// which needs less memory than to keep all of them.
+    /// Reads the users of stored monitors. The plan needs them only if lines can't be used, to decide whether a stored
+    /// monitor may stay. Reading all users a second time needs less memory than keeping all of them.
     async fn read_users_of_stored_monitors(&self, exported: &mut Exported, stored: &Stored) -> Result<()> {
         if !exported.incomplete.users && !exported.incomplete.monitors {
             return Ok(());
@@ -280,7 +280,7 @@ impl<'a> Importer<'a> {
             else {
                 continue;
             };
-            // It has no place if it is too large.
+            // A department that is too large has no place.
             let Some(place) = places.get(&department.id) else { continue };
             let item = department.item(place.as_ref().unwrap_or(&Place::default()));
             batch.push(ItemToWrite { kind: Kind::Department, item, keeps_place: place.is_none() });

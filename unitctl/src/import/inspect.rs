@@ -121,7 +121,7 @@ pub fn inspect(
     })
 }
 
-/// Whether the compressed data is not what it should be. A file that is not compressed gives no such error.
+/// Whether the error comes from damaged compressed data. A file that is not compressed gives no such error.
 fn is_of_decompression(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)
 }
@@ -250,7 +250,7 @@ impl Look {
         None
     }
 
-    /// The documents that a later one with the same `_id` follows, by their numbers.
+    /// The documents after which another one has the same `_id`, by their numbers.
     fn superseded(mut self) -> HashMap<u32, Superseded> {
         self.ids.sort_unstable();
         let pairs = self.ids.windows(2).filter(|pair| pair[0].0 == pair[1].0);
@@ -273,7 +273,7 @@ impl Look {
             });
             return id.into();
         }
-        // A key is repeated, for instance, or a value is a word that JSON does not have.
+        // For instance, a key is repeated, or a value is a word that JSON does not have.
         let Ok(fields) = document.parse() else { return Outlined::NotADocument };
         self.has_login_tokens |= has_resume(&fields);
         fields.get("_id").and_then(|id| self.hash(id)).into()

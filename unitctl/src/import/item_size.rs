@@ -30,7 +30,8 @@ pub fn item_bytes(item: &Item) -> usize {
 pub fn value_bytes(value: &AttributeValue) -> usize {
     match value {
         AttributeValue::S(text) => text.len(),
-        // Two digits a byte, one byte more, and one each for a sign and for digits before an odd decimal point.
+        // Each byte holds two digits. One byte is added for the number itself, one for a sign, and one for a decimal
+        // point between the digits of a byte.
         AttributeValue::N(digits) => digits.len().div_ceil(2) + 3,
         AttributeValue::B(blob) => blob.as_ref().len(),
         AttributeValue::Ss(members) => members.iter().map(String::len).sum(),

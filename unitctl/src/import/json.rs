@@ -1,5 +1,5 @@
-//! Parses the text of one document. It may have what JSON does not: the words that old versions of mongoexport write for
-//! some values, and more levels than the parser reads by itself.
+//! Parses the text of one document. It may have two things that the JSON parser refuses: the words that old versions of
+//! mongoexport write for some values, and very many levels.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use serde_json::{Deserializer, Value};
 /// may add two. Each level takes some of the stack.
 pub const MAX_LEVELS: usize = 500;
 
-/// A text with so many levels is more than the parser reads by itself.
+/// The number of levels at which the parser refuses a text, unless its limit is off.
 const PARSERS_LEVELS: usize = 128;
 
 /// The words that mongoexport wrote before extended JSON v2 (mongo-tools before 4.2), and what version 2 has for them.
@@ -40,7 +40,7 @@ pub fn parse(text: &[u8]) -> serde_json::Result<Value> {
     deserializer.disable_recursion_limit();
     let result = Value::deserialize(&mut deserializer);
     let result = result.and_then(|value| deserializer.end().map(|()| value));
-    // The places in a text with other words are not those in the file.
+    // The places in a text with replaced words are not those in the file.
     result.map_err(|new_error| if matches!(new, Cow::Borrowed(_)) { new_error } else { error })
 }
 
@@ -59,8 +59,8 @@ fn levels(text: &[u8]) -> usize {
     deepest
 }
 
-/// The text with the words replaced where a value belongs. A word that the end of the text cuts off is left out, so that
-/// the parser finds the end of the text in its place.
+/// Replaces the words where a value belongs. If the end of the text cuts off a word, the word is left out. Then the
+/// parser finds the end of the text there, and not a wrong value.
 pub fn in_version_2(text: &[u8]) -> Cow<'_, [u8]> {
     let (mut new, mut copied, mut place) = (Vec::new(), 0, 0);
     // What came before, white space aside. A value follows a colon, a comma or a bracket.

@@ -14,7 +14,8 @@ use super::workspace::Monitor;
 
 impl Planner<'_> {
     /// The unit's monitors: the different users of its rows who exist and have the role. Their usernames come from the
-    /// users, as in an update. A stored monitor stays if only an incomplete collection lacks it.
+    /// users, as in an update. A stored monitor stays if the only reason to remove it would be a collection that is
+    /// incomplete.
     pub fn monitors(&mut self, unit: &UnitId) -> BTreeMap<UserId, Monitor> {
         let exported = self.exported;
         let stored = self.stored.units.get(unit).map(|unit| &unit.monitors);
@@ -97,13 +98,13 @@ impl Planner<'_> {
 }
 
 impl Monitor {
-    /// As the monitor's item has it.
+    /// The monitor that a stored item describes.
     fn stored(item: &Item) -> Self {
         let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).cloned();
         Self { username: text("username").unwrap_or_default(), updated_at: text("_updatedAt") }
     }
 
-    /// The item, with the time of the unit if the row had none.
+    /// The monitor's item. If the row had no time, it gets the time of the unit.
     pub fn item(self, unit: &UnitId, monitor: &UserId, updated_at_of_unit: &str) -> Item {
         let mut item = Key::Monitor(unit.clone(), monitor.clone()).attributes();
         item.insert("unitId".into(), string(unit.as_str()));

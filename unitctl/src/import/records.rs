@@ -83,7 +83,7 @@ pub struct UnitMonitor {
     pub unit: UnitId,
     /// The monitor.
     pub monitor: UserId,
-    /// The user's name when the monitor was added.
+    /// The username when the monitor was added.
     pub username: Option<String>,
     /// The row's last change.
     pub updated_at: Option<String>,
@@ -227,7 +227,7 @@ pub fn insert_set(item: &mut Item, name: &str, members: BTreeSet<String>) {
     }
 }
 
-/// The fields that no program reads.
+/// The fields that neither the function nor this tool reads.
 fn other_fields(mut document: Document) -> Result<Attributes, String> {
     let mut changes = Vec::new();
     for reserved in ["pk", "sk", REV] {

@@ -14,7 +14,8 @@ use super::write::partition;
 use super::written::{Kind, Outcome, Written};
 use crate::output::Output;
 
-/// The maximum number of events of one kind that are listed as text, of those about lines in each file. JSON lists all.
+/// The maximum number of events of one kind that are listed as text. Events about lines are counted for each file. JSON
+/// lists all.
 const MAX_LISTED: u64 = 10;
 
 /// The counts of an import, and where it prints.
@@ -33,13 +34,13 @@ enum Listed {
     Broken(Collection),
     Superseded(Collection),
     Changed(Collection),
-    /// By what they have in common.
+    /// Repairs, by what they have in common.
     Repairs(&'static str),
     Kept,
 }
 
 impl Listed {
-    /// What is said about so many of them.
+    /// The words about this many of them.
     fn words(self, count: u64) -> String {
         let lines = plural(count, "line", "lines");
         let was = plural(count, "was", "were");
@@ -83,7 +84,7 @@ impl Report {
         self.output.map_or(Ok(()), |output| output.print(event))
     }
 
-    /// Counts an event, and prints it unless there were enough of its kind.
+    /// Counts an event, and prints it unless enough of its kind were printed.
     fn list(&mut self, kind: Listed, event: &Event) -> Result<()> {
         let count = self.listed.entry(kind).or_default();
         *count += 1;
@@ -148,7 +149,7 @@ impl Report {
         self.list(Listed::Kept, &Event::Kept { unit: unit.to_string() })
     }
 
-    /// Counts what the import did with an item, and prints it if that is of interest.
+    /// Counts what the import did with an item, and prints it if the operator has to know it.
     ///
     /// # Errors
     /// It can't be printed.

@@ -66,9 +66,9 @@ impl<R: BufRead> Documents<R> {
         })
     }
 
-    /// The next line that is not empty. If it is an opening brace alone, the document goes on until a line that
-    /// starts with the closing brace: the lines between are indented. If a file without a last line break was joined with
-    /// another one, a document begins where the one before it ends.
+    /// The next line that is not empty. If it is an opening brace alone, the document ends with the next line that
+    /// starts with a closing brace, because the lines between are indented. If the files that were joined lack a last
+    /// line break, a document begins where the one before it ends.
     fn next_in_lines(&mut self) -> io::Result<Option<RawDocument>> {
         let mut text = Collected::default();
         let line = if let Some((line, bytes)) = self.joined.pop_front() {
@@ -137,7 +137,7 @@ impl<R: BufRead> Documents<R> {
             }
             Some(b']') => {
                 self.next_byte()?;
-                // Files that were put together go on after the array.
+                // Files that were joined go on after the array.
                 self.format = FileFormat::Unknown;
                 return self.read();
             }

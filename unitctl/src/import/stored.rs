@@ -40,7 +40,7 @@ pub async fn read(database: &Database, exported: &Exported) -> Result<Stored> {
     Ok(Stored { units, departments })
 }
 
-/// Where each of these departments is that exists.
+/// The places of those of these departments that exist.
 async fn read_places(
     database: &Database,
     ids: impl Iterator<Item = &DepartmentId>,

@@ -27,7 +27,7 @@ pub struct User {
     pub item: Item,
     /// The login tokens that can be used, by their hashes.
     pub tokens: BTreeMap<String, LoginToken>,
-    /// The hashes of login tokens that can't be used. What is stored of these stays.
+    /// The hashes of login tokens that can't be used. The stored tokens with these hashes stay.
     pub unusable_hashes: BTreeSet<String>,
     /// What is wrong with the tokens that can't be used.
     pub unusable: Vec<String>,
@@ -50,7 +50,7 @@ pub struct LoginToken {
 /// The facts of a user that a unit's monitors need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MonitorUser {
-    /// A monitor needs one.
+    /// The username. A monitor must have one.
     pub username: Option<String>,
     /// Whether the user has the role `livechat-monitor`. Whether the user is active does not matter.
     pub has_role: bool,
@@ -148,7 +148,7 @@ fn login_tokens(document: &mut Document) -> Result<Vec<Value>, String> {
         fields = match take(&mut fields, name) {
             None => return Ok(Vec::new()),
             Some(Value::Object(fields)) => fields,
-            // An empty document of the shell's is an array to some tools.
+            // Some tools write an empty document as an array.
             Some(Value::Array(values)) if values.is_empty() => return Ok(Vec::new()),
             Some(other) => return Err(wrong(&path, &other, "an object")),
         };
@@ -199,7 +199,7 @@ impl ParsedToken {
         let kind = match field("type") {
             None => None,
             Some(Value::String(kind)) => Some(kind.clone()),
-            // Whether it expires is not known.
+            // Nothing says whether it expires.
             Some(other) => return Err(wrong("type", other, "a string")),
         };
         let is_personal = kind.as_deref() == Some("personalAccessToken");
@@ -251,8 +251,8 @@ impl LoginToken {
         check_bytes(item_bytes(&self.item) + reserve)
     }
 
-    /// The item of a token that lacks `when` and is stored as this, or is not stored yet. It counts from the time of
-    /// the import that brought it first, which is `now` if this one does.
+    /// The item of a token that lacks `when` and is stored as this, or is not stored yet. Its lifetime begins with the
+    /// import that brought it first. If that is this import, it begins `now`.
     pub fn item_since_first_import(
         &self,
         stored: Option<&Item>,

@@ -15,8 +15,8 @@ use super::records::{Place, REV_BYTES, Unit, UnitMonitor};
 use super::user::MonitorUser;
 use crate::origin::REV;
 
-/// The unit's `version` after the last import that wrote it; absent is 0. A unit whose version is higher was
-/// updated since. Updates leave attributes alone that they do not know, so they keep it.
+/// The unit's `version` after the last import that wrote it; absent is 0. If a unit's version is higher, the unit was
+/// updated since. Updates keep attributes that they do not know, so they keep this one.
 pub const IMPORTED_VERSION: &str = "importedVersion";
 
 /// The exported data, without the attributes that only the departments' items need.
@@ -63,7 +63,7 @@ pub struct ExportedDepartment {
 pub struct Stored {
     /// The units.
     pub units: HashMap<UnitId, StoredUnit>,
-    /// Where each department is that exists: the exported ones, and those that the units list.
+    /// The place of each department that exists: of the exported ones, and of those that the units list.
     pub departments: HashMap<DepartmentId, Place>,
 }
 
@@ -109,7 +109,7 @@ pub struct Monitor {
 pub struct PlannedUnit {
     /// Its id.
     pub id: UnitId,
-    /// The unit's item, without what an import writes for itself.
+    /// The unit's item, without the attributes that only imports use.
     pub item: Item,
     /// The monitors' items.
     pub monitors: BTreeMap<UserId, Item>,
@@ -149,7 +149,7 @@ impl StoredUnit {
         })
     }
 
-    /// Whether an import or a sync can mark the unit as one of Rocket.Chat's, or has done so.
+    /// Checks that the unit is marked as one of Rocket.Chat's, or can be marked by an import or a sync.
     ///
     /// # Errors
     /// The item has no room for the attribute.

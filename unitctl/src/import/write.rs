@@ -29,8 +29,8 @@ pub struct ItemToWrite {
 }
 
 impl ItemToWrite {
-    /// The key of the item in which a sync keeps the last place of a department that MongoDB and DynamoDB had in common.
-    /// After a write of the import it is not true any more.
+    /// The key of the item in which a sync keeps the last place of a department that MongoDB and DynamoDB had in
+    /// common. After the import has written the department, that place is not true any more.
     fn base_key(&self) -> Option<Item> {
         let id = partition(&self.item).strip_prefix("DEPARTMENT#").and_then(DepartmentId::parse);
         id.map(|id| department_base_key(&id))
@@ -174,7 +174,7 @@ pub async fn unit(
     };
     let item = TransactWriteItem::builder().put(put.build()?).build();
 
-    // What a sync knows as the last state that MongoDB and DynamoDB had in common is not true any more.
+    // A sync may have stored the last state that MongoDB and DynamoDB had in common. It is not true any more.
     let base = condition::delete(table, unit_base_key(&unit.id))?;
     let mut together = vec![item, base];
     let room = |used: usize| MAX_TRANSACTION_ACTIONS.saturating_sub(used);
@@ -224,8 +224,8 @@ pub async fn mark_unit(database: &Database, unit: &UnitId, stored: Option<&Store
     }
 }
 
-/// The partition key's value, of whichever table. A department may have a field `hashedToken`, which is no key there. No
-/// token has an attribute `pk`.
+/// The value of the item's partition key, in either table. A department may have a field `hashedToken`, which is no key
+/// there. No token has an attribute `pk`.
 pub fn partition(item: &Item) -> &str {
     let key = item.get("pk").or_else(|| item.get("hashedToken"));
     key.and_then(|value: &AttributeValue| value.as_s().ok()).map_or("", String::as_str)

@@ -50,6 +50,6 @@ pub enum Outcome {
     ChangedMeanwhile,
     /// It is deleted now. In a dry run: it would be deleted.
     Deleted,
-    /// It belongs to another item that is counted.
+    /// It is written together with another item, and only that one is counted.
     Uncounted,
 }

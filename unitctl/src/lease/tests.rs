@@ -75,7 +75,7 @@ async fn a_holder_that_ended_is_followed_and_one_that_stood_still_knows_that_it_
     let database = database().await;
     let dead = held(&mut candidate(&database)).await;
     let begin = Instant::now();
-    // Its task ends, and the item stays.
+    // The task that renews it ends, and the item stays.
     drop(dead);
     let successor = candidate(&database).wait(|error| panic!("{error}")).await;
     assert!(begin.elapsed() >= SHORT.takeover, "{:?}", begin.elapsed());
@@ -91,7 +91,7 @@ async fn a_holder_that_ended_is_followed_and_one_that_stood_still_knows_that_it_
         "another process has taken over, because this process did not renew its lease in time"
     );
     successor.wait_until_held().await.expect_err("it does not come back");
-    // What it releases then is not the other's lease.
+    // If it releases its lease then, the other process keeps the lease.
     successor.release().await.expect("it is answered");
     assert_eq!(stored(&database).await, Some(item));
 }
@@ -140,7 +140,7 @@ async fn of_two_that_take_over_at_once_one_gets_it() {
     assert!(matches!(two, Ok(Attempt::Unknown(_))), "{two:?}");
 }
 
-/// What a candidate has read before another one was faster.
+/// The item that a candidate read before another one took the lease.
 fn stored_before(candidate: &Candidate) -> Option<Item> {
     candidate.seen.as_ref().map(|seen| seen.item.clone())
 }

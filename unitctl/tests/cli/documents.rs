@@ -13,7 +13,7 @@ pub fn blocks(page: &'static str, language: &str) -> Vec<&'static str> {
     page.split(&fence).skip(1).map(|rest| rest.split("```").next().expect("a block ends")).collect()
 }
 
-/// A shell that runs commands, such as all `sh` blocks of a page, in an empty folder that it has for its home. It stops
+/// A shell that runs commands, such as all `sh` blocks of a page, in an empty folder, which is also its home. It stops
 /// at the first command that fails.
 ///
 /// The stack `livechat-units` has the tables of `world`. The shell finds `unitctl`, and the programs in `bin`.

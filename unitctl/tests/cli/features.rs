@@ -14,7 +14,7 @@ fn crates(selection: &[&str]) -> BTreeMap<String, BTreeSet<String>> {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let mut crates: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for line in String::from_utf8(output.stdout).expect("UTF-8").lines().filter(|line| !line.is_empty()) {
-        // This mark stands where a crate is listed again.
+        // Cargo adds this mark to a crate that it has listed before.
         let line = line.strip_suffix(" (*)").unwrap_or(line);
         let (name, features) = line.split_once('|').expect("a crate and its features");
         crates.entry(name.to_owned()).or_default().insert(features.to_owned());
@@ -42,7 +42,7 @@ fn the_feature_sync_builds_no_crate_again() {
     let first = crates(&["--package", "unitctl", "--edges", "no-dev"]);
     let tests = crates(&["--workspace", "--edges", "normal,build,dev"]);
     let sync = crates(&["--package", "unitctl", "--features", "sync", "--edges", "normal,build,dev"]);
-    // A small crate, of which procedural macros need less than the programs.
+    // `once_cell` is a small crate, and procedural macros need fewer of its features than the programs do.
     let is_exception = |name: &str| name.starts_with("unitctl ") || name.starts_with("once_cell ");
     for name in first.keys().filter(|name| !is_exception(name)) {
         let (sync, tests) = (&sync[name], &tests[name]);

@@ -99,7 +99,7 @@ units                 4          0          0
         items["PERMISSION#retired-permission PERMISSION"],
         json!({ "pk": "PERMISSION#retired-permission", "sk": "PERMISSION", "rev": 1 })
     );
-    // The hashes of the user's tokens, or none.
+    // One user has a token, and the other has none.
     let hash = livechat_units::hashed_token("loginOfTesterio");
     assert_eq!(
         items["USER#GT67Tv6x5p5y5xZWN TOKENS"],

@@ -10,7 +10,7 @@ mod local;
 mod migrating;
 mod origin;
 mod policies;
-// The databases of the sync's tests, for the page whose commands need one.
+// The databases of the sync's tests. The commands of one page need one.
 #[cfg(feature = "sync")]
 #[allow(dead_code)]
 #[path = "../sync/rocket_chat/mod.rs"]

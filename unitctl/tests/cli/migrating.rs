@@ -23,7 +23,7 @@ const UNIT_FILE: &str = include_str!("../../../docs/unitctl-sync.service");
 const URI: &str = "mongodb://127.0.0.1:27017/rocketchat?replicaSet=rs0";
 const ADDRESS: &str = "127.0.0.1:9090";
 
-/// What the commands that need the sync or MongoDB contain.
+/// Texts by which the commands are found that need the sync or MongoDB.
 const SYNC: [&str; 4] = ["unitctl sync", "unitctl-sync", "--mongodb-uri", ADDRESS];
 
 /// A stand-in for mongoexport: it accepts only options that mongoexport has, and exports the sample.
@@ -120,7 +120,7 @@ fn commands(uri: Option<&str>, address: &str) -> String {
                 "left out: {left_out} blocks of commands, because they need the sync and TEST_MONGODB_URI"
             );
             let rest: String = blocks.into_iter().filter(|block| !needs_sync(block)).collect();
-            // The variables come first. Then the sync would fill the tables.
+            // After the variables, the sync would fill the tables. Here an import does.
             let (variables, rest) = rest.split_once("export STACK=livechat-units\n").expect("it is there");
             let import = "unitctl import \"$SAMPLE\" --stack \"$STACK\"\nunitctl check --stack \"$STACK\"\n";
             format!("{variables}export STACK=livechat-units\n{import}{rest}")

@@ -1,4 +1,4 @@
-//! What came from Rocket.Chat and what is the operator's own: commands mark the one and warn about the other.
+//! Commands mark what they create. They warn if they change what came from Rocket.Chat.
 
 use serde_json::{Value, json};
 
@@ -49,7 +49,7 @@ async fn changes_of_what_came_from_rocketchat_are_warned_of() {
         warning(&world, &["token", "revoke", "--hash", &hash]),
         "warning: the token came from Rocket.Chat; the next import brings it back, unless it is revoked in Rocket.Chat, too\n"
     );
-    // And so it is.
+    // The next import does bring it back.
     let export = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("sample");
     world.ok_text(&["import", export.to_str().expect("UTF-8")]);
     assert!(world.items().await.contains_key(&hash));

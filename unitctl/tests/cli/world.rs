@@ -49,7 +49,7 @@ impl World {
         command.args(["--tokens-table", &self.database.tables.tokens]);
         command.args(["--livechat-table", &self.database.tables.livechat]);
         command.args(arguments);
-        // A local engine needs none of these, whatever they are on this machine.
+        // A local engine needs none of these variables, so a test must not depend on their values on this machine.
         for name in ["AWS_ACCESS_KEY_ID", "AWS_PROFILE", "TOKENS_TABLE", "LIVECHAT_TABLE"] {
             command.env_remove(name);
         }
@@ -94,7 +94,7 @@ impl World {
         json_of(&AttributeValue::M(item))
     }
 
-    /// Sets one attribute without a condition and without a new version, as the function never does.
+    /// Sets one attribute without a condition and without a new version. The function never does that.
     pub async fn set_number(&self, pk: &str, sk: &str, name: &str, number: &str) {
         let update = self.database.client.update_item().table_name(&self.database.tables.livechat);
         let update = update.key("pk", AttributeValue::S(pk.into())).key("sk", AttributeValue::S(sk.into()));

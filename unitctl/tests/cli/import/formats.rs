@@ -1,4 +1,4 @@
-//! Forms of files: those that are read, and those that are named with the command that helps.
+//! Formats of files. The import reads some. For the others it prints the command that exports a file that it reads.
 
 use std::io::Write;
 
@@ -74,7 +74,7 @@ async fn every_form_gives_the_same_items() {
         assert_eq!(run.code, 0, "{name}: {run:?}");
         assert!(world.items().await == expected, "{name}");
     }
-    // One file by itself, since files may come from different hands.
+    // One of the files at a time, because different people may have made the files.
     for file in FILES {
         let folder = folder(&base());
         let index = FILES.iter().position(|other| *other == file).expect("it is one of them");

@@ -1,4 +1,4 @@
-//! Nothing is taken away because an export that is empty, cut off or partly unusable lacks it.
+//! If an export is empty, cut off or partly unusable, nothing is removed because the export lacks it.
 
 use super::*;
 
@@ -11,7 +11,7 @@ async fn imported() -> (World, BTreeMap<String, Value>) {
     (world, items)
 }
 
-/// The import of this folder, and a dry run before it, must be refused and write nothing. Returns what is printed.
+/// Both a dry run and an import of this folder must be refused and write nothing. Returns what the import prints.
 async fn refused(world: &World, folder: &TempDir) -> String {
     let before = world.items().await;
     let dry = world.import(folder.path(), &["--dry-run"]);
@@ -80,7 +80,7 @@ async fn a_file_that_is_cut_off_stops_the_import() {
         let whole = documents.len() - 1;
         for text in [
             lines[..lines.len() - 3].to_owned(),
-            // The line break does not make it whole.
+            // A line break at the end does not make it whole.
             format!("{}\n", &lines[..lines.len() - 3]),
             pretty[..pretty.len() - 4].to_owned(),
             array[..array.len() - 4].to_owned(),
@@ -96,7 +96,7 @@ async fn a_file_that_is_cut_off_stops_the_import() {
                 "{error}"
             );
         }
-        // All elements are there, and the array's end is not.
+        // All elements are there, but the end of the array is not.
         let folder = folder(&base());
         write(&folder, file, &array[..array.len() - 1]);
         let error = refused(&world, &folder).await;
@@ -170,7 +170,7 @@ async fn several_unusable_lines_take_nothing_away() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_monitor_whose_own_line_can_be_used_may_lose_the_role() {
     let (world, _) = imported().await;
-    // The line of `clerk` is broken, and the row of `ann` is, but the line of `ann` says that she is no monitor.
+    // The line of `clerk` and the row of `ann` are broken. The line of `ann` says that she is no monitor.
     let [mut users, permissions, departments, monitors] = base();
     users[1] = user("ann", &["user"]);
     let folder = export(&users, &permissions, &departments, &monitors[1..]);

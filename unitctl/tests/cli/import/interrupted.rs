@@ -53,7 +53,7 @@ async fn an_import_that_is_killed_is_finished_by_the_next() {
             if count > least || has_ended {
                 child.kill().expect("it can be killed");
                 child.wait().expect("it has ended");
-                // The next one would wait to see whether this one is still running.
+                // Otherwise the next import would wait, to see whether this one is still running.
                 world.delete("SYNC#STATE", "LEASE").await;
                 least = world.items().await.len() + 150;
                 break;
@@ -62,7 +62,7 @@ async fn an_import_that_is_killed_is_finished_by_the_next() {
     }
     let run = world.import(folder.path(), &["--strict"]);
     assert_eq!(run.code, 0, "{run:?}");
-    // What was not finished is written again, and `rev` counts that.
+    // Some items are written again, and `rev` counts that.
     assert!(
         without(&["rev"], &world.items().await) == without(&["rev"], &expected),
         "an item is missing or different"

@@ -70,7 +70,7 @@ async fn a_login_token_without_when_expires_after_the_import_that_brings_it_firs
         assert_eq!(call(&world, "chief", token).await, 200, "{token}");
     }
 
-    // A later import keeps the time, and follows the lifetime.
+    // A later import keeps the time of the first one, and uses its own lifetime.
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     let run = import(&world, &folder, &["--token-lifetime", "30"]);
     assert!(run.stdout.contains("tokens                0          4          0\n"), "{run:?}");
@@ -129,7 +129,7 @@ async fn a_revoked_token_is_deleted() {
     assert_eq!(lines(&dry, &["would delete"]).len(), 1, "{dry:?}");
     assert!(dry.stdout.contains("1 token to delete, which Rocket.Chat does not have any more\n"), "{dry:?}");
     assert!(world.items().await == before);
-    // Broken lines of other users, and of this user's other tokens, do not save it.
+    // It is deleted even if lines of other users or other tokens of this user are broken.
     write(
         &revoked,
         FILES[0],
@@ -150,7 +150,7 @@ async fn a_revoked_token_is_deleted() {
         json!({ "pk": "USER#chief", "sk": "TOKENS", "hashes": { "set": [hash("two")] }, "rev": 2 })
     );
 
-    // All of them: `services.resume` is there, but not in this user's document.
+    // All of them are deleted: the export has `services.resume`, but not in this user's document.
     let none = with_users(&[user("chief", &["admin"]), with_tokens("ann", &[])]);
     assert_eq!(import(&world, &none, &[]).code, 0);
     assert_eq!(call(&world, "chief", "two").await, 401);
@@ -189,7 +189,7 @@ async fn tokens_of_lines_that_do_not_count_do_not_say_that_the_export_has_tokens
     let world = world().await;
     assert_eq!(import(&world, &with_users(std::slice::from_ref(&with)), &[]).code, 0);
     let before = world.items().await;
-    // A line that a later one follows, and lines that can't be used.
+    // Neither a line with the same `_id` as a later one nor a line that can't be used counts.
     let mut no_roles = with_tokens("ann", &[login("two", "2098-01-02T03:04:05.006Z")]);
     no_roles["roles"] = 5.into();
     let no_id = json!({ "services": { "resume": { "loginTokens": [] } } });
