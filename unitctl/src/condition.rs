@@ -137,7 +137,6 @@ impl Condition {
 ///
 /// # Errors
 /// Never: the action is complete.
-#[cfg(any(test, feature = "sync"))]
 pub fn put(table: &str, item: Item) -> Result<TransactWriteItem> {
     let put = Put::builder().table_name(table).set_item(Some(item)).build()?;
     Ok(TransactWriteItem::builder().put(put).build())

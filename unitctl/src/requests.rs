@@ -1,6 +1,7 @@
 //! Requests that DynamoDB may refuse for the moment or process only in part. They are repeated until they are complete.
 
 use std::collections::{HashMap, HashSet};
+use std::future::Future;
 use std::iter;
 use std::time::Duration;
 
@@ -50,14 +51,8 @@ impl Database {
         let query = query.key_condition_expression("pk = :pk");
         let partition = AttributeValue::S(Key::Unit(id.clone()).partition());
         let query = query.expression_attribute_values(":pk", partition);
-        let mut pause = Pause::default();
-        loop {
-            match query.clone().into_paginator().items().send().try_collect().await {
-                Ok(items) => return Ok(items),
-                Err(error) if is_temporary(&error) => pause.before_next_try(false).await,
-                Err(error) => return Err(Self::describe_error(table, error)),
-            }
-        }
+        let items = repeat(|| query.clone().into_paginator().items().send().try_collect()).await;
+        items.map_err(|error| Self::describe_error(table, error))
     }
 }
 
@@ -91,7 +86,7 @@ async fn read_chunk(client: &Client, table: &str, keys: Vec<Item>) -> Result<Vec
         let output = match client.batch_get_item().set_request_items(Some(unread.clone())).send().await {
             Ok(output) => output,
             Err(error) if is_temporary(&error) => {
-                pause.before_next_try(false).await;
+                pause.before_next_try(Progress::None).await;
                 continue;
             }
             Err(error) => return Err(Database::describe_error(table, error)),
@@ -99,13 +94,13 @@ async fn read_chunk(client: &Client, table: &str, keys: Vec<Item>) -> Result<Vec
         // Every reply has at least one of these fields. A reply whose body was lost has neither, and the SDK accepts
         // it. Without this check, it would seem that no item exists.
         if output.responses.is_none() && output.unprocessed_keys.is_none() {
-            pause.before_next_try(false).await;
+            pause.before_next_try(Progress::None).await;
             continue;
         }
         let read: Vec<Item> = output.responses.unwrap_or_default().into_values().flatten().collect();
         unread = output.unprocessed_keys.unwrap_or_default();
         if !unread.is_empty() {
-            pause.before_next_try(!read.is_empty()).await;
+            pause.before_next_try(if read.is_empty() { Progress::None } else { Progress::Some }).await;
         }
         items.extend(read);
     }
@@ -119,14 +114,9 @@ async fn read_chunk(client: &Client, table: &str, keys: Vec<Item>) -> Result<Vec
 #[cfg(feature = "sync")]
 pub async fn scan_page(scan: ScanFluentBuilder, table: &str) -> Result<(Vec<Item>, Option<Item>)> {
     let scan = scan.table_name(table).consistent_read(true);
-    let mut pause = Pause::default();
-    loop {
-        match scan.clone().send().await {
-            Ok(output) => return Ok((output.items.unwrap_or_default(), output.last_evaluated_key)),
-            Err(error) if is_temporary(&error) => pause.before_next_try(false).await,
-            Err(error) => return Err(Database::describe_error(table, error)),
-        }
-    }
+    let output = repeat(|| scan.clone().send()).await;
+    let output = output.map_err(|error| Database::describe_error(table, error))?;
+    Ok((output.items.unwrap_or_default(), output.last_evaluated_key))
 }
 
 /// Sends these write requests, by table: at most [`MAX_BATCH_WRITE_ITEMS`](crate::limits::MAX_BATCH_WRITE_ITEMS) in total.
@@ -144,14 +134,15 @@ pub async fn send(database: &Database, mut requests: HashMap<String, Vec<WriteRe
         let output = match request.send().await {
             Ok(output) => output,
             Err(error) if is_temporary(&error) => {
-                pause.before_next_try(false).await;
+                pause.before_next_try(Progress::None).await;
                 continue;
             }
             Err(error) => return Err(Database::describe_error(&tables, error)),
         };
         requests = output.unprocessed_items.unwrap_or_default();
         if !requests.is_empty() {
-            pause.before_next_try(count(&requests) < sent).await;
+            let progress = if count(&requests) < sent { Progress::Some } else { Progress::None };
+            pause.before_next_try(progress).await;
         }
     }
     Ok(())
@@ -169,7 +160,7 @@ pub async fn transact(database: &Database, actions: Vec<TransactWriteItem>) -> R
         let request = database.client.transact_write_items().set_transact_items(Some(actions.clone()));
         let Err(error) = request.send().await else { return Ok(true) };
         if is_temporary(&error) {
-            pause.before_next_try(false).await;
+            pause.before_next_try(Progress::None).await;
             continue;
         }
         let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) = error.as_service_error()
@@ -185,13 +176,55 @@ pub async fn transact(database: &Database, actions: Vec<TransactWriteItem>) -> R
         if !codes.iter().all(|code| temporary.contains(code)) {
             return Err(Database::describe_error(table, error));
         }
-        pause.before_next_try(false).await;
+        pause.before_next_try(Progress::None).await;
+    }
+}
+
+/// Whether the condition of a write was fulfilled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConditionalWrite {
+    /// It was, and the write is stored.
+    Stored,
+    /// It was not, and nothing was written.
+    Refused,
+}
+
+/// Sends a write that has a condition.
+///
+/// # Errors
+/// DynamoDB refuses the write for another reason that a retry does not change, or can't be reached.
+pub async fn write_on_condition<T, E, F>(table: &str, send: impl Fn() -> F) -> Result<ConditionalWrite>
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    F: Future<Output = Result<T, SdkError<E>>>,
+{
+    match repeat(send).await {
+        Ok(_) => Ok(ConditionalWrite::Stored),
+        Err(error) if error.code() == Some("ConditionalCheckFailedException") => {
+            Ok(ConditionalWrite::Refused)
+        }
+        Err(error) => Err(Database::describe_error(table, error)),
+    }
+}
+
+/// Sends a request again for as long as DynamoDB refuses it for the moment. Returns the reply to the last one.
+async fn repeat<T, E, F>(send: impl Fn() -> F) -> Result<T, SdkError<E>>
+where
+    E: ProvideErrorMetadata,
+    F: Future<Output = Result<T, SdkError<E>>>,
+{
+    let mut pause = Pause::default();
+    loop {
+        match send().await {
+            Err(error) if is_temporary(&error) => pause.before_next_try(Progress::None).await,
+            reply => return reply,
+        }
     }
 }
 
 /// Whether DynamoDB refused a request for a reason that passes, so that the same request succeeds later. The SDK itself
 /// gives up after some tries, and does not try again after a conflict.
-pub fn is_temporary<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
+fn is_temporary<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     const CODES: [&str; 7] = [
         "InternalServerError",
         "ProvisionedThroughputExceededException",
@@ -206,15 +239,27 @@ pub fn is_temporary<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
 
 /// The pauses between the tries of one request. They grow as long as DynamoDB makes no progress.
 #[derive(Default)]
-pub struct Pause {
+struct Pause {
     tries_without_progress: u32,
+}
+
+/// What the last try has achieved.
+#[derive(Clone, Copy)]
+enum Progress {
+    /// DynamoDB has processed a part of the request.
+    Some,
+    /// DynamoDB has processed nothing.
+    None,
 }
 
 impl Pause {
     /// Waits for a random part of the current pause ("full jitter"). What DynamoDB refuses for the moment is tried
     /// again for as long as the operator waits.
-    pub async fn before_next_try(&mut self, made_progress: bool) {
-        self.tries_without_progress = if made_progress { 0 } else { self.tries_without_progress + 1 };
+    async fn before_next_try(&mut self, progress: Progress) {
+        self.tries_without_progress = match progress {
+            Progress::Some => 0,
+            Progress::None => self.tries_without_progress + 1,
+        };
         if self.tries_without_progress == TRIES_BEFORE_WARNING {
             warn(
                 "DynamoDB has refused a request for more than a minute, because of throttling or conflicts; trying again",

@@ -59,12 +59,36 @@ pub fn inspect(
     collection: Collection,
     may_be_empty: MayBeEmpty,
 ) -> Result<Result<Inspection, String>> {
-    let file = collection.file();
-    let again = || format!("Export the collection again: {}", export.command(collection));
-    if let Some(missing) = export.missing(collection) {
-        return Ok(Err(format!("{missing}. {}", again())));
+    let again = format!("Export the collection again: {}", export.command(collection));
+    let read = match read(export, collection)? {
+        Ok(read) => read,
+        Err(problem) => return Ok(Err(format!("{problem} {again}"))),
+    };
+    if let Some(problem) = read.problem(collection, may_be_empty) {
+        return Ok(Err(format!("{problem} {again}")));
     }
-    let damaged = |error: &io::Error| Ok(Err(format!("{file} is damaged: {error}. {}", again())));
+    let look = read.look;
+    let has_login_tokens = look.has_login_tokens && collection == Collection::Users;
+    let superseded = look.superseded();
+    let has_login_tokens = has_login_tokens && has_user_with_login_tokens(export, &superseded)?;
+    Ok(Ok(Inspection { superseded: Arc::new(superseded), has_login_tokens }))
+}
+
+/// A file that was read to its end.
+struct WholeFile {
+    look: Look,
+    /// Its size in bytes, as it is on the disk.
+    bytes: u64,
+    is_cut_off: bool,
+}
+
+/// Reads a file. If it can't be read as text, the inner error says why.
+fn read(export: &Export, collection: Collection) -> Result<Result<WholeFile, String>> {
+    let file = collection.file();
+    if let Some(missing) = export.missing(collection) {
+        return Ok(Err(format!("{missing}.")));
+    }
+    let damaged = |error: &io::Error| Ok(Err(format!("{file} is damaged: {error}.")));
     let Opened { text, bytes, .. } = match export.open(collection) {
         Ok(opened) => opened,
         Err(error) => match error.downcast_ref().filter(|error| is_of_decompression(error)) {
@@ -75,9 +99,9 @@ pub fn inspect(
     let text = match text {
         Ok(text) => text,
         Err(Binary::Bson) => {
-            return Ok(Err(format!("{file} is BSON, as mongodump writes it, and not JSON. {}", again())));
+            return Ok(Err(format!("{file} is BSON, as mongodump writes it, and not JSON.")));
         }
-        Err(Binary::Other) => return Ok(Err(format!("{file} is a binary file, and not JSON. {}", again()))),
+        Err(Binary::Other) => return Ok(Err(format!("{file} is a binary file, and not JSON."))),
     };
     let mut look = Look::default();
     let is_cut_off = match look.read(text) {
@@ -86,23 +110,34 @@ pub fn inspect(
         Err(error) if is_of_decompression(&error) => return damaged(&error),
         Err(error) => return Err(error).with_context(|| format!("reading {file}")),
     };
-    Ok(if let Some(ShellSyntax { line, syntax }) = look.shell {
-        Err(format!(
-            "{file} is in the syntax of the mongo shell, and not JSON: line {line} has {syntax}. {}",
-            again()
-        ))
-    } else if is_cut_off {
-        let (documents, last_line) = (look.documents, look.last_line.max(1));
-        Err(format!(
-            "{file} is cut off: it ends at byte {bytes}, in the middle of the document or array of line {last_line}, \
-             after {documents} whole documents. {}",
-            again()
-        ))
-    } else if look.documents == 0 && look.broken > 0 {
-        let what =
-            if look.starts_like_csv { "is CSV or other text, and not JSON" } else { "has no document" };
-        Err(format!("{file} {what}: none of its {} lines can be read. {}", look.broken, again()))
-    } else if look.documents == 0 && !may_be_empty.contains(collection) {
+    Ok(Ok(WholeFile { look, bytes, is_cut_off }))
+}
+
+impl WholeFile {
+    /// Why the file makes an import impossible, if it does.
+    fn problem(&self, collection: Collection, may_be_empty: MayBeEmpty) -> Option<String> {
+        let file = collection.file();
+        let Self { look, bytes, is_cut_off } = self;
+        if let Some(ShellSyntax { line, syntax }) = &look.shell {
+            return Some(format!(
+                "{file} is in the syntax of the mongo shell, and not JSON: line {line} has {syntax}."
+            ));
+        }
+        if *is_cut_off {
+            let (documents, last_line) = (look.documents, look.last_line.max(1));
+            return Some(format!(
+                "{file} is cut off: it ends at byte {bytes}, in the middle of the document or array of line {last_line}, \
+                 after {documents} whole documents."
+            ));
+        }
+        if look.documents > 0 {
+            return None;
+        }
+        if look.broken > 0 {
+            let what =
+                if look.starts_like_csv { "is CSV or other text, and not JSON" } else { "has no document" };
+            return Some(format!("{file} {what}: none of its {} lines can be read.", look.broken));
+        }
         let option = match collection {
             Collection::Departments => {
                 " If the workspace really has no units and departments, give --no-departments."
@@ -112,13 +147,9 @@ pub fn inspect(
             }
             Collection::Users | Collection::Permissions => "",
         };
-        Err(format!("{file} is empty: it has {bytes} bytes and 0 documents.{option} {}", again()))
-    } else {
-        let has_login_tokens = look.has_login_tokens && collection == Collection::Users;
-        let superseded = look.superseded();
-        let has_login_tokens = has_login_tokens && has_user_with_login_tokens(export, &superseded)?;
-        Ok(Inspection { superseded: Arc::new(superseded), has_login_tokens })
-    })
+        let is_right = may_be_empty.contains(collection);
+        (!is_right).then(|| format!("{file} is empty: it has {bytes} bytes and 0 documents.{option}"))
+    }
 }
 
 /// Whether the error comes from damaged compressed data. A file that is not compressed gives no such error.

@@ -284,17 +284,8 @@ impl Planner<'_> {
         monitors: BTreeMap<UserId, Monitor>,
         departments: BTreeSet<String>,
     ) {
+        self.report_counters(unit, monitors.len(), departments.len());
         let id = &unit.id;
-        let counters = [
-            ("numMonitors", "the number of monitors", unit.num_monitors, monitors.len()),
-            ("numDepartments", "the number of departments", unit.num_departments, departments.len()),
-        ];
-        for (name, kind, exported, count) in counters {
-            if exported != i64::try_from(count).ok() {
-                let was = exported.map_or("nothing".into(), |exported| exported.to_string());
-                self.repair_unit(id, kind, format!("{name} is {count} and was {was}"));
-            }
-        }
         let visibility = match &unit.visibility {
             Ok(visibility) => visibility,
             Err(was) => {
@@ -303,32 +294,7 @@ impl Planner<'_> {
                 "private"
             }
         };
-        let updated_at = unit.updated_at.clone().unwrap_or_else(long_ago);
-        let num_monitors = AttributeValue::N(monitors.len().to_string());
-        let by_id =
-            monitors.iter().map(|(id, monitor)| (id.to_string(), string(&monitor.username))).collect();
-        let rows = monitors
-            .into_iter()
-            .map(|(monitor, row)| {
-                let row = row.item(id, &monitor, &updated_at);
-                (monitor, row)
-            })
-            .collect();
-
-        let mut item = unit.other.clone();
-        item.extend(Key::Unit(id.clone()).attributes());
-        item.insert("name".into(), string(&unit.name));
-        item.insert("visibility".into(), string(visibility));
-        item.insert("type".into(), string("u"));
-        item.insert("numMonitors".into(), num_monitors);
-        item.insert("numDepartments".into(), AttributeValue::N(departments.len().to_string()));
-        item.insert("monitors".into(), AttributeValue::M(by_id));
-        item.insert("_updatedAt".into(), string(&updated_at));
-        insert_set(&mut item, "departmentIds", departments);
-        if !ancestors.is_empty() {
-            item.insert("ancestors".into(), texts(ancestors));
-        }
-        let planned = PlannedUnit { id: id.clone(), item, monitors: rows };
+        let planned = planned_unit(unit, visibility, ancestors, monitors, departments);
         let stored = self.stored.units.get(id);
         // A unit that does not change is not written.
         let is_stored = stored.is_some_and(|stored| stored.equals(&planned));
@@ -337,4 +303,54 @@ impl Planner<'_> {
             Err(reason) => self.too_large.push(TooLarge::Unit(id.clone(), reason)),
         }
     }
+
+    /// Reports the counters of a unit that are wrong in the export.
+    fn report_counters(&mut self, unit: &Unit, monitors: usize, departments: usize) {
+        let counters = [
+            ("numMonitors", "the number of monitors", unit.num_monitors, monitors),
+            ("numDepartments", "the number of departments", unit.num_departments, departments),
+        ];
+        for (name, kind, exported, count) in counters {
+            if exported != i64::try_from(count).ok() {
+                let was = exported.map_or("nothing".into(), |exported| exported.to_string());
+                self.repair_unit(&unit.id, kind, format!("{name} is {count} and was {was}"));
+            }
+        }
+    }
+}
+
+/// The items of a unit and of its monitors.
+fn planned_unit(
+    unit: &Unit,
+    visibility: &str,
+    ancestors: &[String],
+    monitors: BTreeMap<UserId, Monitor>,
+    departments: BTreeSet<String>,
+) -> PlannedUnit {
+    let id = &unit.id;
+    let updated_at = unit.updated_at.clone().unwrap_or_else(long_ago);
+    let num_monitors = AttributeValue::N(monitors.len().to_string());
+    let by_id = monitors.iter().map(|(id, monitor)| (id.to_string(), string(&monitor.username))).collect();
+    let rows = monitors
+        .into_iter()
+        .map(|(monitor, row)| {
+            let row = row.item(id, &monitor, &updated_at);
+            (monitor, row)
+        })
+        .collect();
+
+    let mut item = unit.other.clone();
+    item.extend(Key::Unit(id.clone()).attributes());
+    item.insert("name".into(), string(&unit.name));
+    item.insert("visibility".into(), string(visibility));
+    item.insert("type".into(), string("u"));
+    item.insert("numMonitors".into(), num_monitors);
+    item.insert("numDepartments".into(), AttributeValue::N(departments.len().to_string()));
+    item.insert("monitors".into(), AttributeValue::M(by_id));
+    item.insert("_updatedAt".into(), string(&updated_at));
+    insert_set(&mut item, "departmentIds", departments);
+    if !ancestors.is_empty() {
+        item.insert("ancestors".into(), texts(ancestors));
+    }
+    PlannedUnit { id: id.clone(), item, monitors: rows }
 }

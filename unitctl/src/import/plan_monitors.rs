@@ -17,28 +17,30 @@ impl Planner<'_> {
     /// users, as in an update. A stored monitor stays if the only reason to remove it would be a collection that is
     /// incomplete.
     pub fn monitors(&mut self, unit: &UnitId) -> BTreeMap<UserId, Monitor> {
-        let exported = self.exported;
-        let stored = self.stored.units.get(unit).map(|unit| &unit.monitors);
+        let mut monitors = self.monitors_with_rows(unit);
+        if self.exported.incomplete.monitors {
+            monitors.extend(self.stored_monitors_without_rows(unit));
+        }
+        monitors
+    }
+
+    fn monitors_with_rows(&mut self, unit: &UnitId) -> BTreeMap<UserId, Monitor> {
+        let (exported, stored) = (self.exported, self.stored);
+        let stored = stored.units.get(unit).map(|unit| &unit.monitors);
         let mut monitors = BTreeMap::new();
         let mut seen = BTreeSet::new();
         for row in exported.monitors.get(unit).into_iter().flatten() {
             let id = &row.monitor;
             if !seen.insert(id) {
-                self.repair_unit(
-                    unit,
-                    "dropped a duplicate row",
-                    format!("dropped a duplicate row of monitor {id}"),
-                );
+                let repair = format!("dropped a duplicate row of monitor {id}");
+                self.repair_unit(unit, "dropped a duplicate row", repair);
                 continue;
             }
             match (self.eligible(id), stored.and_then(|stored| stored.get(id))) {
                 (Ok(username), _) => {
                     if row.username.as_ref().is_some_and(|copied| *copied != username) {
-                        self.repair_unit(
-                            unit,
-                            "a monitor has another username",
-                            format!("monitor {id} is now called {username}"),
-                        );
+                        let repair = format!("monitor {id} is now called {username}");
+                        self.repair_unit(unit, "a monitor has another username", repair);
                     }
                     monitors.insert(id.clone(), Monitor { username, updated_at: row.updated_at.clone() });
                 }
@@ -46,27 +48,26 @@ impl Planner<'_> {
                     self.keep_monitor(unit, id, Collection::Users);
                     monitors.insert(id.clone(), Monitor::stored(item));
                 }
-                (Err(reason), _) => {
-                    self.repair_unit(
-                        unit,
-                        "left out a monitor",
-                        format!("left out monitor {id}: {}", reason.words()),
-                    );
-                }
+                (Err(reason), _) => self.leave_out_monitor(unit, id, &reason),
             }
         }
-        let lacking = stored.into_iter().flatten().filter(|_| exported.incomplete.monitors);
-        for (id, item) in lacking.filter(|(id, _)| !seen.contains(id)) {
+        monitors
+    }
+
+    /// The stored monitors whose rows may be among those that can't be used.
+    fn stored_monitors_without_rows(&mut self, unit: &UnitId) -> BTreeMap<UserId, Monitor> {
+        let (exported, stored) = (self.exported, self.stored);
+        let rows = exported.monitors.get(unit).into_iter().flatten();
+        let with_rows: BTreeSet<&UserId> = rows.map(|row| &row.monitor).collect();
+        let stored = stored.units.get(unit).into_iter().flat_map(|unit| &unit.monitors);
+        let mut monitors = BTreeMap::new();
+        for (id, item) in stored.filter(|(id, _)| !with_rows.contains(id)) {
             let updated_at = Monitor::stored(item).updated_at;
             let monitor = match self.eligible(id) {
                 Ok(username) => Monitor { username, updated_at },
                 Err(Ineligible::Unknown) => Monitor::stored(item),
                 Err(reason) => {
-                    self.repair_unit(
-                        unit,
-                        "left out a monitor",
-                        format!("left out monitor {id}: {}", reason.words()),
-                    );
+                    self.leave_out_monitor(unit, id, &reason);
                     continue;
                 }
             };
@@ -74,6 +75,11 @@ impl Planner<'_> {
             monitors.insert(id.clone(), monitor);
         }
         monitors
+    }
+
+    fn leave_out_monitor(&mut self, unit: &UnitId, id: &UserId, reason: &Ineligible) {
+        let repair = format!("left out monitor {id}: {}", reason.words());
+        self.repair_unit(unit, "left out a monitor", repair);
     }
 
     fn keep_monitor(&mut self, unit: &UnitId, id: &UserId, incomplete: Collection) {

@@ -3,19 +3,18 @@
 use std::collections::HashMap;
 
 use anyhow::Result;
-use aws_sdk_dynamodb::error::ProvideErrorMetadata;
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, PutRequest, TransactWriteItem, WriteRequest};
-use livechat_units::id::{DepartmentId, UnitId};
+use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, TransactWriteItem, WriteRequest};
+use livechat_units::id::{DepartmentId, UnitId, UserId};
 use livechat_units::item::{Item, Key};
 
 use super::equality::{equal, equal_except};
 use super::workspace::{PlannedUnit, StoredUnit, number};
 use super::written::{Kind, Outcome, Written, WrittenBatch};
-use crate::condition;
+use crate::condition::{self, Condition};
 use crate::database::Database;
 use crate::limits::MAX_TRANSACTION_ACTIONS;
 use crate::origin::{REV, department_base_key, unit_base_key};
-use crate::requests::{self, Pause, is_temporary, transact};
+use crate::requests::{self, ConditionalWrite, transact, write_on_condition};
 
 /// A permission or department to be stored.
 #[derive(Clone, Debug)]
@@ -113,17 +112,11 @@ async fn replace_department(database: &Database, item: &Item, old: &Item) -> Res
             .expression_attribute_values(":parent", parent.clone()),
         None => put.condition_expression("attribute_exists(pk) AND attribute_not_exists(parentId)"),
     };
-    let mut pause = Pause::default();
-    loop {
-        match put.clone().send().await {
-            Ok(_) => return Ok(Outcome::Written),
-            Err(error) if error.code() == Some("ConditionalCheckFailedException") => {
-                return Ok(Outcome::ChangedMeanwhile);
-            }
-            Err(error) if is_temporary(&error) => pause.before_next_try(false).await,
-            Err(error) => return Err(Database::describe_error(&database.tables.livechat, error)),
-        }
-    }
+    let table = &database.tables.livechat;
+    Ok(match write_on_condition(table, || put.clone().send()).await? {
+        ConditionalWrite::Stored => Outcome::Written,
+        ConditionalWrite::Refused => Outcome::ChangedMeanwhile,
+    })
 }
 
 /// Stores a unit and its monitors, if the unit is still as it was when it was read.
@@ -145,44 +138,7 @@ pub async fn unit(
     if is_dry_run {
         return Ok(Outcome::Written);
     }
-    let table = &database.tables.livechat;
-    let stored_monitor = |id| stored.and_then(|stored| stored.monitors.get(id));
-    let is_stored = |id, item| stored_monitor(id).is_some_and(|stored| equal(stored, item));
-    let joining = unit.monitors.iter().filter(|(id, item)| !is_stored(id, item));
-    let puts = joining.map(|(_, item)| {
-        let put = Put::builder().table_name(table).set_item(Some(item.clone())).build()?;
-        Ok(TransactWriteItem::builder().put(put).build())
-    });
-    let mut before = puts.collect::<Result<Vec<_>>>()?;
-    let leaving = stored.into_iter().flat_map(|stored| stored.monitors.keys());
-    let deletes = leaving.filter(|id| !unit.monitors.contains_key(*id)).map(|id| {
-        let key = Key::Monitor(unit.id.clone(), id.clone()).attributes();
-        let delete = Delete::builder().table_name(table).set_key(Some(key)).build()?;
-        Ok(TransactWriteItem::builder().delete(delete).build())
-    });
-    let mut after = deletes.collect::<Result<Vec<_>>>()?;
-
-    let put = Put::builder().table_name(table).set_item(Some(unit.item_to_replace(stored)));
-    let put = match stored {
-        None => put.condition_expression("attribute_not_exists(pk)"),
-        Some(stored) => match stored.item.get("version") {
-            None => put.condition_expression("attribute_exists(pk) AND attribute_not_exists(version)"),
-            Some(version) => put
-                .condition_expression("version = :version")
-                .expression_attribute_values(":version", version.clone()),
-        },
-    };
-    let item = TransactWriteItem::builder().put(put.build()?).build();
-
-    // A sync may have stored the last state that MongoDB and DynamoDB had in common. It is not true any more.
-    let base = condition::delete(table, unit_base_key(&unit.id))?;
-    let mut together = vec![item, base];
-    let room = |used: usize| MAX_TRANSACTION_ACTIONS.saturating_sub(used);
-    let fit = before.len().min(room(together.len()));
-    together.extend(before.drain(..fit));
-    let fit = after.len().min(room(together.len()));
-    together.extend(after.drain(..fit));
-
+    let UnitWrite { before, together, after } = UnitWrite::new(&database.tables.livechat, unit, stored)?;
     for chunk in before.chunks(MAX_TRANSACTION_ACTIONS) {
         transact(database, chunk.to_vec()).await?;
     }
@@ -193,6 +149,49 @@ pub async fn unit(
         transact(database, chunk.to_vec()).await?;
     }
     Ok(Outcome::Written)
+}
+
+/// The actions that store a unit.
+struct UnitWrite {
+    /// The monitors that join and do not fit into the transaction.
+    before: Vec<TransactWriteItem>,
+    /// The transaction with the unit itself.
+    together: Vec<TransactWriteItem>,
+    /// The monitors that leave and do not fit into the transaction.
+    after: Vec<TransactWriteItem>,
+}
+
+impl UnitWrite {
+    fn new(table: &str, unit: &PlannedUnit, stored: Option<&StoredUnit>) -> Result<Self> {
+        let is_version_read = Condition::unchanged(stored.map(|stored| &stored.item), "pk", &["version"]);
+        let item = is_version_read.put(table, unit.item_to_replace(stored))?;
+        // A sync may have stored the last state that MongoDB and DynamoDB had in common. It is not true any more.
+        let base = condition::delete(table, unit_base_key(&unit.id))?;
+        let mut together = vec![item, base];
+        let mut before = joining(table, unit, stored)?;
+        let mut after = leaving(table, unit, stored)?;
+        for actions in [&mut before, &mut after] {
+            let room = MAX_TRANSACTION_ACTIONS.saturating_sub(together.len());
+            together.extend(actions.drain(..actions.len().min(room)));
+        }
+        Ok(Self { before, together, after })
+    }
+}
+
+/// Stores the monitors of a unit that are not stored like this yet.
+fn joining(table: &str, unit: &PlannedUnit, stored: Option<&StoredUnit>) -> Result<Vec<TransactWriteItem>> {
+    let stored_monitor = |id| stored.and_then(|stored| stored.monitors.get(id));
+    let is_stored = |id, item| stored_monitor(id).is_some_and(|stored| equal(stored, item));
+    let joining = unit.monitors.iter().filter(|(id, item)| !is_stored(id, item));
+    joining.map(|(_, item)| condition::put(table, item.clone())).collect()
+}
+
+/// Deletes the stored monitors that a unit does not have any more.
+fn leaving(table: &str, unit: &PlannedUnit, stored: Option<&StoredUnit>) -> Result<Vec<TransactWriteItem>> {
+    let stored = stored.into_iter().flat_map(|stored| stored.monitors.keys());
+    let leaving = stored.filter(|id| !unit.monitors.contains_key(*id));
+    let key = |id: &UserId| Key::Monitor(unit.id.clone(), id.clone()).attributes();
+    leaving.map(|id| condition::delete(table, key(id))).collect()
 }
 
 /// Marks a unit that the import does not change as a unit of Rocket.Chat, unless it is marked already.
@@ -213,15 +212,8 @@ pub async fn mark_unit(database: &Database, unit: &UnitId, stored: Option<&Store
         .condition_expression("attribute_exists(pk) AND attribute_not_exists(#rev)")
         .expression_attribute_names("#rev", REV)
         .expression_attribute_values(":one", AttributeValue::N("1".into()));
-    let mut pause = Pause::default();
-    loop {
-        match update.clone().send().await {
-            Ok(_) => return Ok(()),
-            Err(error) if error.code() == Some("ConditionalCheckFailedException") => return Ok(()),
-            Err(error) if is_temporary(&error) => pause.before_next_try(false).await,
-            Err(error) => return Err(Database::describe_error(table, error)),
-        }
-    }
+    // If the condition fails, somebody else has deleted or marked the unit.
+    write_on_condition(table, || update.clone().send()).await.map(drop)
 }
 
 /// The value of the item's partition key, in either table. A department may have a field `hashedToken`, which is no key

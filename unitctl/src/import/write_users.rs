@@ -7,7 +7,6 @@
 use std::collections::{BTreeSet, HashMap};
 
 use anyhow::Result;
-use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::types::{AttributeValue, WriteRequest};
 use livechat_units::id::UserId;
 use livechat_units::item::{Item, Key};
@@ -23,7 +22,7 @@ use super::written::{Kind, Outcome, Written, WrittenBatch};
 use crate::database::Database;
 use crate::limits::MAX_BATCH_WRITE_ITEMS;
 use crate::origin::{REV, SOURCE, TOKENS, tokens_key};
-use crate::requests::{self, Pause, is_temporary};
+use crate::requests;
 
 /// How users are written.
 #[derive(Clone, Copy, Debug)]
@@ -201,15 +200,8 @@ async fn delete_token(database: &Database, hash: &str, user: &UserId) -> Result<
         .condition_expression("userId = :user AND attribute_not_exists(#source)")
         .expression_attribute_names("#source", SOURCE)
         .expression_attribute_values(":user", AttributeValue::S(user.to_string()));
-    let mut pause = Pause::default();
-    loop {
-        match delete.clone().send().await {
-            Ok(_) => return Ok(()),
-            Err(error) if error.code() == Some("ConditionalCheckFailedException") => return Ok(()),
-            Err(error) if is_temporary(&error) => pause.before_next_try(false).await,
-            Err(error) => return Err(Database::describe_error(table, error)),
-        }
-    }
+    // If the condition fails, the token is gone or is not the import's to delete.
+    requests::write_on_condition(table, || delete.clone().send()).await.map(drop)
 }
 
 fn hashes_of(list: Option<&Item>) -> impl Iterator<Item = String> {
