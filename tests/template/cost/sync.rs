@@ -18,7 +18,7 @@ fn number_in(path: &str, text: &str) -> f64 {
 
 /// What `unitctl sync` costs while nothing changes: each row with what it consists of, and $ a month.
 pub fn idle(inputs: &Inputs, document: &str) -> Vec<(String, String, f64)> {
-    const LEASE: &str = "unitctl/src/lease.rs";
+    const LEASE: &str = "unitctl/src/lease/timing.rs";
     let read_every = number_in(
         "unitctl/src/sync/streams/follow.rs",
         "const READ_EVERY: Duration = Duration::from_millis(",

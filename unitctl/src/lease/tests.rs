@@ -1,10 +1,21 @@
 //! The lease on a real engine, with short times.
 
-use aws_sdk_dynamodb::Client;
-use testing::dynamodb::{endpoint, new_tables};
+use std::time::Duration;
 
-use super::*;
+use aws_sdk_dynamodb::Client;
+use livechat_units::item::Item;
+use testing::dynamodb::{endpoint, new_tables};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::candidate::{Attempt, Candidate};
+use super::held::{Lease, Status};
+use super::item::{LEASE, lease_item, text};
+use super::timing::Timing;
+use crate::database::Database;
 use crate::engine;
+use crate::origin::state_key;
+use crate::requests::transact;
 
 const SHORT: Timing = Timing {
     look: Duration::from_millis(20),
@@ -81,7 +92,7 @@ async fn a_holder_that_ended_is_followed_and_one_that_stood_still_knows_that_it_
     assert!(begin.elapsed() >= SHORT.takeover, "{:?}", begin.elapsed());
 
     // Another process takes over, as if this one had not renewed its lease in time.
-    let item = candidate(&database).item();
+    let item = lease_item("another process", "unitctl sync");
     let put = crate::condition::put(&database.tables.livechat, item.clone()).expect("complete");
     assert!(transact(&database, vec![put]).await.expect("it is written"));
     timeout(SHORT.trust, successor.lost()).await.expect("it is known soon");
