@@ -8,11 +8,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Sync;
 use super::dynamodb::workspace;
 use super::follow::{self, End, follow, recount_when_quiet};
 use super::health::{self, Phase, Status};
 use super::mongodb::{Access, Cause, Failure, MongoDb};
+use super::options::Sync;
 use super::pass;
 use super::report::Reporter;
 use super::sides::{Mode, Sides};

@@ -1,8 +1,8 @@
 //! The values of `_updatedAt` that the sync sets.
 
-use livechat_units::timestamp::rfc3339;
-use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime, UtcOffset};
+
+use crate::timestamp::{self, rfc3339};
 
 /// The `_updatedAt` of a fence: one millisecond after the time that was read. The sync sets this time for nothing else.
 pub fn fence(seen: &str) -> String {
@@ -35,7 +35,7 @@ fn after(time: &str, milliseconds: i64) -> String {
 
 /// An operator may have stored a text that is no time. It counts as the earliest time.
 fn parse(time: &str) -> OffsetDateTime {
-    let time = OffsetDateTime::parse(time, &Rfc3339).ok().map(|time| time.to_offset(UtcOffset::UTC));
+    let time = timestamp::parse(time).map(|time| time.to_offset(UtcOffset::UTC));
     time.filter(|time| (0..=9998).contains(&time.year())).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 

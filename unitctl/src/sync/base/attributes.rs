@@ -8,7 +8,7 @@ use livechat_units::id::{UnitId, UserId};
 use livechat_units::item::Item;
 use livechat_units::request::Visibility;
 
-use super::UnitDelta;
+use super::delta::UnitDelta;
 use crate::sync::model::{Place, UnitFacts};
 
 /// An item, or a map in it, that is being read.

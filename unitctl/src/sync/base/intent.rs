@@ -14,8 +14,8 @@ use anyhow::{Context, Result};
 use aws_sdk_dynamodb::types::AttributeValue;
 use livechat_units::item::Item;
 
-use super::UnitDelta;
 use super::attributes::{Attributes, set_delta, set_place};
+use super::delta::UnitDelta;
 use crate::sync::model::{Place, PlaceView, UnitView};
 use crate::sync::stamp;
 

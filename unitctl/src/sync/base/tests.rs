@@ -1,9 +1,17 @@
+use std::collections::BTreeSet;
+
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
+use livechat_units::id::{DepartmentId, UnitId, UserId};
+use livechat_units::item::Item;
+use livechat_units::request::Visibility;
 use proptest::prelude::*;
 
 use super::*;
 use crate::database::Database;
 use crate::engine::sdk_config;
+use crate::origin::{department_base_key, unit_base_key};
 use crate::requests::transact;
+use crate::sync::model::{Place, UnitFacts, UnitView};
 
 fn user(id: &str) -> UserId {
     UserId::parse(id).expect("an id")

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Fact, Obstacle, OpenFact, Overwritten};
+use super::model::{Fact, Obstacle, OpenFact, Overwritten};
 
 impl fmt::Display for Overwritten {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,9 +2,11 @@
 
 use livechat_units::id::DepartmentId;
 
-use super::{Decision, Fact, NoBase, Overwritten, PlaceMerge, decide, stamp, winner};
+use super::decide::{Decision, decide, winner};
+use super::model::{Fact, NoBase, Overwritten, PlaceMerge};
 use crate::sync::base::{DepartmentBase, IntentState};
 use crate::sync::model::{Place, PlaceView, Side, Subject};
+use crate::sync::stamp;
 
 /// Merges a department's place. If the base has an intent that still needs a fence ([`DepartmentBase::fence`]), the
 /// result must not be written.
@@ -19,7 +21,7 @@ pub fn merge_place(
         Some(base) => base.settle(mongodb),
         None => (no_base == NoBase::AsImported).then_some(&dynamodb.place),
     };
-    let winner = winner(base.is_some(), no_base, &mongodb.updated_at, &dynamodb.updated_at);
+    let winner = winner(base.is_none().then_some(no_base), &mongodb.updated_at, &dynamodb.updated_at);
     match decide(known, &mongodb.place, &dynamodb.place, winner) {
         Decision::Equal => PlaceMerge {
             target: mongodb.place.clone(),

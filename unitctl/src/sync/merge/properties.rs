@@ -1,11 +1,15 @@
 //! What holds for every merge of a unit.
 
-use livechat_units::id::UnitId;
+use std::collections::BTreeSet;
+
+use livechat_units::id::{UnitId, UserId};
+use livechat_units::request::Visibility;
 use proptest::prelude::*;
 
 use super::tests::config;
 use super::*;
-use crate::sync::base::UnitIntent;
+use crate::sync::base::{UnitBase, UnitDelta, UnitIntent};
+use crate::sync::model::{Side, UnitFacts, UnitView};
 
 #[derive(Clone, Debug)]
 struct Case {

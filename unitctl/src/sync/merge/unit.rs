@@ -1,15 +1,12 @@
 //! The merge of a unit's name, visibility and monitors.
 
-use std::collections::BTreeSet;
-
 use livechat_units::id::{UnitId, UserId};
 
-use super::{
-    Decision, Fact, NoBase, Obstacle, OpenFact, Overwritten, UnitBase, UnitDelta, UnitInput, UnitMerge,
-    decide, stamp, winner,
-};
-use crate::sync::base::IntentState;
+use super::decide::{Decision, decide, winner};
+use super::model::{Fact, NoBase, Obstacle, OpenFact, Overwritten, UnitInput, UnitMerge};
+use crate::sync::base::{IntentState, UnitBase, UnitDelta};
 use crate::sync::model::{Side, Subject, UnitFacts, UnitView};
+use crate::sync::stamp;
 
 /// Merges a unit. If the base has an intent that still needs a fence ([`UnitBase::fence`]), the result must not be
 /// written.
@@ -19,7 +16,11 @@ pub fn merge_unit(id: &UnitId, input: &UnitInput) -> UnitMerge {
         subject: Subject::Unit(id.clone()),
         input,
         base: Base::of(input),
-        winner: winner(input.base.is_some(), input.no_base, &mongodb.updated_at, &dynamodb.updated_at),
+        winner: winner(
+            input.base.is_none().then_some(input.no_base),
+            &mongodb.updated_at,
+            &dynamodb.updated_at,
+        ),
         to_mongodb: UnitDelta {
             updated_at: stamp::for_mongodb(&dynamodb.updated_at, &mongodb.updated_at),
             ..UnitDelta::default()
@@ -62,8 +63,7 @@ impl<'a> Base<'a> {
             let facts = (input.no_base == NoBase::AsImported).then(|| input.dynamodb.facts.clone());
             return Self { facts, unknown: None };
         };
-        let (facts, unknown) = base.settle(input.mongodb);
-        Self { facts: Some(facts), unknown }
+        base.settle(input.mongodb)
     }
 
     fn is_unknown(&self, is_concerned: impl FnOnce(&UnitDelta) -> bool) -> bool {
@@ -73,13 +73,14 @@ impl<'a> Base<'a> {
 
 impl UnitBase {
     /// The facts of the base, with the intended change if it was committed. If it is unknown whether it was committed,
-    /// also returns the intended change.
-    fn settle(&self, mongodb: &UnitView) -> (UnitFacts, Option<&UnitDelta>) {
-        let Some(intent) = &self.intent else { return (self.facts.clone(), None) };
+    /// the base of the facts that it changes is unknown.
+    fn settle(&self, mongodb: &UnitView) -> Base<'_> {
+        let as_stored = Base { facts: Some(self.facts.clone()), unknown: None };
+        let Some(intent) = &self.intent else { return as_stored };
         match intent.state(mongodb) {
-            IntentState::Committed => (self.facts.with(&intent.delta), None),
-            IntentState::Pending | IntentState::Void => (self.facts.clone(), None),
-            IntentState::Unknown => (self.facts.clone(), Some(&intent.delta)),
+            IntentState::Committed => Base { facts: Some(self.facts.with(&intent.delta)), unknown: None },
+            IntentState::Pending | IntentState::Void => as_stored,
+            IntentState::Unknown => Base { unknown: Some(&intent.delta), ..as_stored },
         }
     }
 }
@@ -104,10 +105,12 @@ impl Merge<'_> {
         let (mongodb, dynamodb) = (&mongodb.facts.name, &dynamodb.facts.name);
         let decision = decide(base, mongodb.as_str(), dynamodb, self.winner);
         let Decision::Write { to, is_loss } = decision else { return };
-        let (overwritten, kept) = overwritten(to, mongodb, dynamodb);
+        let Values { overwritten, kept } = Values::new(to, mongodb, dynamodb);
         self.delta(to).name = Some(kept.clone());
         self.before.name.clone_from(overwritten);
-        self.lose(to, is_loss, || (Fact::Name(overwritten.clone()), Fact::Name(kept.clone())));
+        if is_loss {
+            self.lose(to, Fact::Name(overwritten.clone()), Fact::Name(kept.clone()));
+        }
     }
 
     fn visibility(&mut self) {
@@ -116,10 +119,12 @@ impl Merge<'_> {
         let UnitInput { mongodb, dynamodb, .. } = self.input;
         let (mongodb, dynamodb) = (mongodb.facts.visibility, dynamodb.facts.visibility);
         let Decision::Write { to, is_loss } = decide(base, &mongodb, &dynamodb, self.winner) else { return };
-        let (overwritten, kept) = overwritten(to, mongodb, dynamodb);
+        let Values { overwritten, kept } = Values::new(to, mongodb, dynamodb);
         self.delta(to).visibility = Some(kept);
         self.before.visibility = overwritten;
-        self.lose(to, is_loss, || (Fact::Visibility(overwritten), Fact::Visibility(kept)));
+        if is_loss {
+            self.lose(to, Fact::Visibility(overwritten), Fact::Visibility(kept));
+        }
     }
 
     /// Decides about a monitor whom only one side has.
@@ -140,15 +145,17 @@ impl Merge<'_> {
             self.base.facts.as_ref().filter(|_| !is_unknown).map(|facts| facts.monitors.contains(user));
         let decision = decide(base.as_ref(), &is_in_mongodb, &!is_in_mongodb, self.winner);
         let Decision::Write { to, is_loss } = decision else { return };
-        let (overwritten, kept) = overwritten(to, is_in_mongodb, !is_in_mongodb);
-        let delta = self.delta(to);
-        insert_if(&mut delta.join, user, kept);
-        insert_if(&mut delta.leave, user, overwritten);
-        self.before.monitors.remove(user);
-        insert_if(&mut self.before.monitors, user, overwritten);
-        self.lose(to, is_loss, || {
-            (Fact::Monitor(user.clone(), overwritten), Fact::Monitor(user.clone(), kept))
-        });
+        let Values { overwritten, kept } = Values::new(to, is_in_mongodb, !is_in_mongodb);
+        if kept {
+            self.delta(to).join.insert(user.clone());
+            self.before.monitors.remove(user);
+        } else {
+            self.delta(to).leave.insert(user.clone());
+            self.before.monitors.insert(user.clone());
+        }
+        if is_loss {
+            self.lose(to, Fact::Monitor(user.clone(), overwritten), Fact::Monitor(user.clone(), kept));
+        }
     }
 
     fn delta(&mut self, side: Side) -> &mut UnitDelta {
@@ -159,24 +166,24 @@ impl Merge<'_> {
     }
 
     /// Remembers a value that is overwritten although it was changed since the base.
-    fn lose(&mut self, side: Side, is_loss: bool, facts: impl FnOnce() -> (Fact, Fact)) {
-        if is_loss {
-            let (overwritten, kept) = facts();
-            self.overwritten.push(Overwritten { subject: self.subject.clone(), side, overwritten, kept });
+    fn lose(&mut self, side: Side, overwritten: Fact, kept: Fact) {
+        self.overwritten.push(Overwritten { subject: self.subject.clone(), side, overwritten, kept });
+    }
+}
+
+/// The values of a fact that differs.
+struct Values<T> {
+    /// The value of the side that is written to.
+    overwritten: T,
+    /// The value of the other side.
+    kept: T,
+}
+
+impl<T> Values<T> {
+    fn new(to: Side, mongodb: T, dynamodb: T) -> Self {
+        match to {
+            Side::MongoDb => Self { overwritten: mongodb, kept: dynamodb },
+            Side::DynamoDb => Self { overwritten: dynamodb, kept: mongodb },
         }
-    }
-}
-
-/// The value of the side that is written to, and the value of the other side.
-fn overwritten<T>(to: Side, mongodb: T, dynamodb: T) -> (T, T) {
-    match to {
-        Side::MongoDb => (mongodb, dynamodb),
-        Side::DynamoDb => (dynamodb, mongodb),
-    }
-}
-
-fn insert_if(users: &mut BTreeSet<UserId>, user: &UserId, condition: bool) {
-    if condition {
-        users.insert(user.clone());
     }
 }

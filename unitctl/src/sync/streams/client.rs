@@ -37,8 +37,13 @@ impl fmt::Display for NoStream {
 /// The result of a request about a shard.
 #[derive(Debug)]
 pub enum Page {
-    /// These records. Without a next iterator, the shard was read to its end.
-    Records(Vec<Record>, Option<String>),
+    /// The next records.
+    Records {
+        /// The records.
+        records: Vec<Record>,
+        /// The iterator of the next page. If there is none, the shard was read to its end.
+        next_iterator: Option<String>,
+    },
     /// The iterator is too old, or is refused for another reason: a new one is needed.
     BadIterator(String),
     /// The next record is older than 24 hours and gone.
@@ -122,7 +127,10 @@ pub async fn records(client: &Client, iterator: &str) -> Page {
     let request = client.get_records().shard_iterator(iterator).send();
     let Ok(output) = timeout(MAX_REQUEST, request).await else { return no_answer() };
     match output {
-        Ok(output) => Page::Records(output.records.unwrap_or_default(), output.next_shard_iterator),
+        Ok(output) => Page::Records {
+            records: output.records.unwrap_or_default(),
+            next_iterator: output.next_shard_iterator,
+        },
         Err(error) => page_of(error),
     }
 }

@@ -1,8 +1,11 @@
 //! The loop that reads all shards of the stream.
 
-use std::collections::{BTreeSet, HashMap};
-use std::future::Future;
-use std::pin::Pin;
+mod batch;
+mod cursor;
+mod progress;
+mod request;
+
+use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -10,14 +13,16 @@ use aws_sdk_dynamodbstreams::Client;
 use aws_sdk_dynamodbstreams::types::Record;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::StreamEvent;
+use self::batch::Batch;
+use self::cursor::{Cursor, ERRORS_BEFORE_FAILING, MAX_PAUSE};
+use self::progress::{Ended, Progress};
+use self::request::{Answer, Request, now, read};
 use super::client::{self, Page};
+use super::event::StreamEvent;
 use super::shards::{Listed, Position, Shards, Start};
-use super::subject::About;
 
 /// The time between two requests for the records of a shard. DynamoDB allows five a second.
 const READ_EVERY: Duration = Duration::from_millis(220);
@@ -31,12 +36,6 @@ const LIST_FOR_CHILDREN_EVERY: Duration = Duration::from_secs(1);
 /// The time between two messages that all is well.
 const IDLE_EVERY: Duration = Duration::from_secs(1);
 
-/// The longest pause after errors.
-const MAX_PAUSE: Duration = Duration::from_secs(5);
-
-/// The number of errors in a row of one shard after which the receiver is informed.
-const ERRORS_BEFORE_FAILING: u32 = 3;
-
 /// Follows a table's stream.
 #[derive(Debug)]
 pub struct Follower {
@@ -47,41 +46,12 @@ pub struct Follower {
     cursors: HashMap<String, Cursor>,
 }
 
-/// Where the reader of a shard is.
-#[derive(Debug)]
-struct Cursor {
-    iterator: Option<String>,
-    /// When the next request may be sent. `None` while one is unanswered.
-    due: Option<Instant>,
-    errors: u32,
-    /// True if the last iterator led to a record that is gone.
-    was_trimmed: bool,
-}
-
-/// The result of a request for records, of the shard with this id.
-struct Answer {
-    shard: String,
-    /// When the request was sent.
-    sent: Instant,
-    sent_at: i64,
-    page: Page,
-}
-
-/// What goes on while the follower runs.
-struct Progress {
-    sender: mpsc::Sender<StreamEvent>,
-    /// The reason of the last message that the stream can't be read.
-    failing: Option<String>,
-    last_event: Instant,
-}
-
-/// The receiver does not listen any more.
-struct Ended;
-
-impl Default for Cursor {
-    fn default() -> Self {
-        Self { iterator: None, due: Some(Instant::now()), errors: 0, was_trimmed: false }
-    }
+/// The table's stream now.
+struct ListedStream {
+    /// Its name.
+    stream: String,
+    /// Its shards.
+    shards: Vec<Listed>,
 }
 
 impl Follower {
@@ -121,7 +91,7 @@ impl Follower {
                     Err(Page::Gone | Page::Trimmed { .. }) => break None,
                     Err(Page::Throttled) if pause < MAX_PAUSE => tokio::time::sleep(pause).await,
                     Err(Page::Failed(reason) | Page::BadIterator(reason)) => anyhow::bail!(reason),
-                    Err(Page::Throttled | Page::Records(..)) => anyhow::bail!(TOO_MANY),
+                    Err(Page::Throttled | Page::Records { .. }) => anyhow::bail!(TOO_MANY),
                 }
                 pause *= 2;
             };
@@ -132,8 +102,7 @@ impl Follower {
 
     /// Follows the stream until the receiver is dropped. After an error it waits, and goes on.
     pub async fn run(mut self, sender: mpsc::Sender<StreamEvent>) {
-        // The first message that all is well comes after [`IDLE_EVERY`].
-        let mut progress = Progress { sender, failing: None, last_event: Instant::now() };
+        let mut progress = Progress::new(sender);
         let mut requests = FuturesUnordered::new();
         let mut next_list = Instant::now() + LIST_EVERY;
         loop {
@@ -185,45 +154,21 @@ impl Follower {
         let Answer { shard: id, sent, sent_at, page } = answer;
         // If there is no cursor, the shard is not listed any more, or the stream is another one now.
         let Some(cursor) = self.cursors.get_mut(&id) else { return Ok(()) };
-        let mut due = sent + READ_EVERY;
+        let due = sent + READ_EVERY;
         match page {
-            Page::Records(records, next) => {
-                (cursor.errors, cursor.was_trimmed) = (0, false);
-                let is_end = next.is_none();
-                cursor.iterator = next;
-                cursor.due = Some(due);
-                let batch = Batch::new(&records);
-                for (record, about) in &batch.records {
-                    self.shards.read(&id, record, *about == About::Own);
-                }
-                self.shards.read_until(&id, batch.written_until.unwrap_or(sent_at));
-                if is_end {
-                    self.shards.finish(&id);
-                    self.cursors.remove(&id);
-                }
-                let is_failing = self.cursors.values().any(|cursor| cursor.errors >= ERRORS_BEFORE_FAILING);
-                let position = || self.shards.position();
-                if !batch.subjects.is_empty() {
-                    let Batch { subjects, written_at, .. } = batch;
-                    progress.send(StreamEvent::Look { subjects, position: position(), written_at }).await?;
-                } else if !is_failing && progress.last_event.elapsed() >= IDLE_EVERY {
-                    progress.send(StreamEvent::Idle { position: position() }).await?;
-                }
-                if !is_failing {
-                    progress.failing = None;
-                }
-                return Ok(());
+            Page::Records { records, next_iterator } => {
+                cursor.succeeded(next_iterator, due);
+                self.take_records(&id, &records, sent_at, progress).await?;
             }
             Page::BadIterator(reason) => {
-                cursor.iterator = None;
                 self.shards.needs_iterator(&id);
-                cursor.errors += 1;
-                let is_expired = reason == "ExpiredIteratorException";
-                if !is_expired || cursor.errors > 1 {
-                    due += pause(cursor.errors);
+                cursor.iterator = None;
+                cursor.failed(due);
+                // One iterator that has expired is no reason for a pause.
+                if reason == "ExpiredIteratorException" && cursor.errors == 1 {
+                    cursor.due = Some(due);
                 }
-                cursor.due = Some(due);
-                if cursor.errors >= ERRORS_BEFORE_FAILING {
+                if cursor.is_failing() {
                     progress.fail(format!("DynamoDB Streams refuses to read a shard: {reason}")).await?;
                 }
             }
@@ -241,24 +186,21 @@ impl Follower {
             }
             Page::Gone => {
                 cursor.iterator = None;
-                cursor.errors += 1;
-                cursor.due = Some(due + pause(cursor.errors));
-                if cursor.errors >= ERRORS_BEFORE_FAILING {
+                cursor.failed(due);
+                if cursor.is_failing() {
                     progress.fail("DynamoDB Streams lists a shard and does not find it".into()).await?;
                 }
                 self.list(progress).await?;
             }
             Page::Throttled => {
-                cursor.errors += 1;
-                cursor.due = Some(due + pause(cursor.errors));
+                cursor.failed(due);
                 if cursor.errors >= 2 * ERRORS_BEFORE_FAILING {
                     progress.fail(TOO_MANY.into()).await?;
                 }
             }
             Page::Failed(reason) => {
-                cursor.errors += 1;
-                cursor.due = Some(due + pause(cursor.errors));
-                if cursor.errors >= ERRORS_BEFORE_FAILING {
+                cursor.failed(due);
+                if cursor.is_failing() {
                     progress.fail(reason).await?;
                 }
             }
@@ -266,10 +208,40 @@ impl Follower {
         Ok(())
     }
 
+    /// Handles the records of a shard, for which the request was sent at this time (in seconds since 1970).
+    async fn take_records(
+        &mut self,
+        id: &str,
+        records: &[Record],
+        sent_at: i64,
+        progress: &mut Progress,
+    ) -> Result<(), Ended> {
+        let Batch { records, subjects, written_at, written_until } = Batch::new(records);
+        for (record, about) in &records {
+            self.shards.read(id, record, about);
+        }
+        self.shards.read_until(id, written_until.unwrap_or(sent_at));
+        if self.cursors.get(id).is_some_and(|cursor| cursor.iterator.is_none()) {
+            self.shards.finish(id);
+            self.cursors.remove(id);
+        }
+        let is_failing = self.cursors.values().any(Cursor::is_failing);
+        let position = || self.shards.position();
+        if !subjects.is_empty() {
+            progress.send(StreamEvent::Look { subjects, position: position(), written_at }).await?;
+        } else if !is_failing && progress.last_event.elapsed() >= IDLE_EVERY {
+            progress.send(StreamEvent::Idle { position: position() }).await?;
+        }
+        if !is_failing {
+            progress.failing = None;
+        }
+        Ok(())
+    }
+
     /// Looks for new shards, and for another stream.
     async fn list(&mut self, progress: &mut Progress) -> Result<(), Ended> {
         match self.listed().await {
-            Ok((stream, listed)) => {
+            Ok(ListedStream { stream, shards: listed }) => {
                 let is_lost = if stream == self.shards.stream() {
                     self.shards.update(&listed, now())
                 } else {
@@ -289,94 +261,14 @@ impl Follower {
         }
     }
 
-    async fn listed(&self) -> Result<(String, Vec<Listed>)> {
+    async fn listed(&self) -> Result<ListedStream> {
         let stream = client::stream_of(&self.dynamodb, &self.table).await?;
-        let listed = client::list_shards(&self.streams, &stream).await?;
-        Ok((stream, listed))
+        let shards = client::list_shards(&self.streams, &stream).await?;
+        Ok(ListedStream { stream, shards })
     }
 }
 
 const TOO_MANY: &str = "DynamoDB Streams refuses requests, because there are too many";
-
-type Request = Pin<Box<dyn Future<Output = Answer> + Send>>;
-
-/// Reads the next records of a shard.
-async fn read(
-    client: Client,
-    stream: String,
-    shard: String,
-    start: Start,
-    iterator: Option<String>,
-) -> Answer {
-    let (sent, sent_at) = (Instant::now(), now());
-    let iterator = match iterator {
-        Some(iterator) => Ok(iterator),
-        None => client::iterator(&client, &stream, &shard, &start).await,
-    };
-    let page = match iterator {
-        Ok(iterator) => client::records(&client, &iterator).await,
-        Err(page) => page,
-    };
-    Answer { shard, sent, sent_at, page }
-}
-
-impl Progress {
-    async fn send(&mut self, event: StreamEvent) -> Result<(), Ended> {
-        self.last_event = Instant::now();
-        self.sender.send(event).await.map_err(|_| Ended)
-    }
-
-    /// Reports that the stream can't be read for this reason. A reason that lasts is reported once.
-    async fn fail(&mut self, reason: String) -> Result<(), Ended> {
-        if self.failing.as_ref() == Some(&reason) {
-            return Ok(());
-        }
-        self.failing = Some(reason.clone());
-        self.send(StreamEvent::Failing(reason)).await
-    }
-}
-
-/// What some records say.
-struct Batch {
-    /// The records' sequence numbers, and what each is about.
-    records: Vec<(String, About)>,
-    subjects: BTreeSet<crate::sync::model::Subject>,
-    /// When the oldest record that has a subject was written.
-    written_at: Option<OffsetDateTime>,
-    /// When the newest record was written, in seconds since 1970.
-    written_until: Option<i64>,
-}
-
-impl Batch {
-    fn new(records: &[Record]) -> Self {
-        let mut batch =
-            Self { records: Vec::new(), subjects: BTreeSet::new(), written_at: None, written_until: None };
-        for record in records.iter().filter_map(|record| record.dynamodb.as_ref()) {
-            let key = record.keys.as_ref().and_then(|keys| keys.get("pk")?.as_s().ok());
-            let about = About::partition(key.map_or("", String::as_str));
-            let written = record.approximate_creation_date_time.map(|time| time.secs());
-            batch.written_until = batch.written_until.max(written);
-            if let About::Subject(subject) = &about {
-                batch.subjects.insert(subject.clone());
-                let written = written.and_then(|written| OffsetDateTime::from_unix_timestamp(written).ok());
-                batch.written_at = batch.written_at.into_iter().chain(written).min();
-            }
-            batch.records.extend(record.sequence_number.clone().map(|number| (number, about)));
-        }
-        batch
-    }
-}
-
-/// The pause after this many errors in a row. A random part of it, up to a half, is left out.
-fn pause(errors: u32) -> Duration {
-    let longest = Duration::from_millis(200).saturating_mul(1 << errors.min(10)).min(MAX_PAUSE);
-    longest.mul_f64(0.5 + fastrand::f64() / 2.0)
-}
-
-/// Seconds since 1970.
-fn now() -> i64 {
-    OffsetDateTime::now_utc().unix_timestamp()
-}
 
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::subject::About;
+
 /// The maximum age of a position that can be used, in seconds. DynamoDB keeps records for 24 hours. The two hours less
 /// are for clocks that differ, and because the age is counted in full hours.
 const MAX_AGE: i64 = 22 * 3600;
@@ -176,13 +178,13 @@ impl Shards {
         self.shards.iter().any(|(id, shard)| shard.state == State::Finished && !parents.contains(id.as_str()))
     }
 
-    /// A record of this shard has been read. `is_own` is true if it is of one of the sync's own items.
-    pub fn read(&mut self, id: &str, record: &str, is_own: bool) {
+    /// A record of this shard has been read. A record of one of the sync's own items is never reported.
+    pub fn read(&mut self, id: &str, record: &str, about: &About) {
         let Some(shard) = self.shards.get_mut(id) else { return };
         if shard.state != State::Finished {
             shard.state = State::Reading(Start::After(record.to_owned()));
         }
-        if !is_own {
+        if *about != About::Own {
             shard.reported = Some(record.to_owned());
         }
     }

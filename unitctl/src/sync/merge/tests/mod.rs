@@ -5,12 +5,15 @@ mod no_base;
 mod places;
 mod units;
 
-use livechat_units::id::{DepartmentId, UnitId};
+use std::collections::BTreeSet;
+
+use livechat_units::id::{DepartmentId, UnitId, UserId};
+use livechat_units::request::Visibility;
 use proptest::prelude::ProptestConfig;
 
 use super::*;
-use crate::sync::base::{DepartmentBase, PlaceIntent, UnitIntent};
-use crate::sync::model::PlaceView;
+use crate::sync::base::{DepartmentBase, PlaceIntent, UnitBase, UnitDelta, UnitIntent};
+use crate::sync::model::{Place, PlaceView, Side, Subject, UnitFacts, UnitView};
 
 /// This number of cases for a `PROPTEST_CASES` of 256, which is the default.
 pub fn config(cases: u32) -> ProptestConfig {

@@ -3,6 +3,8 @@
 
 mod made_up;
 
+use std::collections::BTreeSet;
+
 use livechat_units::id::{DepartmentId, UnitId, UserId};
 use serde_json::json;
 

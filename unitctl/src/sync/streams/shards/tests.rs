@@ -38,7 +38,7 @@ fn a_first_start_reads_only_shards_without_children() {
 #[test]
 fn children_are_read_from_their_beginning_after_their_parent() {
     let mut shards = Shards::at_latest(STREAM, &listed(&["a"]), NOW);
-    shards.read("a", "1", false);
+    shards.read("a", "1", &About::Other);
     assert!(!shards.update(&listed(&["a", "b<a", "c<a", "d<b"]), NOW));
     assert_eq!(readable(&shards), [("a", after("1"))]);
     shards.finish("a");
@@ -60,7 +60,7 @@ fn a_shard_that_ended_before_its_children_are_listed_waits_for_them() {
     assert!(!shards.update(&listed(&["a", "b<a"]), NOW));
     assert_eq!(readable(&shards), [("b", Start::Beginning)]);
     // The second child of a split is listed later.
-    shards.read("b", "5", false);
+    shards.read("b", "5", &About::Other);
     next = resumed(&shards.position(), &["a", "b<a", "c<a"]).expect("nothing is lost");
     assert_eq!(readable(&next), [("b", after("5")), ("c", Start::Beginning)]);
 }
@@ -77,7 +77,7 @@ fn a_parent_that_is_not_listed_any_more_is_not_waited_for() {
 #[test]
 fn a_position_goes_on_after_the_last_record_and_does_not_repeat_what_is_finished() {
     let mut shards = Shards::at_latest(STREAM, &listed(&["a", "b<a", "c<a"]), NOW);
-    shards.read("b", "7", false);
+    shards.read("b", "7", &About::Other);
     let position = shards.position();
     let next = resumed(&position, &["a", "b<a", "c<a", "d<b", "e<d"]).expect("nothing is lost");
     // Nothing was read of `c` yet. When its reading began is not known to another process.
@@ -91,20 +91,20 @@ fn a_position_goes_on_after_the_last_record_and_does_not_repeat_what_is_finished
 #[test]
 fn records_of_the_syncs_own_items_move_no_position() {
     let mut shards = Shards::at_latest(STREAM, &listed(&["a"]), NOW);
-    shards.read("a", "1", false);
+    shards.read("a", "1", &About::Other);
     let position = shards.position();
     for record in ["2", "3"] {
-        shards.read("a", record, true);
+        shards.read("a", record, &About::Own);
         assert_eq!(shards.position(), position);
     }
     // A new iterator goes on after them all the same.
     shards.needs_iterator("a");
     assert_eq!(readable(&shards), [("a", after("3"))]);
-    shards.read("a", "4", false);
+    shards.read("a", "4", &About::Other);
     assert_ne!(shards.position(), position);
     // The end of a shard moves it, whatever its last records were.
     let position = shards.position();
-    shards.read("a", "5", true);
+    shards.read("a", "5", &About::Own);
     shards.finish("a");
     assert_ne!(shards.position(), position);
 }
@@ -157,7 +157,7 @@ fn an_iterator_that_expires_before_a_first_record_is_followed_by_one_from_the_be
     let mut shards = Shards::at_latest(STREAM, &listed(&["a"]), NOW);
     shards.needs_iterator("a");
     assert_eq!(readable(&shards), [("a", Start::Beginning)]);
-    shards.read("a", "1", false);
+    shards.read("a", "1", &About::Other);
     shards.needs_iterator("a");
     assert_eq!(readable(&shards), [("a", after("1"))]);
     shards.lost("a");
