@@ -26,7 +26,7 @@ pub fn idle(inputs: &Inputs, document: &str) -> Vec<(String, String, f64)> {
     let renewal = number_in(LEASE, " renewal: Duration::from_secs(");
     let look = number_in(LEASE, " look: Duration::from_secs(");
     let store = number_in("unitctl/src/sync/follow.rs", "const STORE_EVERY: Duration = Duration::from_secs(");
-    let hours = number_in("unitctl/src/sync/mod.rs", "value_name = \"HOURS\", default_value_t = ");
+    let hours = number_in("unitctl/src/sync/options.rs", "value_name = \"HOURS\", default_value_t = ");
 
     let shards = inputs.get("shards of a stream");
     let calls = shards * MONTH / (read_every / 1e3);
