@@ -6,12 +6,12 @@ use livechat_units::id::{DepartmentId, UnitId};
 use mongodb::ClientSession;
 use mongodb::bson::{Bson, DateTime, Document as BsonDocument, doc};
 
+use super::client::MongoDb;
+use super::collections::DEPARTMENTS;
 use super::failure::{Cause, Failure, Step, within};
 use super::ids::{extended_json, with_id};
-use super::transaction::{ATTEMPTS, commit, pause};
+use super::transaction::{MAX_ATTEMPTS, MongoWritten, commit, pause};
 use super::unit::{MongoDepartment, UnitSnapshot};
-use super::write::MongoWritten;
-use super::{DEPARTMENTS, MongoDb};
 use crate::import::fields::take_texts;
 use crate::sync::model::{Place, PlaceView};
 
@@ -39,7 +39,7 @@ impl MongoDb {
         seen: &PlaceView,
         write: &PlaceWrite,
     ) -> Result<MongoWritten, Failure> {
-        for attempt in 1..=ATTEMPTS {
+        for attempt in 1..=MAX_ATTEMPTS {
             match self.write_place_once(id, seen, write).await {
                 Err(failure) if failure.cause == Cause::Conflict => pause(attempt).await,
                 result => return result,

@@ -9,9 +9,10 @@ use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, Document as BsonDocument, doc};
 use time::Duration;
 
+use super::client::MongoDb;
+use super::collections::{Kind, SETTINGS};
 use super::failure::{Failure, Step, within};
 use super::ids::{extended_json, id_text, with_id, with_ids};
-use super::{Kind, MongoDb, SETTINGS};
 use crate::import::documents::Document;
 use crate::import::extended_json::text;
 use crate::import::records::UnitOrDepartment;

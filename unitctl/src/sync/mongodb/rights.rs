@@ -2,8 +2,9 @@
 
 use mongodb::bson::{Bson, Document, doc};
 
+use super::client::MongoDb;
+use super::collections::{DEPARTMENTS, PERMISSIONS, ROOMS, SETTINGS, UNIT_MONITORS, USERS};
 use super::failure::{Cause, Failure, Step, within_connect};
-use super::{DEPARTMENTS, MongoDb, PERMISSIONS, ROOMS, SETTINGS, UNIT_MONITORS, USERS};
 
 /// What the sync does with MongoDB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

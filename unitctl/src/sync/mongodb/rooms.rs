@@ -6,8 +6,9 @@ use futures_util::TryStreamExt;
 use livechat_units::id::{DepartmentId, UnitId};
 use mongodb::bson::{Bson, DateTime, Document as BsonDocument, doc};
 
+use super::client::MongoDb;
+use super::collections::ROOMS;
 use super::failure::{Failure, Step, within};
-use super::{MongoDb, ROOMS};
 
 /// The number of rooms that one write changes. With more, each write takes longer and the whole is hardly faster.
 const ROOMS_A_WRITE: usize = 100;

@@ -4,10 +4,11 @@
 use livechat_units::id::{DepartmentId, UnitId};
 use mongodb::bson::{Bson, Document as BsonDocument, doc};
 
+use super::client::MongoDb;
+use super::collections::{DEPARTMENTS, Kind};
 use super::failure::{Failure, Step, within};
 use super::ids::with_id;
 use super::places::moment;
-use super::{DEPARTMENTS, Kind, MongoDb};
 use crate::import::records::long_ago;
 
 impl MongoDb {

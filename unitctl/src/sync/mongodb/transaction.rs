@@ -5,14 +5,23 @@ use std::time::Duration;
 use mongodb::ClientSession;
 use mongodb::options::{ReadConcern, ReadPreference, SelectionCriteria, WriteConcern};
 
-use super::MongoDb;
+use super::client::MongoDb;
 use super::failure::{Cause, Failure, within_connect};
 
 /// The maximum number of tries of a transaction that meets other writes.
-pub const ATTEMPTS: u32 = 6;
+pub const MAX_ATTEMPTS: u32 = 6;
 
 /// The maximum number of times that a commit is sent, if no reply comes.
-const COMMITS: u32 = 3;
+const MAX_COMMITS: u32 = 3;
+
+/// The result of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MongoWritten {
+    /// All of it is stored.
+    Committed,
+    /// Nothing is stored, because MongoDB is not as it was when the decision was made.
+    Refused,
+}
 
 impl MongoDb {
     /// Starts a transaction in a session of its own. It is aborted when the session is dropped.
@@ -33,7 +42,7 @@ pub async fn commit(session: &mut ClientSession) -> Result<(), Failure> {
     let mut attempt = 1;
     loop {
         match within_connect(session.commit_transaction()).await {
-            Err(failure) if failure.cause == Cause::UnknownCommit && attempt < COMMITS => attempt += 1,
+            Err(failure) if failure.cause == Cause::UnknownCommit && attempt < MAX_COMMITS => attempt += 1,
             result => return result,
         }
     }

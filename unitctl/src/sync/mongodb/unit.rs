@@ -9,10 +9,11 @@ use livechat_units::request::Visibility;
 use mongodb::ClientSession;
 use mongodb::bson::{Bson, Document as BsonDocument, doc};
 
+use super::client::MongoDb;
+use super::collections::{DEPARTMENTS, UNIT_MONITORS};
 use super::failure::{Cause, Failure, Step, within};
 use super::ids::{extended_json, id_text, with_id, with_ids};
-use super::transaction::{ATTEMPTS, commit, pause};
-use super::{DEPARTMENTS, MongoDb, UNIT_MONITORS};
+use super::transaction::{MAX_ATTEMPTS, commit, pause};
 use crate::import::records::{Department, Unit, UnitMonitor, UnitOrDepartment, long_ago};
 use crate::sync::model::{PlaceView, UnitFacts, UnitView};
 
@@ -98,7 +99,7 @@ impl MongoDb {
         let mut attempt = 1;
         loop {
             match self.unit_once(id, also).await {
-                Err(failure) if failure.cause == Cause::Conflict && attempt < ATTEMPTS => {
+                Err(failure) if failure.cause == Cause::Conflict && attempt < MAX_ATTEMPTS => {
                     pause(attempt).await;
                     attempt += 1;
                 }

@@ -11,10 +11,11 @@ use mongodb::change_stream::event::ResumeToken;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::client::MongoDb;
+use super::collections::{DEPARTMENTS, UNIT_MONITORS};
 use super::failure::{Cause, Failure, Step, within};
 use super::ids::{id_text, with_id};
 use super::watch_event::{Event, Meaning, Watch, WatchEvent, Watched, row_in_unit, unit_or_department};
-use super::{DEPARTMENTS, MongoDb, UNIT_MONITORS};
 
 /// How long the server waits for an event before it answers that there is none, with its newest position.
 const AWAIT: Duration = Duration::from_secs(1);

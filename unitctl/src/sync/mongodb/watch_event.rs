@@ -5,9 +5,9 @@ use mongodb::bson::{Bson, Document as BsonDocument, doc};
 use mongodb::change_stream::event::ResumeToken;
 use serde::Deserialize;
 
+use super::collections::{DEPARTMENTS, PERMISSIONS, SETTINGS, UNIT_MONITORS, USERS};
 use super::ids::id_text;
 use super::known::Known;
-use super::{DEPARTMENTS, PERMISSIONS, SETTINGS, UNIT_MONITORS, USERS};
 use crate::sync::model::Subject;
 
 /// The fields of users that matter, as a pattern for the paths of changed fields. It matches each field itself,

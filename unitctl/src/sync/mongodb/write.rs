@@ -8,12 +8,13 @@ use livechat_units::request::Visibility;
 use mongodb::ClientSession;
 use mongodb::bson::{DateTime, Document as BsonDocument, doc};
 
+use super::client::MongoDb;
+use super::collections::UNIT_MONITORS;
 use super::failure::{Cause, Failure, Step, within};
 use super::ids::new_id;
 use super::places::{PlaceWrite, moment, number};
-use super::transaction::{ATTEMPTS, commit, pause};
+use super::transaction::{MAX_ATTEMPTS, MongoWritten, commit, pause};
 use super::unit::{MongoDepartment, MongoUnit, UnitSnapshot};
-use super::{MongoDb, UNIT_MONITORS};
 
 const UPDATE_ROWS: Step = Step { action: "update", collection: UNIT_MONITORS };
 const REMOVE_ROWS: Step = Step { action: "remove", collection: UNIT_MONITORS };
@@ -42,22 +43,13 @@ pub struct UnitWrite {
     pub updated_at: Option<String>,
 }
 
-/// The result of a write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MongoWritten {
-    /// All of it is stored.
-    Committed,
-    /// Nothing is stored, because MongoDB is not as it was when the decision was made.
-    Refused,
-}
-
 impl MongoDb {
     /// Writes a unit if it, its monitors' rows and the departments still are what the decision was based on.
     ///
     /// # Errors
     /// MongoDB can't be written. It may have committed the transaction.
     pub async fn write_unit(&self, write: &UnitWrite) -> Result<MongoWritten, Failure> {
-        for attempt in 1..=ATTEMPTS {
+        for attempt in 1..=MAX_ATTEMPTS {
             match self.write_unit_once(write).await {
                 Err(failure) if failure.cause == Cause::Conflict => pause(attempt).await,
                 result => return result,
@@ -153,7 +145,7 @@ impl MongoDb {
         let mut attempt = 1;
         loop {
             match self.recount_once(units).await {
-                Err(failure) if failure.cause == Cause::Conflict && attempt < ATTEMPTS => {
+                Err(failure) if failure.cause == Cause::Conflict && attempt < MAX_ATTEMPTS => {
                     pause(attempt).await;
                     attempt += 1;
                 }
