@@ -1,56 +1,39 @@
 //! Follows the changes of both sides: takes events, looks at what they name, and stores the positions.
 
+mod events;
+mod open;
+mod schedule;
+mod state;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Result;
 use livechat_units::id::UnitId;
 use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, interval, sleep, sleep_until};
+use tokio::task::JoinSet;
+use tokio::time::{interval, sleep, sleep_until};
 
+use self::events::DYNAMODB;
+use self::open::open_stream;
+use self::schedule::{RECOUNT_AFTER, pass_ended};
+use self::state::Following;
+pub use self::state::Options;
 use super::dynamodb::positions;
 use super::health::{Phase, Status};
-use super::model::Subject;
-use super::mongodb::{Kind, Watch, WatchEvent, Watched, watch};
-use super::pass::{self, recount};
-use super::queue::{Queue, Stream, Waiting};
-use super::several::look_at_all;
-use super::sides::{Looked, Removal, Sides};
-use super::streams::{Follower, NoStream, Position, StreamEvent};
-
-/// The maximum number of looks at the same time.
-const MAX_AT_ONCE: usize = 16;
+use super::mongodb::{Watched, watch};
+use super::pass::recount;
+use super::sides::Sides;
+use super::streams::Position;
 
 /// The time between two writes of the positions, if they have changed.
 const STORE_EVERY: Duration = Duration::from_secs(5);
 
-/// The time from a write to MongoDB until the counters of its unit are checked once more. Rocket.Chat changes them only
-/// after it has moved a department.
-const RECOUNT_AFTER: Duration = Duration::from_secs(2);
-
-/// The least time between two such checks, so that one checks many units.
-const RECOUNT_EVERY: Duration = Duration::from_secs(1);
-
-/// The pause after a full pass that failed.
-const PAUSE_AFTER_FAILED_PASS: Duration = Duration::from_secs(5);
-
-/// The pause before DynamoDB's stream is opened again.
-const PAUSE_BEFORE_OPENING: Duration = Duration::from_secs(1);
-
 /// How long looks may go on after the process got the signal to end.
 const GRACE: Duration = Duration::from_secs(5);
-
-/// The time between two searches for the oldest waiting change, while at least [`MANY`] changes wait.
-const SHOW_EVERY: Duration = Duration::from_millis(100);
-const MANY: usize = 1_000;
-
-/// The name of DynamoDB's stream among the positions.
-const DYNAMODB: Stream = "dynamodb";
 
 /// Why following ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,39 +42,6 @@ pub enum End {
     Shutdown,
     /// Another process has taken over the lease.
     LeaseLost,
-}
-
-/// The options for following.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// True if a full pass may remove any number of items.
-    pub allow_removals: bool,
-    /// The time between two full passes.
-    pub full_pass_every: Duration,
-}
-
-/// The result of a pass: the units that were written to MongoDB, and whether anything was held back.
-type PassResult = Result<(BTreeSet<UnitId>, bool)>;
-
-struct Following {
-    sides: Arc<Sides>,
-    status: Arc<Status>,
-    options: Options,
-    queue: Queue,
-    looks: JoinSet<Vec<(Subject, Result<Looked>)>>,
-    /// The change streams that are not open.
-    closed: BTreeSet<&'static str>,
-    is_stream_failing: bool,
-    pass: Option<JoinHandle<PassResult>>,
-    next_pass: Option<Instant>,
-    /// True if the last pass removed nothing.
-    is_held: bool,
-    stored: BTreeMap<String, String>,
-    /// When the age of the oldest waiting change was last shown in the status.
-    shown: Instant,
-    /// Units whose counters are to be checked, and when.
-    recounts: BTreeMap<UnitId, Instant>,
-    next_recount: Instant,
 }
 
 /// Follows until `shutdown` is ready or the lease is lost.
@@ -126,22 +76,7 @@ pub async fn follow(
     tasks.spawn(follower.run(to_loop));
 
     status.set(Phase::FirstPass, "the first full pass has not ended yet");
-    let mut following = Following {
-        sides: Arc::clone(&sides),
-        status,
-        options,
-        queue: Queue::default(),
-        looks: JoinSet::new(),
-        closed,
-        is_stream_failing: false,
-        pass: None,
-        next_pass: Some(Instant::now()),
-        is_held: false,
-        stored,
-        shown: Instant::now(),
-        recounts: BTreeMap::new(),
-        next_recount: Instant::now(),
-    };
+    let mut following = Following::new(Arc::clone(&sides), status, options, closed, stored);
     let mut store = interval(STORE_EVERY);
     let end = loop {
         following.start_what_is_due();
@@ -152,8 +87,8 @@ pub async fn follow(
             Some(watch) = watches.recv() => following.watch(watch).await,
             Some(event) = stream_events.recv() => following.stream(event),
             Some(ended) = following.looks.join_next() => {
-                for (subject, result) in ended.unwrap_or_default() {
-                    following.looked(subject, result);
+                for ended in ended.unwrap_or_default() {
+                    following.looked(ended);
                 }
             }
             result = pass_ended(&mut following.pass) => following.passed(result),
@@ -175,252 +110,10 @@ pub async fn follow(
     Ok(end)
 }
 
-/// Opens DynamoDB's stream. Repeats that until it succeeds. Only a problem that does not go away by itself is an error:
-/// the table has no stream, or a permission is missing.
-async fn open_stream(
-    sides: &Sides,
-    streams: aws_sdk_dynamodbstreams::Client,
-    start: Option<&Position>,
-) -> Result<Follower> {
-    let mut said = None;
-    loop {
-        let (database, table) = (sides.database.client.clone(), sides.database.tables.livechat.clone());
-        match Follower::open(streams.clone(), database, table, start).await {
-            Ok((follower, _)) => return Ok(follower),
-            Err(error) if error.is::<NoStream>() || format!("{error:#}").contains("AccessDenied") => {
-                return Err(error);
-            }
-            Err(error) => {
-                let words = format!("DynamoDB's stream can't be opened: {error:#}");
-                if said.as_ref() != Some(&words) {
-                    sides.reporter.failure(None, &words);
-                    said = Some(words);
-                }
-                sleep(PAUSE_BEFORE_OPENING).await;
-            }
-        }
-    }
-}
-
 async fn lease_lost(sides: &Sides) {
     match &sides.lease {
         Some(lease) => lease.lost().await,
         None => std::future::pending().await,
-    }
-}
-
-async fn pass_ended(pass: &mut Option<JoinHandle<PassResult>>) -> PassResult {
-    let Some(running) = pass else { return std::future::pending().await };
-    let result = running.await;
-    *pass = None;
-    result?
-}
-
-impl Following {
-    fn start_what_is_due(&mut self) {
-        let now = Instant::now();
-        let is_open = self.closed.is_empty();
-        if is_open && self.pass.is_none() && self.next_pass.is_some_and(|next| next <= now) {
-            self.next_pass = None;
-            let (sides, allow_removals) = (Arc::clone(&self.sides), self.options.allow_removals);
-            self.pass = Some(tokio::spawn(async move {
-                let outcome = pass::run(&sides, allow_removals).await?;
-                Ok((outcome.written_units, outcome.suspicion.is_some()))
-            }));
-        }
-        let room = MAX_AT_ONCE.saturating_sub(self.looks.len());
-        for subjects in self.queue.take_due(room, now) {
-            self.start_look(subjects);
-        }
-        if now >= self.next_recount {
-            let due: BTreeSet<UnitId> =
-                self.recounts.iter().filter(|(_, at)| **at <= now).map(|(unit, _)| unit.clone()).collect();
-            self.recounts.retain(|unit, _| !due.contains(unit));
-            self.recount(due, now);
-        }
-    }
-
-    fn recount(&mut self, units: BTreeSet<UnitId>, now: Instant) {
-        if !units.is_empty() {
-            self.next_recount = now + RECOUNT_EVERY;
-            let sides = Arc::clone(&self.sides);
-            tokio::spawn(async move {
-                if let Err(error) = recount(&sides, &units).await {
-                    sides.reporter.failure(None, format!("looking at counters: {error:#}"));
-                }
-            });
-        }
-    }
-
-    fn start_look(&mut self, subjects: Vec<(Subject, Waiting)>) {
-        let is_held = self.is_held;
-        let removal = |waiting: &Waiting| match (is_held, waiting.is_deletion) {
-            (true, _) => Removal::HeldBack,
-            (false, true) => Removal::Deleted,
-            (false, false) => Removal::No,
-        };
-        let subjects: Vec<(Subject, Removal)> =
-            subjects.into_iter().map(|(subject, waiting)| (subject, removal(&waiting))).collect();
-        let sides = Arc::clone(&self.sides);
-        self.looks.spawn(async move { look_at_all(&sides, subjects).await });
-    }
-
-    fn next_wake(&self) -> Instant {
-        let far = Instant::now() + Duration::from_secs(3600);
-        let room = self.looks.len() < MAX_AT_ONCE;
-        let due = self.queue.next_due().filter(|_| room);
-        let pass = self.next_pass.filter(|_| self.pass.is_none() && self.closed.is_empty());
-        let recount = self.recounts.values().min().map(|at| (*at).max(self.next_recount));
-        [due, pass, recount].into_iter().flatten().min().unwrap_or(far)
-    }
-
-    async fn watch(&mut self, Watch { stream, event }: Watch) {
-        let name = stream.collection();
-        let now = Instant::now();
-        match event {
-            WatchEvent::Opened => {
-                self.closed.remove(name);
-            }
-            WatchEvent::Look { subjects, is_deletion, token } => {
-                // A deleted row of a monitor does not mean that its unit was deleted.
-                let is_deletion = is_deletion && stream != Watched::UnitMonitors;
-                self.queue.event(name, token, subjects, is_deletion, now);
-            }
-            WatchEvent::LookAtAllUnits { token } => match self.all_units().await {
-                Ok(units) => self.queue.event(name, token, units, false, now),
-                Err(error) => {
-                    self.sides.reporter.failure(None, format!("reading the units: {error:#}"));
-                    self.need_pass();
-                }
-            },
-            WatchEvent::SettingsChanged { token } => {
-                match self.sides.mongodb.login_expiration().await {
-                    Ok(lifetime) if self.sides.set_lifetime(lifetime) => {
-                        self.sides.reporter.note("Accounts_LoginExpiration has changed; a full pass follows");
-                        self.need_pass();
-                    }
-                    Ok(_) => {}
-                    Err(error) => {
-                        self.sides.reporter.failure(None, format!("reading the settings: {error}"));
-                        self.need_pass();
-                    }
-                }
-                self.queue.event(name, token, Vec::new(), false, now);
-            }
-            WatchEvent::Lost { reason } => {
-                self.closed.remove(name);
-                let reason = reason.trim_end_matches('.');
-                self.sides.reporter.warn(format!("{reason}; a full pass follows"));
-                self.queue.forget_position(name);
-                self.need_pass();
-            }
-            WatchEvent::Idle { token } => self.queue.event(name, token, Vec::new(), false, now),
-            WatchEvent::Interrupted { reason } => {
-                self.closed.insert(name);
-                self.sides.reporter.failure(None, reason);
-            }
-        }
-    }
-
-    fn stream(&mut self, event: StreamEvent) {
-        let now = Instant::now();
-        if !matches!(event, StreamEvent::Failing(_)) {
-            self.is_stream_failing = false;
-        }
-        match event {
-            StreamEvent::Look { subjects, position, .. } => {
-                self.queue.event(DYNAMODB, position.to_text(), subjects.into_iter().collect(), false, now);
-            }
-            StreamEvent::Idle { position } => {
-                self.queue.event(DYNAMODB, position.to_text(), Vec::new(), false, now);
-            }
-            StreamEvent::Lost => {
-                self.sides.reporter.warn("DynamoDB's stream has lost changes; a full pass follows");
-                self.queue.forget_position(DYNAMODB);
-                self.need_pass();
-            }
-            StreamEvent::Failing(reason) => {
-                self.is_stream_failing = true;
-                self.sides.reporter.failure(None, format!("DynamoDB's stream can't be read: {reason}"));
-            }
-        }
-    }
-
-    async fn all_units(&self) -> Result<Vec<Subject>> {
-        let mut units = Vec::new();
-        let mut batches = self.sides.mongodb.documents(Kind::Units);
-        while let Some(batch) = batches.next().await? {
-            units.extend(batch.iter().filter_map(pass::id_of).filter_map(UnitId::parse).map(Subject::Unit));
-        }
-        Ok(units)
-    }
-
-    fn need_pass(&mut self) {
-        let now = Instant::now();
-        self.next_pass = Some(self.next_pass.map_or(now, |next| next.min(now)));
-    }
-
-    fn looked(&mut self, subject: Subject, result: Result<Looked>) {
-        let now = Instant::now();
-        match result {
-            Ok(looked) => {
-                let at = now + RECOUNT_AFTER;
-                self.recounts.extend(looked.written_units.into_iter().map(|unit| (unit, at)));
-                self.queue.finished(&subject, looked.follow_ups.into_iter().collect(), now);
-            }
-            Err(error) => {
-                self.sides.reporter.failure(Some(&subject), format!("{error:#}"));
-                self.queue.failed(subject, now);
-            }
-        }
-    }
-
-    fn passed(&mut self, result: PassResult) {
-        let now = Instant::now();
-        match result {
-            Ok((written_units, is_held)) => {
-                let at = now + RECOUNT_AFTER;
-                self.recounts.extend(written_units.into_iter().map(|unit| (unit, at)));
-                self.is_held = is_held;
-                self.status.is_held_back.store(is_held, Ordering::Relaxed);
-                self.status.set(Phase::Following, "");
-                self.sides.reporter.note("a full pass has ended");
-                let regular = now + self.options.full_pass_every;
-                self.next_pass = Some(self.next_pass.map_or(regular, |next| next.min(regular)));
-            }
-            Err(error) => {
-                self.sides.reporter.failure(None, format!("a full pass: {error:#}"));
-                self.next_pass = Some(now + PAUSE_AFTER_FAILED_PASS);
-            }
-        }
-    }
-
-    fn show(&mut self) {
-        self.status.pending.store(self.queue.pending() as u64, Ordering::Relaxed);
-        // `oldest` goes through all changes that wait. If very many wait, it is not called after every event.
-        if self.queue.pending() < MANY || self.shown.elapsed() >= SHOW_EVERY {
-            self.status.set_oldest(self.queue.oldest());
-            self.shown = Instant::now();
-        }
-        let is_interrupted = self.is_stream_failing || !self.closed.is_empty();
-        self.status.is_interrupted.store(is_interrupted, Ordering::Relaxed);
-    }
-
-    /// Stores the positions, if they have moved. The next start reads the streams from there.
-    async fn store_positions(&mut self) {
-        if self.sides.mode.is_dry_run || self.sides.check_lease().is_err() {
-            return;
-        }
-        let positions =
-            self.queue.positions().into_iter().map(|(stream, position)| (stream.to_owned(), position));
-        let positions: BTreeMap<String, String> = positions.collect();
-        if positions.is_empty() || positions == self.stored {
-            return;
-        }
-        match positions::store(&self.sides.database, &positions).await {
-            Ok(()) => self.stored = positions,
-            Err(error) => self.sides.reporter.failure(None, format!("storing the positions: {error:#}")),
-        }
     }
 }
 

@@ -11,19 +11,31 @@ use super::place::equal_departments;
 use super::sides::{Looked, Removal, Sides};
 use super::together;
 
+/// A subject to look at.
+pub struct LookAt {
+    /// The subject.
+    pub subject: Subject,
+    /// Whether it may be removed from DynamoDB.
+    pub removal: Removal,
+}
+
+/// A look that has ended.
+pub struct LookEnd {
+    /// The subject.
+    pub subject: Subject,
+    /// The result.
+    pub result: Result<Looked>,
+}
+
 /// Looks at one subject, or at several users or several departments.
-pub async fn look_at_all(sides: &Sides, subjects: Vec<(Subject, Removal)>) -> Vec<(Subject, Result<Looked>)> {
+pub async fn look_at_all(sides: &Sides, subjects: Vec<LookAt>) -> Vec<LookEnd> {
     let users: Vec<UserId> = subjects
         .iter()
-        .filter_map(|(subject, _)| if let Subject::User(id) = subject { Some(id.clone()) } else { None })
+        .filter_map(|look| if let Subject::User(id) = &look.subject { Some(id.clone()) } else { None })
         .collect();
     let departments: Vec<DepartmentId> = subjects
         .iter()
-        .filter_map(
-            |(subject, _)| {
-                if let Subject::Department(id) = subject { Some(id.clone()) } else { None }
-            },
-        )
+        .filter_map(|look| if let Subject::Department(id) = &look.subject { Some(id.clone()) } else { None })
         .collect();
     if departments.len() > 1 {
         return look_at_departments(sides, &departments, subjects).await;
@@ -34,13 +46,11 @@ pub async fn look_at_all(sides: &Sides, subjects: Vec<(Subject, Removal)>) -> Ve
         _ => match together::look(sides, &users).await {
             Ok(users) => Some(users),
             Err(error) => {
-                // Next time, each of these users is looked at alone.
-                let fail = |(subject, _)| (subject, Err(anyhow!("{error:#}")));
-                return subjects.into_iter().map(fail).collect();
+                return all_failed(subjects, &error);
             }
         },
     };
-    for (subject, removal) in subjects {
+    for LookAt { subject, removal } in subjects {
         let done = match (&subject, &together) {
             (Subject::User(id), Some(users)) => users.looked(sides, id),
             _ => None,
@@ -49,33 +59,32 @@ pub async fn look_at_all(sides: &Sides, subjects: Vec<(Subject, Removal)>) -> Ve
             Some(looked) => Ok(looked),
             None => look(sides, &subject, removal).await,
         };
-        results.push((subject, result));
+        results.push(LookEnd { subject, result });
     }
     results
 }
 
 /// Reads departments together, and looks alone at each that is not the same everywhere.
-async fn look_at_departments(
-    sides: &Sides,
-    ids: &[DepartmentId],
-    subjects: Vec<(Subject, Removal)>,
-) -> Vec<(Subject, Result<Looked>)> {
+async fn look_at_departments(sides: &Sides, ids: &[DepartmentId], subjects: Vec<LookAt>) -> Vec<LookEnd> {
     let equal = match equal_departments(sides, ids).await {
         Ok(equal) => equal,
-        Err(error) => {
-            let fail = |(subject, _)| (subject, Err(anyhow!("{error:#}")));
-            return subjects.into_iter().map(fail).collect();
-        }
+        Err(error) => return all_failed(subjects, &error),
     };
-    let looks = subjects.into_iter().map(|(subject, removal)| {
+    let looks = subjects.into_iter().map(|LookAt { subject, removal }| {
         let equal = &equal;
         async move {
             let result = match &subject {
                 Subject::Department(id) if equal.contains(id) => Ok(found_equal(sides, &subject)),
                 _ => look(sides, &subject, removal).await,
             };
-            (subject, result)
+            LookEnd { subject, result }
         }
     });
     join_all(looks).await
+}
+
+/// After such a failure, each of these subjects is looked at alone the next time.
+fn all_failed(subjects: Vec<LookAt>, error: &anyhow::Error) -> Vec<LookEnd> {
+    let failed = |look: LookAt| LookEnd { subject: look.subject, result: Err(anyhow!("{error:#}")) };
+    subjects.into_iter().map(failed).collect()
 }
