@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use livechat_units::item::Item;
 use time::OffsetDateTime;
 
-use super::write::{ListChange, UserChange, UserWrite};
-use super::{Found, Options, StoredUser, hashes};
+use super::change::{ListChange, UserChange, UserWrite};
+use super::state::{Found, Options, StoredUser, hashes};
 use crate::import::equality::equal;
 use crate::import::user::{LoginToken, User};
 use crate::sync::dynamodb::Decision;

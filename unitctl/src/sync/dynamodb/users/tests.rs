@@ -1,9 +1,16 @@
 //! Users on a real engine, and decisions that need none.
 
+use std::collections::BTreeSet;
+
+use livechat_units::id::UserId;
+use livechat_units::item::Key;
 use serde_json::{Value, json};
 use time::macros::datetime;
+use time::{Duration, OffsetDateTime};
 
 use super::*;
+use crate::database::Database;
+use crate::import::document::Document;
 use crate::sync::dynamodb::testing::{database, items, put};
 use crate::sync::dynamodb::{Decision, Written};
 
