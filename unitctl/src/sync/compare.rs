@@ -10,11 +10,11 @@ use serde::Serialize;
 
 use super::dynamodb::workspace;
 use super::look::look;
-use super::model::Subject;
+use super::model::{Removal, Subject};
 use super::mongodb::MongoDb;
 use super::pass;
 use super::report::Reporter;
-use super::sides::{Mode, Removal, Sides};
+use super::sides::{Mode, Sides};
 use crate::database::Database;
 
 /// The pause before what differs is looked at again. A running sync carries a change within about a second.

@@ -10,8 +10,8 @@ use time::OffsetDateTime;
 use super::base::DepartmentBase;
 use super::dynamodb::users::{Found, Options};
 use super::dynamodb::{Decision, Written, departments, permissions, users};
-use super::model::{Side, Subject};
-use super::sides::{Removal, Sides};
+use super::model::{Removal, Side, Subject};
+use super::sides::Sides;
 use crate::origin::department_base_key;
 
 /// The number of refused writes in a row after which a look gives up for a while.
@@ -52,9 +52,9 @@ async fn user(sides: &Sides, subject: &Subject, id: &UserId, removal: Removal) -
     let Some(stored) = stored.get_mut(id) else { bail!("the user was not read") };
     let document = sides.mongodb.user(id).await?;
     let lifetime = sides.lifetime();
-    let found = Found::parse(document, removal == Removal::Deleted, lifetime);
+    let found = Found::parse(document, removal, lifetime);
     users::read_named(&sides.database, &mut [(&mut *stored, &found)]).await?;
-    let options = Options { lifetime, now: OffsetDateTime::now_utc(), may_remove: removal.is_allowed() };
+    let options = Options { lifetime, now: OffsetDateTime::now_utc(), removal };
     if removal == Removal::Missing
         && matches!(found, Found::Absent { .. })
         && stored.is_forgettable(options.now)
@@ -87,7 +87,7 @@ async fn permission(sides: &Sides, subject: &Subject, id: &str, removal: Removal
     let document = sides.mongodb.permission(id).await?;
     let stored = stored.get(id).and_then(Option::as_ref);
     let now = OffsetDateTime::now_utc();
-    let decision = permissions::decide(id, stored, document, removal.is_allowed(), now);
+    let decision = permissions::decide(id, stored, document, removal, now);
     let Some(write) = report_decision(sides, subject, decision) else { return Ok(None) };
     let written = if sides.mode.is_dry_run {
         Written::Committed
@@ -112,7 +112,7 @@ async fn department(
     let document = sides.mongodb.department(id).await?;
     let stored = stored.get(id).and_then(Option::as_ref);
     let now = OffsetDateTime::now_utc();
-    let decision = departments::decide(id, stored, document, removal.is_allowed(), now);
+    let decision = departments::decide(id, stored, document, removal, now);
     let Some(write) = report_decision(sides, subject, decision) else { return Ok(None) };
     let written = if sides.mode.is_dry_run {
         Written::Committed

@@ -7,9 +7,9 @@ use std::sync::atomic::Ordering;
 use anyhow::Result;
 
 use super::copy::copy_to_dynamodb;
-use super::model::Subject;
+use super::model::{Removal, Subject};
 use super::place::{equal_departments, place};
-use super::sides::{Looked, Removal, Sides};
+use super::sides::{Looked, Sides};
 use super::units::{self, MoreToRead};
 
 /// Makes a subject the same on both sides.

@@ -29,6 +29,29 @@ pub enum Side {
     DynamoDb,
 }
 
+/// Whether a subject that only DynamoDB has may be removed from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// No: no event says that it was deleted in MongoDB, and no full pass has found it missing there.
+    No,
+    /// Yes: an event says that it was deleted in MongoDB.
+    Deleted,
+    /// Yes: a full pass found it in DynamoDB only.
+    Missing,
+    /// No, because a full pass found too much missing. Also, no monitor may be taken out of a unit because MongoDB has
+    /// no row.
+    HeldBack,
+}
+
+/// What an event says about its subjects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// They were created or changed.
+    Written,
+    /// They were deleted in MongoDB.
+    Deleted,
+}
+
 /// The facts of a unit that both sides may change, without the places of its departments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnitFacts {
@@ -69,6 +92,13 @@ impl Side {
             Self::MongoDb => Self::DynamoDb,
             Self::DynamoDb => Self::MongoDb,
         }
+    }
+}
+
+impl Removal {
+    /// True if the subject may be removed.
+    pub fn is_allowed(self) -> bool {
+        matches!(self, Self::Deleted | Self::Missing)
     }
 }
 

@@ -17,10 +17,10 @@ use self::users::ahead;
 use super::dynamodb::permissions;
 use super::guard::{self, Suspicion};
 use super::look::look_knowing;
-use super::model::Subject;
+use super::model::{Removal, Subject};
 use super::mongodb::Kind;
 use super::scan;
-use super::sides::{Removal, Sides};
+use super::sides::Sides;
 use super::units::MoreToRead;
 use crate::import::documents::Document;
 
@@ -155,7 +155,7 @@ impl Pass<'_> {
             let now = OffsetDateTime::now_utc();
             for (id, document) in by_id {
                 let stored = stored.get(&id).and_then(Option::as_ref);
-                let decision = permissions::decide(&id, stored, Some(document), false, now);
+                let decision = permissions::decide(&id, stored, Some(document), Removal::No, now);
                 if decision.write.is_some() || !decision.problems.is_empty() {
                     differing.push(Subject::Permission(id));
                 }

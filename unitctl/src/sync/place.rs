@@ -11,7 +11,7 @@ use super::base::DepartmentBase;
 use super::copy::base;
 use super::dynamodb::departments;
 use super::merge::merge_place;
-use super::model::{PlaceView, Subject};
+use super::model::{PlaceView, Removal, Subject};
 use super::mongodb::Kind;
 use super::sides::{Looked, Sides};
 use crate::import::documents::Document;
@@ -43,7 +43,7 @@ fn is_equal(
     document: Document,
     now: OffsetDateTime,
 ) -> bool {
-    let decision = departments::decide(id, stored, Some(document.clone()), false, now);
+    let decision = departments::decide(id, stored, Some(document.clone()), Removal::No, now);
     if decision.write.is_some() || !decision.problems.is_empty() {
         return false;
     }

@@ -6,9 +6,9 @@ use futures_util::future::join_all;
 use livechat_units::id::{DepartmentId, UserId};
 
 use super::look::{found_equal, look};
-use super::model::Subject;
+use super::model::{Removal, Subject};
 use super::place::equal_departments;
-use super::sides::{Looked, Removal, Sides};
+use super::sides::{Looked, Sides};
 use super::together;
 
 /// A subject to look at.

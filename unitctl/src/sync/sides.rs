@@ -41,20 +41,6 @@ pub struct Mode {
     pub prefer: Option<Side>,
 }
 
-/// Whether a subject that only DynamoDB has may be removed from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Removal {
-    /// No: no event says that it was deleted in MongoDB, and no full pass has found it missing there.
-    No,
-    /// Yes: an event says that it was deleted in MongoDB.
-    Deleted,
-    /// Yes: a full pass found it in DynamoDB only.
-    Missing,
-    /// No, because a full pass found too much missing. Also, no monitor may be taken out of a unit because MongoDB has
-    /// no row.
-    HeldBack,
-}
-
 /// The result of a look.
 #[derive(Debug, Default)]
 pub struct Looked {
@@ -99,12 +85,5 @@ impl Sides {
     /// This process does not hold the lease any more.
     pub fn check_lease(&self) -> Result<()> {
         self.lease.as_ref().map_or(Ok(()), Lease::check)
-    }
-}
-
-impl Removal {
-    /// True if the subject may be removed.
-    pub fn is_allowed(self) -> bool {
-        matches!(self, Self::Deleted | Self::Missing)
     }
 }

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use super::dynamodb::Written;
 use super::dynamodb::users::{self, Found, Options, StoredUser, UserWrite};
 use super::look::units_to_look_at;
-use super::model::{Side, Subject};
+use super::model::{Removal, Side, Subject};
 use super::sides::{Looked, Sides};
 use crate::import::documents::Document;
 
@@ -125,7 +125,7 @@ async fn decide(
     let lifetime = sides.lifetime();
     let found: Vec<(UserId, Found)> = documents
         .into_iter()
-        .map(|(id, document)| (id, Found::parse(Some(document), false, lifetime)))
+        .map(|(id, document)| (id, Found::parse(Some(document), Removal::No, lifetime)))
         .collect();
     let by_id: HashMap<&UserId, &Found> = found.iter().map(|(id, found)| (id, found)).collect();
     let mut named: Vec<_> =
@@ -136,7 +136,7 @@ async fn decide(
         alone: stored.keys().cloned().collect(),
         listed: stored.values().flat_map(StoredUser::listed).map(fingerprint).collect(),
     };
-    let options = Options { lifetime, now: OffsetDateTime::now_utc(), may_remove: false };
+    let options = Options { lifetime, now: OffsetDateTime::now_utc(), removal: Removal::No };
     let mut writes: Vec<UserWrite> = Vec::new();
     for (id, found) in found {
         let Some(stored) = stored.get(&id) else { continue };

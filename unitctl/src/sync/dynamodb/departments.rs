@@ -23,6 +23,7 @@ use crate::import::workspace::number;
 use crate::import::write::partition;
 use crate::origin::{REV, department_base_key};
 use crate::requests::transact;
+use crate::sync::model::Removal;
 
 /// The attributes that are not carried from MongoDB here.
 const PLACE: [&str; 3] = ["parentId", "ancestors", "_updatedAt"];
@@ -78,7 +79,7 @@ pub fn decide(
     id: &DepartmentId,
     stored: Option<&Item>,
     document: Option<Document>,
-    may_remove: bool,
+    removal: Removal,
     now: OffsetDateTime,
 ) -> Decision<DepartmentWrite> {
     let change = |new| DepartmentWrite { id: id.clone(), old: stored.cloned(), new };
@@ -89,7 +90,7 @@ pub fn decide(
     // A document that has become a unit is no department any more.
     let Some(UnitOrDepartment::Department(department)) = document else {
         return match stored {
-            Some(old) if old.contains_key(REV) => Decision::removal(change(None), may_remove),
+            Some(old) if old.contains_key(REV) => Decision::removal(change(None), removal),
             _ => Decision::nothing(),
         };
     };

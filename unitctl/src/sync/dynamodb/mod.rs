@@ -13,6 +13,8 @@ pub mod workspace;
 
 use time::OffsetDateTime;
 
+use super::model::Removal;
+
 /// What became of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
@@ -48,8 +50,8 @@ impl<W> Decision<W> {
         Self { write: Some(write), ..Self::nothing() }
     }
 
-    fn removal(write: W, may_remove: bool) -> Self {
-        if may_remove { Self::write(write) } else { Self { is_held_back: true, ..Self::nothing() } }
+    fn removal(write: W, removal: Removal) -> Self {
+        if removal.is_allowed() { Self::write(write) } else { Self { is_held_back: true, ..Self::nothing() } }
     }
 
     fn problem(reason: String) -> Self {

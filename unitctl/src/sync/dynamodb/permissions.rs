@@ -18,6 +18,7 @@ use crate::import::workspace::number;
 use crate::import::write::partition;
 use crate::origin::REV;
 use crate::requests::transact;
+use crate::sync::model::Removal;
 
 /// What to write of a permission.
 #[derive(Clone, Debug)]
@@ -50,13 +51,13 @@ pub fn decide(
     id: &str,
     stored: Option<&Item>,
     document: Option<Document>,
-    may_remove: bool,
+    removal: Removal,
     now: OffsetDateTime,
 ) -> Decision<PermissionWrite> {
     let change = |new| PermissionWrite { id: id.to_owned(), old: stored.cloned(), new };
     let Some(document) = document else {
         return match stored {
-            Some(old) if old.contains_key(REV) => Decision::removal(change(None), may_remove),
+            Some(old) if old.contains_key(REV) => Decision::removal(change(None), removal),
             _ => Decision::nothing(),
         };
     };

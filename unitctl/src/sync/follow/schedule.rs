@@ -12,11 +12,10 @@ use tokio::time::Instant;
 
 use super::state::{Following, PassEnd};
 use crate::sync::health::Phase;
-use crate::sync::model::Subject;
+use crate::sync::model::{Removal, Subject};
 use crate::sync::pass::{self, recount};
 use crate::sync::queue::Waiting;
 use crate::sync::several::{LookAt, LookEnd, look_at_all};
-use crate::sync::sides::Removal;
 
 /// The maximum number of looks at the same time.
 const MAX_AT_ONCE: usize = 16;

@@ -17,7 +17,7 @@ use crate::origin::department_base_key;
 use crate::requests::{MAX_ACTIONS, MAX_TRANSACTION_BYTES, transact};
 use crate::sync::base::DepartmentBase;
 use crate::sync::dynamodb::departments::{DepartmentWrite, decide};
-use crate::sync::model::{Side, Subject};
+use crate::sync::model::{Removal, Side, Subject};
 use crate::sync::mongodb::{Ids, Kind};
 
 /// The number of departments that are read from DynamoDB ahead of a batch of MongoDB's documents: as many as a batch has.
@@ -101,7 +101,7 @@ impl Pass<'_> {
         document: Document,
         units: &Ids,
     ) -> Result<Step> {
-        let decision = decide(id, stored, Some(document.clone()), false, OffsetDateTime::now_utc());
+        let decision = decide(id, stored, Some(document.clone()), Removal::No, OffsetDateTime::now_utc());
         let Ok(UnitOrDepartment::Department(found)) = UnitOrDepartment::parse(document) else {
             return Ok(Step::Look);
         };

@@ -16,10 +16,10 @@ use crate::import::write::partition;
 use crate::origin::SOURCE;
 use crate::requests::scan_page;
 use crate::sync::dynamodb::users::{self, Found, Options};
-use crate::sync::model::{Side, Subject};
+use crate::sync::model::{Removal, Side, Subject};
 use crate::sync::mongodb::Batches;
 use crate::sync::scan::StoredUsers;
-use crate::sync::sides::{Removal, Sides};
+use crate::sync::sides::Sides;
 use crate::sync::together::{self, fingerprint};
 
 /// The number of batches that are compared and written at the same time.
@@ -138,10 +138,11 @@ impl Pass<'_> {
         stored.add_tokens(unlisted);
         let lifetime = sides.lifetime();
         let document = sides.mongodb.user(id).await?;
-        let found = Found::parse(document, false, lifetime);
+        // This pass has found these tokens in DynamoDB only, unless it finds too much there only.
+        let removal = if self.removal == Removal::HeldBack { Removal::HeldBack } else { Removal::Missing };
+        let found = Found::parse(document, removal, lifetime);
         users::read_named(&sides.database, &mut [(&mut *stored, &found)]).await?;
-        let may_remove = self.removal != Removal::HeldBack;
-        let options = Options { lifetime, now: OffsetDateTime::now_utc(), may_remove };
+        let options = Options { lifetime, now: OffsetDateTime::now_utc(), removal };
         let decision = users::decide(stored, found, &options);
         sides.reporter.held_back(&subject, decision.is_held_back);
         let Some(write) = decision.write else { return Ok(()) };

@@ -23,9 +23,9 @@ use crate::import::write;
 use crate::origin::REV;
 use crate::requests::transact;
 use crate::sync::base::{DepartmentBase, UnitBase};
-use crate::sync::model::{Side, Subject, UnitFacts};
+use crate::sync::model::{Removal, Side, Subject, UnitFacts};
 use crate::sync::mongodb::{MongoUnit, UnitSnapshot};
-use crate::sync::sides::{Removal, Sides};
+use crate::sync::sides::Sides;
 
 /// The maximum number of departments that leave a unit in the transaction that deletes it. Each takes two actions.
 const MAX_DEPARTMENTS: usize = 24;

@@ -25,9 +25,9 @@ use self::both_sides::{OnBothSides, Step};
 use self::read::Stored;
 use super::copy::copy_to_dynamodb;
 use super::merge::{NoBase, UnitInput, merge_place, merge_unit};
-use super::model::{PlaceView, Subject};
+use super::model::{PlaceView, Removal, Subject};
 use super::mongodb::{Kind, MongoUnit, UnitSnapshot};
-use super::sides::{Looked, Removal, Sides};
+use super::sides::{Looked, Sides};
 use crate::import::workspace::StoredUnit;
 
 /// The number of refused writes in a row after which a look gives up for a while.

@@ -10,9 +10,9 @@ use mongodb::bson::doc;
 use serde_json::Value;
 use testing::dynamodb::address;
 use unitctl::sync::look::look;
-use unitctl::sync::model::Subject;
+use unitctl::sync::model::{Removal, Subject};
 use unitctl::sync::report::Reporter;
-use unitctl::sync::sides::{Mode as SyncMode, Removal, Sides};
+use unitctl::sync::sides::{Mode as SyncMode, Sides};
 
 use super::actors::Slot;
 use super::proxy::{Mode, Proxy, has};

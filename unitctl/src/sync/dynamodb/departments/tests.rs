@@ -21,13 +21,13 @@ fn document(description: &str) -> Value {
     })
 }
 
-async fn decision(database: &Database, document: &Value, may_remove: bool) -> Decision<DepartmentWrite> {
+async fn decision(database: &Database, document: &Value, removal: Removal) -> Decision<DepartmentWrite> {
     let stored = read(database, &[id()]).await.expect("it is read");
-    decide(&id(), stored[&id()].as_ref(), document.as_object().cloned(), may_remove, NOW)
+    decide(&id(), stored[&id()].as_ref(), document.as_object().cloned(), removal, NOW)
 }
 
 async fn look(database: &Database, document: &Value) {
-    let write = decision(database, document, true).await.write.expect("a write");
+    let write = decision(database, document, Removal::Missing).await.write.expect("a write");
     assert_eq!(super::write(database, &write, None).await.expect("an answer"), Written::Committed);
 }
 
@@ -53,7 +53,7 @@ async fn unit_with_departments(database: &Database) {
 #[tokio::test]
 async fn a_department_is_created_in_no_unit_with_its_base() {
     let database = database().await;
-    let write = decision(&database, &document("one"), true).await.write.expect("a write");
+    let write = decision(&database, &document("one"), Removal::Missing).await.write.expect("a write");
     assert!(write.creates());
     let base = condition::put(&database.tables.livechat, department_base_key(&id())).expect("complete");
     assert_eq!(super::write(&database, &write, Some(base)).await.expect("an answer"), Written::Committed);
@@ -67,7 +67,7 @@ async fn a_department_is_created_in_no_unit_with_its_base() {
     );
     assert!(stored.contains_key("SYNC#DEPARTMENT#d BASE"));
     // Where it is in MongoDB, and when it was changed there, is no difference here.
-    assert!(decision(&database, &document("one"), true).await.write.is_none());
+    assert!(decision(&database, &document("one"), Removal::Missing).await.write.is_none());
     // It was created twice.
     assert_eq!(super::write(&database, &write, None).await.expect("an answer"), Written::Refused);
 }
@@ -88,7 +88,7 @@ async fn fields_change_and_the_place_stays_whatever_the_function_does_meanwhile(
     for (name, value) in
         [("parentId", json!("v")), ("ancestors", json!(["u", "w"])), ("parentId", Value::Null)]
     {
-        let paused = decision(&database, &document("two"), true).await.write.expect("a write");
+        let paused = decision(&database, &document("two"), Removal::Missing).await.write.expect("a write");
         let mut moved = expected.clone();
         moved[name] = value;
         moved.as_object_mut().expect("an item").retain(|_, value| !value.is_null());
@@ -103,7 +103,7 @@ async fn fields_change_and_the_place_stays_whatever_the_function_does_meanwhile(
 async fn a_deleted_department_leaves_its_unit_in_the_same_transaction() {
     let database = database().await;
     unit_with_departments(&database).await;
-    let held_back = decision(&database, &Value::Null, false).await;
+    let held_back = decision(&database, &Value::Null, Removal::HeldBack).await;
     assert!(held_back.is_held_back && held_back.write.is_none());
     look(&database, &Value::Null).await;
     let stored = items(&database).await;
@@ -116,14 +116,14 @@ async fn a_deleted_department_leaves_its_unit_in_the_same_transaction() {
     assert_eq!((&unit["numDepartments"], &unit["version"]), (&json!(1), &json!(4)));
     // When the unit was changed decides between names, and no name was changed.
     assert_eq!(unit["_updatedAt"], "2026-11-25T00:00:00.000Z");
-    assert!(decision(&database, &Value::Null, true).await.write.is_none());
+    assert!(decision(&database, &Value::Null, Removal::Missing).await.write.is_none());
 }
 
 #[tokio::test]
 async fn a_deletion_is_refused_if_the_function_moves_the_department_meanwhile() {
     let database = database().await;
     unit_with_departments(&database).await;
-    let paused = decision(&database, &Value::Null, true).await.write.expect("a write");
+    let paused = decision(&database, &Value::Null, Removal::Missing).await.write.expect("a write");
     let mut moved = items(&database).await[KEY].clone();
     moved["parentId"] = json!("v");
     put(&database, moved).await;
@@ -158,8 +158,8 @@ async fn the_operators_own_department_stays_until_rocket_chat_has_one_of_its_id(
         "_updatedAt": "x",
     });
     put(&database, own).await;
-    assert!(decision(&database, &Value::Null, true).await.write.is_none());
-    let broken = decision(&database, &json!({ "_id": "d" }), true).await;
+    assert!(decision(&database, &Value::Null, Removal::Missing).await.write.is_none());
+    let broken = decision(&database, &json!({ "_id": "d" }), Removal::Missing).await;
     assert_eq!((broken.write.is_none(), broken.problems), (true, vec!["no name".to_owned()]));
     look(&database, &document("one")).await;
     let stored = items(&database).await;

@@ -23,7 +23,7 @@ pub fn decide(stored: &StoredUser, found: Found, options: &Options) -> Decision<
             write.delete_tokens(stored, |_| true);
             match write.tokens_to_delete.is_empty() {
                 true => Decision::nothing(),
-                false => Decision::removal(write, options.may_remove),
+                false => Decision::removal(write, options.removal),
             }
         }
         Found::Broken { reason, hashes } => {
@@ -45,7 +45,7 @@ fn deleted(stored: &StoredUser, options: &Options) -> Decision<UserWrite> {
     let removes = stored.user.is_some() || !write.tokens_to_delete.is_empty();
     let is_list_empty = hashes(stored.list.as_ref()).next().is_none();
     match () {
-        () if removes => Decision::removal(write, options.may_remove),
+        () if removes => Decision::removal(write, options.removal),
         () if is_remembered && is_list_empty => Decision::nothing(),
         () => Decision::write(write),
     }

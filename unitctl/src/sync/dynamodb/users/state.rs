@@ -11,6 +11,7 @@ use crate::import::user::{User, visible_hashes};
 use crate::import::workspace::number;
 use crate::import::write::partition;
 use crate::origin::SOURCE;
+use crate::sync::model::Removal;
 
 /// For how long the sync remembers that a user was deleted.
 const MEMORY_OF_DELETED: Duration = Duration::days(1);
@@ -54,13 +55,14 @@ pub struct Options {
     pub lifetime: Duration,
     /// The present time.
     pub now: OffsetDateTime,
-    /// True if a user whom MongoDB does not have may be removed.
-    pub may_remove: bool,
+    /// Whether a user whom MongoDB does not have may be removed.
+    pub removal: Removal,
 }
 
 impl Found {
     /// Reads MongoDB's document.
-    pub fn parse(document: Option<Document>, was_deleted: bool, lifetime: Duration) -> Self {
+    pub fn parse(document: Option<Document>, removal: Removal, lifetime: Duration) -> Self {
+        let was_deleted = removal == Removal::Deleted;
         let Some(document) = document else { return Self::Absent { was_deleted } };
         let hashes = visible_hashes(&document);
         match User::parse(document, lifetime) {

@@ -13,10 +13,11 @@ use crate::database::Database;
 use crate::import::document::Document;
 use crate::sync::dynamodb::testing::{database, items, put};
 use crate::sync::dynamodb::{Decision, Written};
+use crate::sync::model::Removal;
 
 const NOW: OffsetDateTime = datetime!(2026-11-26 12:00 UTC);
 
-const OPTIONS: Options = Options { lifetime: Duration::days(90), now: NOW, may_remove: true };
+const OPTIONS: Options = Options { lifetime: Duration::days(90), now: NOW, removal: Removal::Missing };
 
 fn id(text: &str) -> UserId {
     UserId::parse(text).expect("an id")
@@ -55,7 +56,7 @@ async fn decision(database: &Database, id: &str, value: &Value, options: &Option
     let id = self::id(id);
     let mut stored = read(database, std::slice::from_ref(&id)).await.expect("it is read");
     let stored = stored.get_mut(&id).expect("every id is in the result");
-    let found = Found::parse(document(value), false, options.lifetime);
+    let found = Found::parse(document(value), options.removal, options.lifetime);
     read_named(database, &mut [(stored, &found)]).await.expect("it is read");
     decide(stored, found, options)
 }
@@ -186,7 +187,7 @@ async fn a_user_without_a_list_whom_mongodb_does_not_have_stays_with_tokens_of_u
     let own = json!({ "hashedToken": hash('o'), "userId": "o", "source": "unitctl" });
     stored.add_tokens([scanned, crate::sync::dynamodb::testing::item(&own)]);
     let absent = || Found::Absent { was_deleted: false };
-    let held_back = decide(&stored, absent(), &Options { may_remove: false, ..OPTIONS });
+    let held_back = decide(&stored, absent(), &Options { removal: Removal::HeldBack, ..OPTIONS });
     assert!(held_back.is_held_back && held_back.write.is_none());
     let write = decide(&stored, absent(), &OPTIONS).write.expect("a write");
     assert_eq!(write.orphans().collect::<Vec<_>>(), ["the token rrrrrr... of user o"]);
@@ -200,7 +201,7 @@ async fn a_removal_may_be_held_back_and_a_revoked_token_never_is() {
     let database = database().await;
     look(&database, "u", &user("u", &[login('a', 1)]), &OPTIONS).await;
     let before = items(&database).await;
-    let careful = Options { may_remove: false, ..OPTIONS };
+    let careful = Options { removal: Removal::HeldBack, ..OPTIONS };
     let decision = look(&database, "u", &Value::Null, &careful).await;
     assert!(decision.is_held_back && decision.write.is_none());
     assert_eq!(items(&database).await, before);
