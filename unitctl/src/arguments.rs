@@ -5,8 +5,6 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use livechat_units::id::{DepartmentId, MAX_ID_BYTES, UnitId, UserId};
-#[cfg(feature = "sync")]
-pub use livechat_units::timestamp::rfc3339;
 
 /// Parses the `_id` of a user.
 ///

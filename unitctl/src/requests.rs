@@ -18,8 +18,6 @@ use livechat_units::item::{Item, Key};
 
 use crate::database::Database;
 use crate::limits::MAX_BATCH_GET_KEYS;
-#[cfg(feature = "sync")]
-pub use crate::limits::{MAX_TRANSACTION_ACTIONS as MAX_ACTIONS, MAX_TRANSACTION_BYTES};
 use crate::output::warn;
 
 /// The maximum pause before the unprocessed part of a request is sent again.
@@ -107,16 +105,25 @@ async fn read_chunk(client: &Client, table: &str, keys: Vec<Item>) -> Result<Vec
     Ok(items)
 }
 
-/// Reads one page of a scan of a table. Returns its items, and the key after which the next page begins.
+/// A page of a scan.
+#[cfg(feature = "sync")]
+pub struct ScanPage {
+    /// Its items.
+    pub items: Vec<Item>,
+    /// The key after which the next page begins. `None` if this is the last one.
+    pub last_key: Option<Item>,
+}
+
+/// Reads one page of a scan of a table.
 ///
 /// # Errors
 /// DynamoDB refuses the request for good, or can't be reached.
 #[cfg(feature = "sync")]
-pub async fn scan_page(scan: ScanFluentBuilder, table: &str) -> Result<(Vec<Item>, Option<Item>)> {
+pub async fn scan_page(scan: ScanFluentBuilder, table: &str) -> Result<ScanPage> {
     let scan = scan.table_name(table).consistent_read(true);
     let output = repeat(|| scan.clone().send()).await;
     let output = output.map_err(|error| Database::describe_error(table, error))?;
-    Ok((output.items.unwrap_or_default(), output.last_evaluated_key))
+    Ok(ScanPage { items: output.items.unwrap_or_default(), last_key: output.last_evaluated_key })
 }
 
 /// Sends these write requests, by table: at most [`MAX_BATCH_WRITE_ITEMS`](crate::limits::MAX_BATCH_WRITE_ITEMS) in total.

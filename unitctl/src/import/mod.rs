@@ -29,11 +29,6 @@ pub(crate) mod write;
 mod write_users;
 mod written;
 
-#[cfg(feature = "sync")]
-pub(crate) mod documents {
-    pub use super::document::Document;
-}
-
 use anyhow::{Result, bail};
 
 use self::export::Export;

@@ -1,6 +1,7 @@
 //! A full pass: compares everything on both sides, and looks at what differs. It also finds changes that no event
 //! reported.
 
+mod ahead;
 mod departments;
 mod units;
 mod users;
@@ -13,7 +14,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use livechat_units::id::{DepartmentId, UnitId, UserId};
 use time::OffsetDateTime;
 
-use self::users::ahead;
+use self::ahead::ahead;
 use super::dynamodb::permissions;
 use super::guard::{self, Suspicion};
 use super::look::look_knowing;
@@ -22,16 +23,16 @@ use super::mongodb::Kind;
 use super::scan;
 use super::sides::Sides;
 use super::units::MoreToRead;
-use crate::import::documents::Document;
+use crate::import::document::Document;
 
 /// The maximum number of looks at the same time.
 const MAX_AT_ONCE: usize = 16;
 
 /// The number of units whose counters one transaction checks.
-const COUNTED_AT_ONCE: usize = 50;
+const MAX_COUNTED_AT_ONCE: usize = 50;
 
 /// The number of tries of one look before the pass fails.
-const TRIES: u32 = 3;
+const MAX_TRIES: u32 = 3;
 
 /// What a pass found.
 #[derive(Debug, Default)]
@@ -121,7 +122,7 @@ impl Pass<'_> {
                 tries += 1;
                 match look_knowing(sides, &subject, removal, named()).await {
                     Ok(looked) => return Ok(looked),
-                    Err(error) if tries == TRIES => return Err(error.context(subject.to_string())),
+                    Err(error) if tries == MAX_TRIES => return Err(error.context(subject.to_string())),
                     Err(_) => {
                         tokio::time::sleep(std::time::Duration::from_millis(200 * u64::from(tries))).await
                     }
@@ -177,7 +178,7 @@ pub(super) fn id_of(document: &Document) -> Option<String> {
 /// MongoDB can't be read or written.
 pub async fn recount(sides: &Sides, units: &BTreeSet<UnitId>) -> Result<()> {
     let units: Vec<UnitId> = units.iter().cloned().collect();
-    for units in units.chunks(COUNTED_AT_ONCE) {
+    for units in units.chunks(MAX_COUNTED_AT_ONCE) {
         if sides.check_lease().is_err() {
             bail!("the lease was lost");
         }

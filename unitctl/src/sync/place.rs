@@ -14,7 +14,7 @@ use super::merge::merge_place;
 use super::model::{PlaceView, Removal, Subject};
 use super::mongodb::Kind;
 use super::sides::{Looked, Sides};
-use crate::import::documents::Document;
+use crate::import::document::Document;
 use crate::import::records::{UnitOrDepartment, long_ago};
 use crate::import::write::partition;
 use crate::origin::department_base_key;

@@ -9,23 +9,39 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::model::Subject;
-use super::together::TOGETHER;
+use super::model::{Change, Subject};
+use super::together::MAX_TOGETHER;
 
-/// How long no event of a unit or a department may have come before it is looked at, and the maximum time from the first
-/// event to the look. A save of a unit writes all its departments one after the other. If they wait a moment, one look
-/// compares them all.
-const DELAYS_OF_UNIT: (Duration, Duration) = (Duration::from_millis(300), Duration::from_millis(700));
-const DELAYS_OF_DEPARTMENT: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(400));
+/// How long a subject waits for further events before it is looked at.
+#[derive(Clone, Copy, Default)]
+struct Delays {
+    /// How long no event of it may have come.
+    quiet: Duration,
+    /// The maximum time from its first event to the look.
+    max: Duration,
+}
 
-/// The pause before a look that failed is repeated: the first one, and the longest.
-const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+const DELAYS_OF_UNIT: Delays = Delays { quiet: Duration::from_millis(300), max: Duration::from_millis(700) };
+
+/// A save of a unit writes all its departments one after the other. If they wait a moment, one look compares them all.
+const DELAYS_OF_DEPARTMENT: Delays =
+    Delays { quiet: Duration::from_millis(200), max: Duration::from_millis(400) };
+
+/// The pause before a look that failed is repeated for the first time. It doubles with each failure.
+const MIN_RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// The maximum pause before a look that failed is repeated.
+const MAX_RETRY_PAUSE: Duration = Duration::from_secs(10);
 
 /// The name of a stream of changes, by which its position is stored.
 pub type Stream = &'static str;
 
 /// A subject and when it is due.
-type Due = (Instant, Subject);
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Due {
+    at: Instant,
+    subject: Subject,
+}
 
 /// Subjects in the order in which they are due.
 type Order = BTreeSet<Due>;
@@ -54,8 +70,24 @@ pub struct Waiting {
     pub is_deletion: bool,
     /// The number of looks that failed in a row.
     pub failures: u32,
-    /// The events that led here, by stream.
-    events: Vec<(Stream, u64)>,
+    /// The events that led here.
+    events: Vec<EventId>,
+}
+
+/// An event: the stream that it came from, and its number there.
+#[derive(Clone, Copy, Debug)]
+struct EventId {
+    stream: Stream,
+    number: u64,
+}
+
+/// A subject that was taken out of the queue for a look.
+#[derive(Debug)]
+pub struct Taken {
+    /// The subject.
+    pub subject: Subject,
+    /// Why and since when it waited.
+    pub waiting: Waiting,
 }
 
 /// How far a stream has been dealt with.
@@ -83,7 +115,7 @@ impl Queue {
         stream: Stream,
         position: String,
         subjects: Vec<Subject>,
-        is_deletion: bool,
+        change: Change,
         now: Instant,
     ) {
         let of_stream = self.positions.entry(stream).or_default();
@@ -91,27 +123,20 @@ impl Queue {
         of_stream.events.push_back(Event { position, pending: subjects.len() });
         of_stream.advance();
         for subject in subjects {
-            self.add(subject, is_deletion, now, now, &[(stream, number)]);
+            self.add(subject, change, now, now, &[EventId { stream, number }]);
         }
     }
 
     /// Takes a subject that no event of a stream led to.
     pub fn look_at(&mut self, subject: Subject, now: Instant) {
-        self.add(subject, false, now, now, &[]);
+        self.add(subject, Change::Written, now, now, &[]);
     }
 
-    fn add(
-        &mut self,
-        subject: Subject,
-        is_deletion: bool,
-        since: Instant,
-        now: Instant,
-        events: &[(Stream, u64)],
-    ) {
-        let (quiet, most) = match subject {
+    fn add(&mut self, subject: Subject, change: Change, since: Instant, now: Instant, events: &[EventId]) {
+        let Delays { quiet, max } = match subject {
             Subject::Unit(_) => DELAYS_OF_UNIT,
             Subject::Department(_) => DELAYS_OF_DEPARTMENT,
-            Subject::User(_) | Subject::Permission(_) => Default::default(),
+            Subject::User(_) | Subject::Permission(_) => Delays::default(),
         };
         self.remove_from_order(&subject);
         let waiting = self.waiting.entry(subject.clone()).or_insert_with(|| Waiting {
@@ -121,61 +146,56 @@ impl Queue {
             failures: 0,
             events: Vec::new(),
         });
-        waiting.is_deletion |= is_deletion;
+        waiting.is_deletion |= change == Change::Deleted;
         if waiting.failures == 0 {
-            waiting.due = (now + quiet).min(waiting.since + most);
+            waiting.due = (now + quiet).min(waiting.since + max);
         }
         waiting.since = waiting.since.min(since);
         waiting.events.extend(events.iter().copied());
         self.put_in_order(&subject);
     }
 
-    /// The order that a waiting subject is in, and its entry there.
-    fn order(&mut self, subject: &Subject) -> Option<(&mut Order, Due)> {
-        let waiting = self.waiting.get(subject)?;
-        let is_user = matches!(subject, Subject::User(_)) && waiting.failures == 0;
-        let order = if is_user { &mut self.users } else { &mut self.others };
-        Some((order, (waiting.due, subject.clone())))
-    }
-
     fn put_in_order(&mut self, subject: &Subject) {
-        if !self.in_flight.contains_key(subject)
-            && let Some((order, place)) = self.order(subject)
-        {
-            order.insert(place);
+        if self.in_flight.contains_key(subject) {
+            return;
+        }
+        if let Some(waiting) = self.waiting.get(subject) {
+            let order = if waiting.is_among_users(subject) { &mut self.users } else { &mut self.others };
+            order.insert(Due { at: waiting.due, subject: subject.clone() });
         }
     }
 
     fn remove_from_order(&mut self, subject: &Subject) {
-        if let Some((order, place)) = self.order(subject) {
-            order.remove(&place);
+        if let Some(waiting) = self.waiting.get(subject) {
+            let order = if waiting.is_among_users(subject) { &mut self.users } else { &mut self.others };
+            order.remove(&Due { at: waiting.due, subject: subject.clone() });
         }
     }
 
     /// Takes the subjects that are due, for at most this many looks. The users of one look are looked at together,
     /// and so are departments; every other look has one subject. None of them is being looked at already.
-    pub fn take_due(&mut self, most: usize, now: Instant) -> Vec<Vec<(Subject, Waiting)>> {
+    pub fn take_due(&mut self, most: usize, now: Instant) -> Vec<Vec<Taken>> {
         let due = |order: &Order, most: usize| -> Vec<Subject> {
-            let due = order.iter().take_while(|(due, _)| *due <= now).take(most);
-            due.map(|(_, subject)| subject.clone()).collect()
+            let due = order.iter().take_while(|due| due.at <= now).take(most);
+            due.map(|due| due.subject.clone()).collect()
         };
         if most == 0 {
             return Vec::new();
         }
         // Users come first, because a revoked token is the most urgent change of all. The others follow in the order in
         // which they are due.
-        let users = due(&self.users, most * TOGETHER);
+        let users = due(&self.users, most * MAX_TOGETHER);
         let together = users.len().div_ceil(most).max(1);
         let mut looks: Vec<Vec<Subject>> = users.chunks(together).map(<[Subject]>::to_vec).collect();
         let room = most - looks.len();
         let mut others: Vec<Vec<Subject>> = Vec::new();
         // The place of the look that gets the next department.
         let mut departments: Option<usize> = None;
-        for (_, subject) in self.others.iter().take_while(|(due, _)| *due <= now) {
+        for Due { subject, .. } in self.others.iter().take_while(|due| due.at <= now) {
             let is_together =
                 matches!(subject, Subject::Department(_)) && self.waiting[subject].failures == 0;
             match departments.filter(|_| is_together) {
-                Some(place) if others[place].len() < TOGETHER => others[place].push(subject.clone()),
+                Some(place) if others[place].len() < MAX_TOGETHER => others[place].push(subject.clone()),
                 _ if others.len() == room => break,
                 _ => {
                     departments = if is_together { Some(others.len()) } else { departments };
@@ -187,13 +207,13 @@ impl Queue {
         looks.into_iter().map(|subjects| self.take(subjects)).collect()
     }
 
-    fn take(&mut self, subjects: Vec<Subject>) -> Vec<(Subject, Waiting)> {
+    fn take(&mut self, subjects: Vec<Subject>) -> Vec<Taken> {
         let mut taken = Vec::with_capacity(subjects.len());
         for subject in subjects {
             self.remove_from_order(&subject);
             if let Some(waiting) = self.waiting.remove(&subject) {
                 self.in_flight.insert(subject.clone(), waiting.clone());
-                taken.push((subject, waiting));
+                taken.push(Taken { subject, waiting });
             }
         }
         taken
@@ -202,7 +222,7 @@ impl Queue {
     /// When the next subject is due. `None` if none waits, or all that wait are being looked at.
     pub fn next_due(&self) -> Option<Instant> {
         let first = [self.users.first(), self.others.first()];
-        first.into_iter().flatten().map(|(due, _)| *due).min()
+        first.into_iter().flatten().map(|due| due.at).min()
     }
 
     /// A look has succeeded. `follow_ups` have to be looked at because of it. The events that led to the look are dealt
@@ -211,14 +231,14 @@ impl Queue {
         let Some(done) = self.in_flight.remove(subject) else { return };
         self.put_in_order(subject);
         for follow_up in follow_ups {
-            for (stream, number) in &done.events {
+            for EventId { stream, number } in &done.events {
                 if let Some(event) = self.positions.get_mut(stream).and_then(|all| all.event(*number)) {
                     event.pending += 1;
                 }
             }
-            self.add(follow_up, false, done.since, now, &done.events);
+            self.add(follow_up, Change::Written, done.since, now, &done.events);
         }
-        for (stream, number) in done.events {
+        for EventId { stream, number } in done.events {
             let Some(of_stream) = self.positions.get_mut(stream) else { continue };
             if let Some(event) = of_stream.event(number) {
                 event.pending -= 1;
@@ -231,7 +251,7 @@ impl Queue {
     pub fn failed(&mut self, subject: Subject, now: Instant) {
         let Some(mut again) = self.in_flight.remove(&subject) else { return };
         again.failures += 1;
-        let pause = RETRY_PAUSES.0.saturating_mul(1 << again.failures.min(10)).min(RETRY_PAUSES.1);
+        let pause = MIN_RETRY_PAUSE.saturating_mul(1 << again.failures.min(10)).min(MAX_RETRY_PAUSE);
         again.due = now + pause;
         if let Some(waiting) = self.waiting.remove(&subject) {
             again.is_deletion |= waiting.is_deletion;
@@ -263,6 +283,13 @@ impl Queue {
     /// When the subject that has waited longest began to wait.
     pub fn oldest(&self) -> Option<Instant> {
         self.waiting.values().chain(self.in_flight.values()).map(|waiting| waiting.since).min()
+    }
+}
+
+impl Waiting {
+    /// Whether the subject is in the order of the users.
+    fn is_among_users(&self, subject: &Subject) -> bool {
+        matches!(subject, Subject::User(_)) && self.failures == 0
     }
 }
 
@@ -300,8 +327,8 @@ mod tests {
         Subject::Department(DepartmentId::parse(id).expect("an id"))
     }
 
-    fn names(taken: Vec<Vec<(Subject, Waiting)>>) -> Vec<String> {
-        taken.into_iter().flatten().map(|(subject, _)| subject.to_string()).collect()
+    fn names(taken: Vec<Vec<Taken>>) -> Vec<String> {
+        taken.into_iter().flatten().map(|taken| taken.subject.to_string()).collect()
     }
 
     #[test]
@@ -339,11 +366,11 @@ mod tests {
         let mut queue = Queue::default();
         let now = Instant::now();
         let position = |queue: &Queue| queue.positions().get(MONGODB).cloned();
-        queue.event(MONGODB, "0".into(), Vec::new(), false, now);
+        queue.event(MONGODB, "0".into(), Vec::new(), Change::Written, now);
         assert_eq!(position(&queue).as_deref(), Some("0"));
-        queue.event(MONGODB, "1".into(), vec![user("a")], false, now);
-        queue.event(MONGODB, "2".into(), vec![user("b"), unit("u")], false, now);
-        queue.event(MONGODB, "3".into(), Vec::new(), false, now);
+        queue.event(MONGODB, "1".into(), vec![user("a")], Change::Written, now);
+        queue.event(MONGODB, "2".into(), vec![user("b"), unit("u")], Change::Written, now);
+        queue.event(MONGODB, "3".into(), Vec::new(), Change::Written, now);
         assert_eq!(queue.take_due(9, now).len(), 2);
         queue.finished(&user("b"), Vec::new(), now);
         assert_eq!(position(&queue).as_deref(), Some("0"));
@@ -366,14 +393,14 @@ mod tests {
     fn a_look_that_failed_is_repeated_with_what_came_meanwhile() {
         let mut queue = Queue::default();
         let now = Instant::now();
-        queue.event(MONGODB, "1".into(), vec![user("a")], false, now);
+        queue.event(MONGODB, "1".into(), vec![user("a")], Change::Written, now);
         queue.take_due(9, now);
-        queue.event(MONGODB, "2".into(), vec![user("a")], true, now);
+        queue.event(MONGODB, "2".into(), vec![user("a")], Change::Deleted, now);
         queue.failed(user("a"), now);
         assert!(queue.take_due(9, now).is_empty());
         let later = now + Duration::from_secs(1);
         let taken = queue.take_due(9, later);
-        assert!(taken[0][0].1.is_deletion && taken[0][0].1.failures == 1);
+        assert!(taken[0][0].waiting.is_deletion && taken[0][0].waiting.failures == 1);
         queue.finished(&user("a"), Vec::new(), later);
         assert_eq!(queue.positions().get(MONGODB).map(String::as_str), Some("2"));
     }

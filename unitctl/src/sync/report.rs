@@ -13,7 +13,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::model::{Side, Subject};
-use crate::arguments::rfc3339;
+use crate::timestamp::rfc3339;
 
 /// Prints, and counts what it prints.
 #[derive(Debug)]

@@ -15,7 +15,7 @@ use super::sides::Sides;
 use crate::database::Database;
 use crate::import::records::UnitMonitor;
 use crate::origin::{REV, unit_base_key};
-use crate::requests::scan_page;
+use crate::requests::{ScanPage, scan_page};
 
 /// What a scan found.
 #[derive(Debug, Default)]
@@ -100,6 +100,14 @@ enum Found {
     Base(Subject),
 }
 
+/// How many items of a kind came from Rocket.Chat.
+#[derive(Clone, Copy, Default)]
+struct Total {
+    in_dynamodb: usize,
+    /// The number of those that MongoDB lacks.
+    missing: usize,
+}
+
 /// Scans the livechat table.
 ///
 /// # Errors
@@ -109,12 +117,12 @@ pub async fn scan(sides: &Sides) -> Result<Scanned> {
     for (kind, _) in KINDS {
         scanned.ids.insert(kind, sides.mongodb.ids(kind).await?);
     }
-    let mut totals: BTreeMap<Kind, (usize, usize)> = BTreeMap::new();
+    let mut totals: BTreeMap<Kind, Total> = BTreeMap::new();
     let mut monitors = Monitors::read(sides).await?;
     let mut users = Vec::new();
     let mut start = None;
     loop {
-        let (items, next) = page(&sides.database, start).await?;
+        let ScanPage { items, last_key } = page(&sides.database, start).await?;
         for item in &items {
             monitors.add(item);
             let (subject, is_base) = match found(item) {
@@ -126,25 +134,25 @@ pub async fn scan(sides: &Sides) -> Result<Scanned> {
                 Some(Found::RocketChats(subject)) => (subject, false),
                 Some(Found::Base(subject)) => (subject, true),
             };
-            let Some((kind, id)) = kind_and_id(&subject) else { continue };
+            let Some(ById { kind, id }) = by_id(&subject) else { continue };
             let is_missing = !scanned.ids[&kind].contains(id);
             if !is_base {
                 let total = totals.entry(kind).or_default();
-                total.0 += 1;
-                total.1 += usize::from(is_missing);
+                total.in_dynamodb += 1;
+                total.missing += usize::from(is_missing);
             }
             if is_missing {
                 scanned.missing.push(subject);
             }
         }
-        start = next;
+        start = last_key;
         if start.is_none() {
             break;
         }
     }
     scanned.users = StoredUsers::new(users);
     for (kind, name) in KINDS {
-        let (in_dynamodb, missing) = totals.get(&kind).copied().unwrap_or_default();
+        let Total { in_dynamodb, missing } = totals.get(&kind).copied().unwrap_or_default();
         let is_empty_in_mongodb = in_dynamodb > 0 && scanned.ids[&kind].is_empty();
         scanned.counts.push(Count {
             kind: name,
@@ -160,7 +168,7 @@ pub async fn scan(sides: &Sides) -> Result<Scanned> {
 }
 
 /// One page of the livechat table, with what the scan needs of each item.
-async fn page(database: &Database, start: Option<Item>) -> Result<(Vec<Item>, Option<Item>)> {
+async fn page(database: &Database, start: Option<Item>) -> Result<ScanPage> {
     let scan = database
         .client
         .scan()
@@ -199,14 +207,21 @@ fn found(item: &Item) -> Option<Found> {
     Some(Found::RocketChats(subject))
 }
 
+/// How a subject is looked for in MongoDB.
+struct ById<'a> {
+    kind: Kind,
+    id: &'a str,
+}
+
 /// `None` for a user.
-fn kind_and_id(subject: &Subject) -> Option<(Kind, &str)> {
-    Some(match subject {
+fn by_id(subject: &Subject) -> Option<ById<'_>> {
+    let (kind, id) = match subject {
         Subject::User(_) => return None,
-        Subject::Permission(id) => (Kind::Permissions, id),
+        Subject::Permission(id) => (Kind::Permissions, id.as_str()),
         Subject::Department(id) => (Kind::Departments, id.as_str()),
         Subject::Unit(id) => (Kind::Units, id.as_str()),
-    })
+    };
+    Some(ById { kind, id })
 }
 
 /// The monitors of units, whom a look removes if MongoDB has no row of them.

@@ -14,10 +14,10 @@ use super::dynamodb::users::{self, Found, Options, StoredUser, UserWrite};
 use super::look::units_to_look_at;
 use super::model::{Removal, Side, Subject};
 use super::sides::{Looked, Sides};
-use crate::import::documents::Document;
+use crate::import::document::Document;
 
 /// The maximum number of users or departments of one look.
-pub const TOGETHER: usize = 100;
+pub const MAX_TOGETHER: usize = 100;
 
 /// What became of the users of a look.
 #[derive(Debug)]

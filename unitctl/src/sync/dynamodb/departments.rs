@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 use super::{Decision, Written, next_rev};
 use crate::condition::{self, Condition};
 use crate::database::Database;
-use crate::import::documents::Document;
+use crate::import::document::Document;
 use crate::import::equality::equal_except;
 use crate::import::item_size::{check_size, item_bytes};
 use crate::import::records::{Place, UnitOrDepartment};

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use super::{Decision, Written, next_rev};
 use crate::condition::Condition;
 use crate::database::Database;
-use crate::import::documents::Document;
+use crate::import::document::Document;
 use crate::import::equality::equal_except;
 use crate::import::records::parse_permission;
 use crate::import::workspace::number;

@@ -5,7 +5,7 @@ use livechat_units::id::UnitId;
 use tokio::time::Instant;
 
 use super::state::Following;
-use crate::sync::model::Subject;
+use crate::sync::model::{Change, Subject};
 use crate::sync::mongodb::{Kind, Watch, WatchEvent, Watched};
 use crate::sync::pass;
 use crate::sync::queue::Stream;
@@ -25,11 +25,12 @@ impl Following {
             }
             WatchEvent::Look { subjects, is_deletion, token } => {
                 // A deleted row of a monitor does not mean that its unit was deleted.
-                let is_deletion = is_deletion && stream != Watched::UnitMonitors;
-                self.queue.event(name, token, subjects, is_deletion, now);
+                let is_deleted = is_deletion && stream != Watched::UnitMonitors;
+                let change = if is_deleted { Change::Deleted } else { Change::Written };
+                self.queue.event(name, token, subjects, change, now);
             }
             WatchEvent::LookAtAllUnits { token } => match self.all_units().await {
-                Ok(units) => self.queue.event(name, token, units, false, now),
+                Ok(units) => self.queue.event(name, token, units, Change::Written, now),
                 Err(error) => {
                     self.sides.reporter.failure(None, format!("reading the units: {error:#}"));
                     self.need_pass();
@@ -47,7 +48,7 @@ impl Following {
                         self.need_pass();
                     }
                 }
-                self.queue.event(name, token, Vec::new(), false, now);
+                self.queue.event(name, token, Vec::new(), Change::Written, now);
             }
             WatchEvent::Lost { reason } => {
                 self.closed.remove(name);
@@ -56,7 +57,7 @@ impl Following {
                 self.queue.forget_position(name);
                 self.need_pass();
             }
-            WatchEvent::Idle { token } => self.queue.event(name, token, Vec::new(), false, now),
+            WatchEvent::Idle { token } => self.queue.event(name, token, Vec::new(), Change::Written, now),
             WatchEvent::Interrupted { reason } => {
                 self.closed.insert(name);
                 self.sides.reporter.failure(None, reason);
@@ -72,10 +73,16 @@ impl Following {
         }
         match event {
             StreamEvent::Look { subjects, position, .. } => {
-                self.queue.event(DYNAMODB, position.to_text(), subjects.into_iter().collect(), false, now);
+                self.queue.event(
+                    DYNAMODB,
+                    position.to_text(),
+                    subjects.into_iter().collect(),
+                    Change::Written,
+                    now,
+                );
             }
             StreamEvent::Idle { position } => {
-                self.queue.event(DYNAMODB, position.to_text(), Vec::new(), false, now);
+                self.queue.event(DYNAMODB, position.to_text(), Vec::new(), Change::Written, now);
             }
             StreamEvent::Lost => {
                 self.sides.reporter.warn("DynamoDB's stream has lost changes; a full pass follows");

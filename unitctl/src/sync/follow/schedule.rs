@@ -12,9 +12,9 @@ use tokio::time::Instant;
 
 use super::state::{Following, PassEnd};
 use crate::sync::health::Phase;
-use crate::sync::model::{Removal, Subject};
+use crate::sync::model::Removal;
 use crate::sync::pass::{self, recount};
-use crate::sync::queue::Waiting;
+use crate::sync::queue::{Taken, Waiting};
 use crate::sync::several::{LookAt, LookEnd, look_at_all};
 
 /// The maximum number of looks at the same time.
@@ -47,8 +47,8 @@ impl Following {
             }));
         }
         let room = MAX_AT_ONCE.saturating_sub(self.looks.len());
-        for subjects in self.queue.take_due(room, now) {
-            self.start_look(subjects);
+        for taken in self.queue.take_due(room, now) {
+            self.start_look(taken);
         }
         if now >= self.next_recount {
             let due: BTreeSet<UnitId> =
@@ -70,14 +70,14 @@ impl Following {
         }
     }
 
-    fn start_look(&mut self, subjects: Vec<(Subject, Waiting)>) {
+    fn start_look(&mut self, taken: Vec<Taken>) {
         let is_held = self.is_held;
         let removal = |waiting: &Waiting| match (is_held, waiting.is_deletion) {
             (true, _) => Removal::HeldBack,
             (false, true) => Removal::Deleted,
             (false, false) => Removal::No,
         };
-        let looks = subjects.into_iter().map(|(subject, waiting)| {
+        let looks = taken.into_iter().map(|Taken { subject, waiting }| {
             let removal = removal(&waiting);
             LookAt { subject, removal }
         });

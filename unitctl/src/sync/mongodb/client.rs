@@ -14,7 +14,7 @@ use super::failure::{Cause, Failure, within_connect};
 use super::known::Known;
 
 /// How long the driver looks for a primary, and how long a connection may take to open.
-const SELECTION: Duration = Duration::from_secs(5);
+const MAX_SELECTION: Duration = Duration::from_secs(5);
 
 /// The minimum number of connections. Each of the five change streams holds one while it waits.
 const MIN_POOL_SIZE: u32 = 20;
@@ -46,9 +46,9 @@ impl MongoDb {
         options.read_concern = Some(ReadConcern::majority());
         options.write_concern = Some(WriteConcern::majority());
         options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
-        options.server_selection_timeout = Some(SELECTION);
+        options.server_selection_timeout = Some(MAX_SELECTION);
         options.connect_timeout =
-            Some(options.connect_timeout.map_or(SELECTION, |given| given.min(SELECTION)));
+            Some(options.connect_timeout.map_or(MAX_SELECTION, |given| given.min(MAX_SELECTION)));
         options.max_pool_size =
             options.max_pool_size.map(|size| if size == 0 { size } else { size.max(MIN_POOL_SIZE) });
         options.max_pool_size.get_or_insert(MIN_POOL_SIZE);

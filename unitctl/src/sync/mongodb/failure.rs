@@ -8,7 +8,7 @@ use std::time::Duration;
 use mongodb::error::{Error, ErrorKind, WriteFailure};
 
 /// How long one operation may take. The driver itself waits for ever for the reply of a server that is frozen.
-const OPERATION: Duration = Duration::from_secs(20);
+const MAX_OPERATION: Duration = Duration::from_secs(20);
 
 /// What a failure means for the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub async fn within<T>(
     step: Step,
     operation: impl IntoFuture<Output = Result<T, Error>>,
 ) -> Result<T, Failure> {
-    match tokio::time::timeout(OPERATION, operation.into_future()).await {
+    match tokio::time::timeout(MAX_OPERATION, operation.into_future()).await {
         Ok(result) => result.map_err(|error| Failure::of(&error, step)),
         Err(_) => Err(Failure::silent()),
     }
@@ -63,7 +63,7 @@ pub async fn within<T>(
 
 /// Runs an operation that needs no right on a collection.
 pub async fn within_connect<T>(operation: impl IntoFuture<Output = Result<T, Error>>) -> Result<T, Failure> {
-    match tokio::time::timeout(OPERATION, operation.into_future()).await {
+    match tokio::time::timeout(MAX_OPERATION, operation.into_future()).await {
         Ok(result) => result.map_err(|error| Failure::of_connect(&error)),
         Err(_) => Err(Failure::silent()),
     }
@@ -90,7 +90,7 @@ impl Failure {
     }
 
     fn silent() -> Self {
-        let seconds = OPERATION.as_secs();
+        let seconds = MAX_OPERATION.as_secs();
         Self::new(Cause::Unreachable, format!("MongoDB did not answer within {seconds} seconds"))
     }
 

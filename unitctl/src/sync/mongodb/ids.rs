@@ -7,7 +7,7 @@ use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, Document as BsonDocument, doc};
 use serde_json::Value;
 
-use crate::import::documents::Document;
+use crate::import::document::Document;
 
 /// An `_id` as text. `None` if it is neither a string nor an object id.
 pub fn id_text(id: &Bson) -> Option<String> {

@@ -13,20 +13,20 @@ use super::client::MongoDb;
 use super::collections::{Kind, SETTINGS};
 use super::failure::{Failure, Step, within};
 use super::ids::{extended_json, id_text, with_id, with_ids};
-use crate::import::documents::Document;
+use crate::import::document::Document;
 use crate::import::extended_json::text;
 use crate::import::records::UnitOrDepartment;
 use crate::sync::model::Place;
 
 /// How many ids one query looks up.
-const IDS_A_QUERY: usize = 200;
+const MAX_IDS_A_QUERY: usize = 200;
 
 /// The lifetime of logins where the setting is absent or not positive, in days, as in Rocket.Chat's
 /// `getLoginExpiration`.
-const DEFAULT_EXPIRATION: f64 = 90.0;
+const DEFAULT_EXPIRATION_DAYS: f64 = 90.0;
 
 /// The longest lifetime of logins, in days. A longer one counts as this.
-const MAX_EXPIRATION: f64 = 36_500.0;
+const MAX_EXPIRATION_DAYS: f64 = 36_500.0;
 
 /// Which workspace and which database it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,9 +62,9 @@ impl MongoDb {
             Some(Bson::Int32(days)) => f64::from(days),
             Some(Bson::Int64(days)) => days as f64,
             Some(Bson::Double(days)) => days,
-            _ => DEFAULT_EXPIRATION,
+            _ => DEFAULT_EXPIRATION_DAYS,
         };
-        let days = if days > 0.0 { days.min(MAX_EXPIRATION) } else { DEFAULT_EXPIRATION };
+        let days = if days > 0.0 { days.min(MAX_EXPIRATION_DAYS) } else { DEFAULT_EXPIRATION_DAYS };
         Ok(Duration::seconds((days * 86_400.0) as i64))
     }
 
@@ -111,7 +111,7 @@ impl MongoDb {
 
     async fn several(&self, kind: Kind, ids: &[&str]) -> Result<Vec<(String, Document)>, Failure> {
         let mut documents = Vec::new();
-        for ids in ids.chunks(IDS_A_QUERY) {
+        for ids in ids.chunks(MAX_IDS_A_QUERY) {
             let mut filter = kind.condition();
             filter.extend(with_ids(ids.iter().copied()));
             let collection = self.collection(kind.collection());
@@ -173,7 +173,7 @@ impl MongoDb {
     /// MongoDB can't be read.
     pub async fn existing(&self, kind: Kind, ids: &[String]) -> Result<HashSet<String>, Failure> {
         let mut existing = HashSet::new();
-        for ids in ids.chunks(IDS_A_QUERY) {
+        for ids in ids.chunks(MAX_IDS_A_QUERY) {
             let mut filter = kind.condition();
             filter.extend(with_ids(ids.iter().map(String::as_str)));
             let collection = self.collection(kind.collection());

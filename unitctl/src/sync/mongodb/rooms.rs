@@ -11,10 +11,10 @@ use super::collections::ROOMS;
 use super::failure::{Failure, Step, within};
 
 /// The number of rooms that one write changes. With more, each write takes longer and the whole is hardly faster.
-const ROOMS_A_WRITE: usize = 100;
+const MAX_ROOMS_A_WRITE: usize = 100;
 
 /// The number of ids in one reply.
-const ROOMS_A_QUERY: u32 = 1_000;
+const MAX_ROOMS_A_QUERY: u32 = 1_000;
 
 impl MongoDb {
     /// Gives all rooms of a department, closed ones too, the `departmentAncestors` of the unit that it is in now.
@@ -41,15 +41,15 @@ impl MongoDb {
         };
         let rooms = self.collection(ROOMS);
         let finding = Step { action: "find", collection: ROOMS };
-        let find = rooms.find(wrong.clone()).projection(doc! { "_id": 1 }).batch_size(ROOMS_A_QUERY);
+        let find = rooms.find(wrong.clone()).projection(doc! { "_id": 1 }).batch_size(MAX_ROOMS_A_QUERY);
         let mut cursor = within(finding, find).await?;
         let mut changed = 0;
-        let mut ids = Vec::with_capacity(ROOMS_A_WRITE);
+        let mut ids = Vec::with_capacity(MAX_ROOMS_A_WRITE);
         loop {
             let room: Option<BsonDocument> = within(finding, cursor.try_next()).await?;
             let is_room = room.is_some();
             ids.extend(room.and_then(|mut room| room.remove("_id")));
-            if ids.len() == ROOMS_A_WRITE || (!is_room && !ids.is_empty()) {
+            if ids.len() == MAX_ROOMS_A_WRITE || (!is_room && !ids.is_empty()) {
                 let start = Instant::now();
                 changed += self.write_some_rooms(&wrong, std::mem::take(&mut ids), place).await?;
                 if is_room {

@@ -10,11 +10,12 @@ use livechat_units::item::{Item, Key};
 use time::OffsetDateTime;
 
 use super::{Pass, id_of};
-use crate::import::documents::Document;
+use crate::import::document::Document;
 use crate::import::records::UnitOrDepartment;
 use crate::import::write::partition;
+use crate::limits::{MAX_TRANSACTION_ACTIONS, MAX_TRANSACTION_BYTES};
 use crate::origin::department_base_key;
-use crate::requests::{MAX_ACTIONS, MAX_TRANSACTION_BYTES, transact};
+use crate::requests::transact;
 use crate::sync::base::DepartmentBase;
 use crate::sync::dynamodb::departments::{DepartmentWrite, decide};
 use crate::sync::model::{Removal, Side, Subject};
@@ -24,7 +25,7 @@ use crate::sync::mongodb::{Ids, Kind};
 const DEPARTMENTS_AHEAD: usize = 1_000;
 
 /// The number of transactions at the same time.
-const TRANSACTIONS_AT_ONCE: usize = 8;
+const MAX_TRANSACTIONS_AT_ONCE: usize = 8;
 
 /// What a pass does about a department.
 enum Step {
@@ -168,7 +169,7 @@ impl Pass<'_> {
             }
             Ok::<_, anyhow::Error>(refused)
         });
-        let mut transactions = stream::iter(transactions).buffer_unordered(TRANSACTIONS_AT_ONCE);
+        let mut transactions = stream::iter(transactions).buffer_unordered(MAX_TRANSACTIONS_AT_ONCE);
         let mut looks = Vec::new();
         while let Some(refused) = transactions.next().await {
             looks.extend(refused?);
@@ -185,7 +186,9 @@ fn groups(writes: Vec<Write>) -> Vec<Vec<Write>> {
         actions += write.actions.len();
         bytes += write.bytes;
         match groups.last_mut() {
-            Some(group) if actions <= MAX_ACTIONS && bytes <= MAX_TRANSACTION_BYTES => group.push(write),
+            Some(group) if actions <= MAX_TRANSACTION_ACTIONS && bytes <= MAX_TRANSACTION_BYTES => {
+                group.push(write)
+            }
             _ => {
                 (actions, bytes) = (write.actions.len(), write.bytes);
                 groups.push(vec![write]);

@@ -7,7 +7,7 @@ use livechat_units::id::{DepartmentId, UnitId, UserId};
 use livechat_units::item::{Item, Key};
 
 use super::{Pass, id_of};
-use crate::import::documents::Document;
+use crate::import::document::Document;
 use crate::import::records::UnitOrDepartment;
 use crate::import::workspace::StoredUnit;
 use crate::import::write::partition;

@@ -11,46 +11,39 @@ use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
 use super::{Pass, id_of};
-use crate::import::documents::Document;
+use crate::import::document::Document;
 use crate::import::write::partition;
 use crate::origin::SOURCE;
-use crate::requests::scan_page;
+use crate::requests::{ScanPage, scan_page};
 use crate::sync::dynamodb::users::{self, Found, Options};
 use crate::sync::model::{Removal, Side, Subject};
-use crate::sync::mongodb::Batches;
 use crate::sync::scan::StoredUsers;
 use crate::sync::sides::Sides;
 use crate::sync::together::{self, fingerprint};
 
 /// The number of batches that are compared and written at the same time.
-const BATCHES_AT_ONCE: usize = 3;
+const MAX_BATCHES_AT_ONCE: usize = 3;
 
-/// Reads batches of documents, one ahead of what the receiver takes. So MongoDB works while earlier batches are compared and
-/// written.
-pub(super) fn ahead(mut batches: Batches) -> mpsc::Receiver<Result<Vec<Document>>> {
-    let (sender, receiver) = mpsc::channel(1);
-    tokio::spawn(async move {
-        while let Some(batch) = batches.next().await.transpose() {
-            let is_last = batch.is_err();
-            if sender.send(batch.map_err(Into::into)).await.is_err() || is_last {
-                return;
-            }
-        }
-    });
-    receiver
+/// What is left to do of a batch of users, and what it has shown.
+#[derive(Default)]
+struct BatchEnd {
+    /// The users who need a look of their own.
+    alone: Vec<UserId>,
+    /// The fingerprints of the hashes in the users' lists.
+    listed: Vec<u64>,
 }
 
 /// Makes the users of a batch the same on both sides.
-async fn write_batch(sides: &Sides, documents: HashMap<UserId, Document>) -> (Vec<UserId>, Vec<u64>) {
+async fn write_batch(sides: &Sides, documents: HashMap<UserId, Document>) -> BatchEnd {
     let ids: Vec<UserId> = documents.keys().cloned().collect();
     let compare = async {
         let stored = users::read(&sides.database, &ids).await?;
         together::compare(sides, stored, documents).await
     };
     match compare.await {
-        Ok(users) => (users.alone.into_iter().collect(), users.listed),
+        Ok(users) => BatchEnd { alone: users.alone.into_iter().collect(), listed: users.listed },
         // Looks at single users are repeated.
-        Err(_) => (ids, Vec::new()),
+        Err(_) => BatchEnd { alone: ids, ..BatchEnd::default() },
     }
 }
 
@@ -68,7 +61,7 @@ impl Pass<'_> {
         let mut is_reading = true;
         loop {
             tokio::select! {
-                batch = batches.recv(), if is_reading && writing.len() < BATCHES_AT_ONCE => match batch {
+                batch = batches.recv(), if is_reading && writing.len() < MAX_BATCHES_AT_ONCE => match batch {
                     Some(batch) => {
                         let batch = batch?;
                         self.count(batch.len());
@@ -82,9 +75,9 @@ impl Pass<'_> {
                     }
                     None => is_reading = false,
                 },
-                Some((ids, listed)) = writing.next() => {
-                    alone.extend(ids.into_iter().map(Subject::User));
-                    self.listed.extend(listed);
+                Some(ended) = writing.next() => {
+                    alone.extend(ended.alone.into_iter().map(Subject::User));
+                    self.listed.extend(ended.listed);
                 }
                 else => break,
             }
@@ -101,7 +94,7 @@ impl Pass<'_> {
         let mut start = None;
         loop {
             let scan = sides.database.client.scan().set_exclusive_start_key(start);
-            let (items, next) = scan_page(scan, &sides.database.tables.tokens).await?;
+            let ScanPage { items, last_key } = scan_page(scan, &sides.database.tables.tokens).await?;
             let mut by_user: BTreeMap<UserId, Vec<Item>> = BTreeMap::new();
             for item in items.into_iter().filter(|item| !item.contains_key(SOURCE)) {
                 let user = item.get("userId").and_then(|user| user.as_s().ok()).and_then(UserId::parse);
@@ -120,7 +113,7 @@ impl Pass<'_> {
                     self.unlisted(&id, unlisted).await?;
                 }
             }
-            start = next;
+            start = last_key;
             if start.is_none() {
                 return Ok(());
             }

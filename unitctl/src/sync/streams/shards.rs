@@ -14,7 +14,7 @@ use super::subject::About;
 
 /// The maximum age of a position that can be used, in seconds. DynamoDB keeps records for 24 hours. The two hours less
 /// are for clocks that differ, and because the age is counted in full hours.
-const MAX_AGE: i64 = 22 * 3600;
+const MAX_AGE_SECONDS: i64 = 22 * 3600;
 
 /// A shard as DescribeStream lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,7 +115,7 @@ impl Shards {
         let read_until = position.hour.checked_mul(3600)?;
         let is_listed = |id: &String| listed.iter().any(|shard| shard.id == *id);
         if position.stream != stream
-            || now.saturating_sub(read_until) > MAX_AGE
+            || now.saturating_sub(read_until) > MAX_AGE_SECONDS
             || !position.reading.keys().all(is_listed)
         {
             return None;

@@ -6,7 +6,7 @@ use livechat_units::id::UserId;
 use livechat_units::item::Item;
 use time::{Duration, OffsetDateTime};
 
-use crate::import::documents::Document;
+use crate::import::document::Document;
 use crate::import::user::{User, visible_hashes};
 use crate::import::workspace::number;
 use crate::import::write::partition;

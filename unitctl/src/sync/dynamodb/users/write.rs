@@ -17,7 +17,7 @@ use crate::requests::transact;
 use crate::sync::dynamodb::Written;
 
 /// The number of transactions of several users at the same time.
-const TRANSACTIONS_AT_ONCE: usize = 4;
+const MAX_TRANSACTIONS_AT_ONCE: usize = 4;
 
 /// Writes the user. A user with very many tokens takes several transactions. Each leaves the stored user consistent.
 ///
@@ -52,7 +52,8 @@ pub async fn write_together(database: &Database, writes: &[UserWrite]) -> Result
         }
     }
     let sent = groups.into_iter().map(|group| group.send(database.clone()));
-    let results: Vec<Vec<Written>> = stream::iter(sent).buffered(TRANSACTIONS_AT_ONCE).try_collect().await?;
+    let results: Vec<Vec<Written>> =
+        stream::iter(sent).buffered(MAX_TRANSACTIONS_AT_ONCE).try_collect().await?;
     Ok(results.into_iter().flatten().collect())
 }
 

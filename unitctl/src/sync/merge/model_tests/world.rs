@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use crate::timestamp::rfc3339;
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use livechat_units::id::{DepartmentId, UnitId, UserId};
 use livechat_units::item::Item;
 use livechat_units::request::Visibility;
-use livechat_units::timestamp::rfc3339;
 use proptest::prelude::*;
 use time::{Duration, OffsetDateTime};
 
