@@ -40,20 +40,29 @@ pub struct DepartmentWrite {
     new: Option<Item>,
 }
 
+/// The action that stores a department.
+#[derive(Debug)]
+pub struct DepartmentPut {
+    /// The action.
+    pub action: TransactWriteItem,
+    /// The size of the item, in bytes.
+    pub bytes: usize,
+}
+
 impl DepartmentWrite {
     /// True if it creates the department. A new department is in no unit.
     pub fn creates(&self) -> bool {
         self.old.is_none()
     }
 
-    /// The action that stores the new item, and its size in bytes. `None` if the department is deleted.
+    /// The action that stores the new item. `None` if the department is deleted.
     ///
     /// # Errors
     /// Never: the action is complete.
-    pub fn put(&self, table: &str) -> Result<Option<(TransactWriteItem, usize)>> {
+    pub fn put(&self, table: &str) -> Result<Option<DepartmentPut>> {
         let Some(item) = &self.new else { return Ok(None) };
         let condition = Condition::unchanged(self.old.as_ref(), "pk", &GUARDS);
-        Ok(Some((condition.put(table, item.clone())?, item_bytes(item))))
+        Ok(Some(DepartmentPut { action: condition.put(table, item.clone())?, bytes: item_bytes(item) }))
     }
 }
 
@@ -126,8 +135,8 @@ pub async fn write(
     let table = &database.tables.livechat;
     let mut actions = Vec::new();
     match write.put(table)? {
-        Some((put, _)) => {
-            actions.push(put);
+        Some(put) => {
+            actions.push(put.action);
             actions.extend(base);
         }
         None => {

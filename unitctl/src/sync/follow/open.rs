@@ -24,7 +24,7 @@ pub async fn open_stream(
     loop {
         let (database, table) = (sides.database.client.clone(), sides.database.tables.livechat.clone());
         match Follower::open(streams.clone(), database, table, start).await {
-            Ok((follower, _)) => return Ok(follower),
+            Ok(opened) => return Ok(opened.follower),
             Err(error) if error.is::<NoStream>() || format!("{error:#}").contains("AccessDenied") => {
                 return Err(error);
             }

@@ -27,6 +27,15 @@ pub struct PlaceWrite {
     pub updated_at: String,
 }
 
+/// A unit that was read in the same transaction.
+#[derive(Clone, Copy)]
+pub(super) struct KnownUnit<'a> {
+    /// The unit.
+    pub id: &'a UnitId,
+    /// The units above it: its own `ancestors`.
+    pub above: &'a [String],
+}
+
 impl MongoDb {
     /// Moves one department if it still is as it was read. This is for departments that are in a unit that does not
     /// exist. Otherwise the unit and its departments are written together.
@@ -73,7 +82,7 @@ impl MongoDb {
         &self,
         session: &mut ClientSession,
         departments: Vec<(&MongoDepartment, &PlaceWrite)>,
-        unit: Option<(&UnitId, &[String])>,
+        unit: Option<KnownUnit<'_>>,
     ) -> Result<bool, Failure> {
         let mut moves: BTreeMap<(&Place, DateTime), Vec<Bson>> = BTreeMap::new();
         let mut units = BTreeSet::new();
@@ -89,7 +98,7 @@ impl MongoDb {
                 None => doc! { "$unset": { "parentId": 1, "ancestors": 1 }, "$max": { "_updatedAt": now } },
                 Some(to) => {
                     let above = match unit {
-                        Some((id, above)) if id == to => above.to_vec(),
+                        Some(KnownUnit { id, above }) if id == to => above.to_vec(),
                         _ => {
                             let Some(document) = self.unit_document_in(session, to).await? else {
                                 return Ok(false);
@@ -106,7 +115,7 @@ impl MongoDb {
             };
             self.update_departments(session, doc! { "_id": { "$in": ids } }, update).await?;
         }
-        for other in units.into_iter().filter(|other| Some(*other) != unit.map(|(id, _)| id)) {
+        for other in units.into_iter().filter(|other| Some(*other) != unit.map(|unit| unit.id)) {
             let count = self.departments_in(session, other).await?;
             let mut filter = with_id(other.as_str());
             filter.insert("type", "u");

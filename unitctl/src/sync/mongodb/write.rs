@@ -12,7 +12,7 @@ use super::client::MongoDb;
 use super::collections::UNIT_MONITORS;
 use super::failure::{Cause, Failure, Step, within};
 use super::ids::new_id;
-use super::places::{PlaceWrite, moment, number};
+use super::places::{KnownUnit, PlaceWrite, moment, number};
 use super::transaction::{MAX_ATTEMPTS, MongoWritten, commit, pause};
 use super::unit::{MongoDepartment, MongoUnit, UnitSnapshot};
 
@@ -71,7 +71,7 @@ impl MongoDb {
         });
         let moves: Vec<_> = moves.collect();
         let departments = number(members_after(&write.id, &current, &moves));
-        let known = Some((&write.id, &*unit.record.ancestors));
+        let known = Some(KnownUnit { id: &write.id, above: &unit.record.ancestors });
         if !self.move_departments(&mut session, moves, known).await? {
             return Ok(MongoWritten::Refused);
         }

@@ -17,7 +17,7 @@ use crate::limits::{MAX_TRANSACTION_ACTIONS, MAX_TRANSACTION_BYTES};
 use crate::origin::department_base_key;
 use crate::requests::transact;
 use crate::sync::base::DepartmentBase;
-use crate::sync::dynamodb::departments::{DepartmentWrite, decide};
+use crate::sync::dynamodb::departments::{DepartmentPut, DepartmentWrite, decide};
 use crate::sync::model::{Removal, Side, Subject};
 use crate::sync::mongodb::{Ids, Kind};
 
@@ -140,7 +140,9 @@ impl Pass<'_> {
         let table = &self.sides.database.tables.livechat;
         let mut write = Write { id: id.clone(), department: decision.write, actions: Vec::new(), bytes: 0 };
         if let Some(department) = &write.department {
-            let Some((action, bytes)) = department.put(table)? else { return Ok(Step::Look) };
+            let Some(DepartmentPut { action, bytes }) = department.put(table)? else {
+                return Ok(Step::Look);
+            };
             write.actions.push(action);
             write.bytes = bytes;
         }

@@ -46,6 +46,15 @@ pub struct Follower {
     cursors: HashMap<String, Cursor>,
 }
 
+/// A stream that was opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// Its follower.
+    pub follower: Follower,
+    /// True if the position could not be used. Then a full pass is needed.
+    pub was_lost: bool,
+}
+
 /// The table's stream now.
 struct ListedStream {
     /// Its name.
@@ -55,9 +64,8 @@ struct ListedStream {
 }
 
 impl Follower {
-    /// Opens the stream at this position, or for what is written from now on if there is none. Also returns true if the
-    /// position could not be used. Then a full pass is needed. A full pass that begins after this function has returned
-    /// misses nothing.
+    /// Opens the stream at this position, or for what is written from now on if there is none. A full pass that begins after
+    /// this function has returned misses nothing.
     ///
     /// # Errors
     /// The table has no stream ([`NoStream`](super::NoStream)), or DynamoDB refuses a request or can't be reached.
@@ -66,7 +74,7 @@ impl Follower {
         dynamodb: aws_sdk_dynamodb::Client,
         table: String,
         start: Option<&Position>,
-    ) -> Result<(Self, bool)> {
+    ) -> Result<Opened> {
         let stream = client::stream_of(&dynamodb, &table).await?;
         let listed = client::list_shards(&streams, &stream).await?;
         let resumed = start.and_then(|start| Shards::resume(start, &stream, &listed, now()));
@@ -74,7 +82,7 @@ impl Follower {
         let shards = resumed.unwrap_or_else(|| Shards::at_latest(&stream, &listed, now()));
         let mut follower = Self { streams, dynamodb, table, shards, cursors: HashMap::new() };
         follower.fix_latest().await?;
-        Ok((follower, was_lost))
+        Ok(Opened { follower, was_lost })
     }
 
     /// Gets the iterators of the shards that are read from now on. Each of them starts at the moment of its request, so

@@ -72,7 +72,7 @@ fn unit(id: &str) -> Subject {
     Subject::Unit(UnitId::parse(id).expect("an id"))
 }
 
-async fn open(database: &Database, start: Option<&Position>) -> Result<(Follower, bool)> {
+async fn open(database: &Database, start: Option<&Position>) -> Result<Opened> {
     let streams = Client::new(&engine::sdk_config(testing::dynamodb::endpoint()));
     Follower::open(streams, database.client.clone(), database.tables.livechat.clone(), start).await
 }
@@ -81,7 +81,7 @@ async fn open(database: &Database, start: Option<&Position>) -> Result<(Follower
 async fn every_kind_of_item_is_said_and_another_process_goes_on_where_this_one_ended() {
     let database = database().await;
     put(&database, json!({ "pk": "UNIT#before", "sk": "UNIT" })).await;
-    let (follower, was_lost) = open(&database, None).await.expect("it has a stream");
+    let Opened { follower, was_lost } = open(&database, None).await.expect("it has a stream");
     assert!(!was_lost);
     // What is written before the follower runs, but after it was opened, is not missed.
     put(&database, json!({ "pk": "UNIT#a", "sk": "MONITOR#m" })).await;
@@ -102,13 +102,13 @@ async fn every_kind_of_item_is_said_and_another_process_goes_on_where_this_one_e
     drop(listener);
     put(&database, json!({ "pk": "UNIT#b", "sk": "UNIT" })).await;
     let position = Position::parse(&position.to_text()).expect("a position");
-    let (follower, was_lost) = open(&database, Some(&position)).await.expect("it has a stream");
+    let Opened { follower, was_lost } = open(&database, Some(&position)).await.expect("it has a stream");
     assert!(!was_lost);
     Listener::start(follower).look_at(&[unit("b")]).await;
 
     // A stream of another name has none of the records that follow this position.
     let other = self::database().await;
-    let (_, was_lost) = open(&other, Some(&position)).await.expect("it has a stream");
+    let Opened { was_lost, .. } = open(&other, Some(&position)).await.expect("it has a stream");
     assert!(was_lost);
 }
 
@@ -136,7 +136,7 @@ async fn children_follow_their_parents_over_many_pages_of_shards() {
         made_up.state().close_long_ago(closed);
     }
     made_up.state().write("a", "UNIT#old");
-    let (follower, _) = made_up.open(None).await.expect("it has a stream");
+    let Opened { follower, .. } = made_up.open(None).await.expect("it has a stream");
     let mut listener = Listener::start(follower);
     made_up.state().write("d", "UNIT#1");
     made_up.state().write("e", "UNIT#2");
@@ -164,7 +164,7 @@ async fn children_follow_their_parents_over_many_pages_of_shards() {
 async fn a_process_that_starts_again_reads_what_shards_had_that_closed_meanwhile() {
     let made_up = MadeUp::start().await;
     made_up.state().add("a", None);
-    let (follower, _) = made_up.open(None).await.expect("it has a stream");
+    let Opened { follower, .. } = made_up.open(None).await.expect("it has a stream");
     let mut listener = Listener::start(follower);
     made_up.state().write("a", "UNIT#1");
     let position = listener.look_at(&[unit("1")]).await;
@@ -178,7 +178,7 @@ async fn a_process_that_starts_again_reads_what_shards_had_that_closed_meanwhile
             state.write(child, &format!("UNIT#{child}"));
         }
     }
-    let (follower, was_lost) = made_up.open(Some(&position)).await.expect("it has a stream");
+    let Opened { follower, was_lost } = made_up.open(Some(&position)).await.expect("it has a stream");
     assert!(!was_lost);
     Listener::start(follower).look_at(&[unit("2"), unit("b"), unit("c")]).await;
 }
@@ -187,7 +187,7 @@ async fn a_process_that_starts_again_reads_what_shards_had_that_closed_meanwhile
 async fn errors_that_pass_lose_nothing() {
     let made_up = MadeUp::start().await;
     made_up.state().add("a", None);
-    let (follower, _) = made_up.open(None).await.expect("it has a stream");
+    let Opened { follower, .. } = made_up.open(None).await.expect("it has a stream");
     let mut listener = Listener::start(follower);
     // Before a first record was read.
     made_up.state().fail("GetRecords", "ExpiredIteratorException");
@@ -216,7 +216,7 @@ async fn errors_that_pass_lose_nothing() {
 async fn a_record_that_is_gone_is_a_loss_and_what_is_left_is_read() {
     let made_up = MadeUp::start().await;
     made_up.state().add("a", None);
-    let (follower, _) = made_up.open(None).await.expect("it has a stream");
+    let Opened { follower, .. } = made_up.open(None).await.expect("it has a stream");
     let mut listener = Listener::start(follower);
     made_up.state().write("a", "UNIT#1");
     listener.look_at(&[unit("1")]).await;
@@ -241,7 +241,7 @@ async fn a_record_that_is_gone_is_a_loss_and_what_is_left_is_read() {
 async fn a_stream_that_is_switched_off_and_on_again_is_a_loss_and_is_followed() {
     let made_up = MadeUp::start().await;
     made_up.state().add("a", None);
-    let (follower, _) = made_up.open(None).await.expect("it has a stream");
+    let Opened { follower, .. } = made_up.open(None).await.expect("it has a stream");
     let mut listener = Listener::start(follower);
     {
         let mut state = made_up.state();
@@ -264,7 +264,7 @@ async fn a_stream_that_is_switched_off_and_on_again_is_a_loss_and_is_followed() 
 async fn a_right_that_is_missing_is_said_once_and_waited_for() {
     let made_up = MadeUp::start().await;
     made_up.state().add("a", None);
-    let (follower, _) = made_up.open(None).await.expect("it has a stream");
+    let Opened { follower, .. } = made_up.open(None).await.expect("it has a stream");
     let mut listener = Listener::start(follower);
     for _ in 0..4 {
         made_up.state().fail("GetRecords", "AccessDeniedException");

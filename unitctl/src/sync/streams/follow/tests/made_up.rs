@@ -14,7 +14,7 @@ use axum::response::IntoResponse;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::super::{Follower, Position};
+use super::super::{Follower, Opened, Position};
 use crate::engine;
 
 /// The shards of a page of DescribeStream.
@@ -72,7 +72,7 @@ impl MadeUp {
         }
     }
 
-    pub async fn open(&self, start: Option<&Position>) -> Result<(Follower, bool)> {
+    pub async fn open(&self, start: Option<&Position>) -> Result<Opened> {
         let sdk = engine::sdk_config(&self.url);
         // The SDK itself tries again after some errors, which are to be seen here.
         let retries = aws_sdk_dynamodbstreams::config::retry::RetryConfig::disabled();
