@@ -42,8 +42,8 @@ impl ItemToWrite {
     }
 }
 
-/// Stores these items, at most [`MAX_BATCH_WRITE_ITEMS`](crate::limits::MAX_BATCH_WRITE_ITEMS) different ones, if they differ from what is stored. Returns what was done
-/// with each.
+/// Stores these items, at most [`MAX_BATCH_WRITE_ITEMS`](crate::limits::MAX_BATCH_WRITE_ITEMS) different ones, if they
+/// differ from what is stored. Returns what was done with each.
 ///
 /// # Errors
 /// DynamoDB refuses the request for a reason that is not temporary.

@@ -37,7 +37,8 @@ pub struct UserOptions {
     pub is_dry_run: bool,
 }
 
-/// Stores these users, at most [`MAX_BATCH_WRITE_ITEMS`] different ones, and their tokens, if they differ from what is stored.
+/// Stores these users, at most [`MAX_BATCH_WRITE_ITEMS`] different ones, and their tokens, if they differ from what is
+/// stored.
 ///
 /// # Errors
 /// DynamoDB refuses the request for a reason that is not temporary.

@@ -1,4 +1,5 @@
-//! What a full pass may remove: an empty database, or a half-done restore, is no instruction to delete.
+//! What a full pass may remove. If MongoDB's database is empty, or a restore of it is only half done, nothing may be
+//! deleted because of that.
 
 use std::fmt;
 

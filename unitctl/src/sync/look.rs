@@ -20,8 +20,8 @@ pub async fn look(sides: &Sides, subject: &Subject, removal: Removal) -> Result<
     look_knowing(sides, subject, removal, MoreToRead::default()).await
 }
 
-/// The same for a caller who knows what MongoDB's unit names. That saves reading both sides once more. It does no harm if it
-/// is not true any more.
+/// As [`look`], for a caller who already knows what MongoDB's unit names: then both sides need not be read a second time.
+/// If the unit has changed since, that does no harm.
 ///
 /// # Errors
 /// A side can't be read or written.

@@ -52,10 +52,10 @@ pub struct Queue {
     waiting: HashMap<Subject, Waiting>,
     /// What is being looked at now, by subject.
     in_flight: HashMap<Subject, Waiting>,
-    /// The users that wait and are not being looked at, by when they are due. Those whose look has failed are among the
-    /// others, because they are looked at alone.
+    /// The users that wait and are not being looked at, by when they are due. A user whose look has failed is in `others`,
+    /// to be looked at alone.
     users: Order,
-    /// The others that wait and are not being looked at, by when they are due.
+    /// The units, departments and failed users that wait and are not being looked at, by when they are due.
     others: Order,
     positions: BTreeMap<Stream, Position>,
 }

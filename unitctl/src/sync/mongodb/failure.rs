@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mongodb::error::{Error, ErrorKind, WriteFailure};
 
-/// How long one operation may take. The driver itself waits for ever for the reply of a server that is frozen.
+/// How long one operation may take. The driver itself waits forever if a server is frozen and does not reply.
 const MAX_OPERATION: Duration = Duration::from_secs(20);
 
 /// What a failure means for the caller.

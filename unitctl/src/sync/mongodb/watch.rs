@@ -1,4 +1,5 @@
-//! Follows a change stream for ever: reconnects, goes on from its last position, and reports when that is not possible.
+//! Follows a change stream without end: after a failure it connects again and goes on from the last position, and reports
+//! when that is not possible.
 
 use std::time::Duration;
 

@@ -55,8 +55,8 @@ impl Pass<'_> {
             follow_ups.extend(self.looks(differing, self.removal).await?);
         }
         follow_ups.extend(named);
-        // A department may go from one unit to the next. More rounds than this mean that others write all the time, and
-        // events tell of that.
+        // A department may go from one unit to the next. If more rounds than this are needed, others write all the time,
+        // and the events of their writes lead to the next looks.
         for _ in 0..MAX_ROUNDS {
             if follow_ups.is_empty() {
                 break;

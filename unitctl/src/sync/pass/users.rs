@@ -48,8 +48,8 @@ async fn write_batch(sides: &Sides, documents: HashMap<UserId, Document>) -> Bat
 }
 
 impl Pass<'_> {
-    /// Compares all users of MongoDB, which come in batches, and marks them in `stored`. Returns those who need a look of their own. Of users who
-    /// are created or deleted meanwhile there are events.
+    /// Compares all users of MongoDB, which come in batches, and marks them in `stored`. Returns those who need a look of
+    /// their own. Of users who are created or deleted meanwhile there are events.
     pub(super) async fn users(
         &mut self,
         mut batches: mpsc::Receiver<Result<Vec<Document>>>,

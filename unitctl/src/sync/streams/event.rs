@@ -19,7 +19,8 @@ pub enum StreamEvent {
         /// When the oldest of them was written, to the second.
         written_at: Option<OffsetDateTime>,
     },
-    /// All is well, and nothing else was written. It comes about once a second.
+    /// Nothing that matters was written since the last event. It comes about once a second, and shows that the stream still
+    /// works.
     Idle {
         /// The position once all events before this one are dealt with.
         position: Position,

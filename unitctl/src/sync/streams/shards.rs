@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::subject::About;
 
-/// The maximum age of a position that can be used, in seconds. DynamoDB keeps records for 24 hours. The two hours less
-/// are for clocks that differ, and because the age is counted in full hours.
+/// The maximum age of a position that can be used, in seconds. DynamoDB keeps records for 24 hours. This is two hours less,
+/// because clocks differ and because the age is counted in full hours.
 const MAX_AGE_SECONDS: i64 = 22 * 3600;
 
 /// A shard as DescribeStream lists it.

@@ -14,7 +14,7 @@ use unitctl::sync::model::{Removal, Subject};
 use unitctl::sync::report::Reporter;
 use unitctl::sync::sides::{Mode as SyncMode, Sides};
 
-use super::actors::Slot;
+use super::failures::Slot;
 use super::proxy::{Mode, Proxy, has};
 use crate::following::{HASH, SOON, TOKEN, body, unit_facts, workspace};
 use crate::rocket_chat::RocketChat;

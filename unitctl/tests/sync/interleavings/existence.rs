@@ -8,8 +8,9 @@ use fastrand::Rng;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use super::actors::{Slot, Stage, chaos};
+use super::actors::Stage;
 use super::facts::{Known, broken_invariant, differences, snapshot};
+use super::failures::{Slot, chaos};
 use super::random::{LONGEST, calm, check, everything, stage, variable};
 use crate::following::body;
 use crate::rocket_chat::RocketChat;

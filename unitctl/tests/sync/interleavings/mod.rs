@@ -8,6 +8,7 @@ mod actors;
 mod crashes;
 mod existence;
 mod facts;
+mod failures;
 mod history;
 mod proxy;
 mod random;

@@ -12,10 +12,11 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
-use super::actors::{Actor, Slot, Stage, chaos};
+use super::actors::{Actor, Stage};
 use super::facts::{
     Fact, Known, all, broken_invariant, differences, of_dynamodb, of_mongodb, snapshot, text,
 };
+use super::failures::{Slot, chaos};
 use super::history::History;
 use super::proxy::Proxy;
 use crate::following::body;

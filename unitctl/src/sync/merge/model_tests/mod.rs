@@ -110,7 +110,8 @@ fn skews() -> impl Strategy<Value = i64> {
 }
 
 proptest! {
-    // So many find each of the mistakes that were tried, such as an intent that counts as committed, or not, without proof.
+    // With this many cases, every mistake that was put in on trial was found, such as to decide without proof that an
+    // intent was committed, or that it was not.
     #![proptest_config(config(3000))]
 
     #[test]
