@@ -2,6 +2,7 @@
 
 mod competing;
 mod contention;
+mod large_histories;
 mod linearizability;
 mod model;
 mod torn_reads;

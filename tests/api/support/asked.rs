@@ -8,7 +8,7 @@ use testing::events::{set_caller, update_event};
 use super::{ADMIN, Items, TOKEN, merge, set, text, username};
 
 /// What an update asks for. All listed users exist and hold the role of a monitor, and all listed departments exist.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Asked {
     pub unit: String,
     pub name: String,

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, Instant};
 
 use aws_config::SdkConfig;
-use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector};
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, SharedHttpClient, SharedHttpConnector,
+};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::http::StatusCode;
@@ -151,9 +153,13 @@ impl FaultyClient {
 
     /// Puts this client into an SDK configuration.
     pub fn sdk(&self) -> impl FnOnce(SdkConfig) -> SdkConfig {
+        self.sdk_through(plain_http_client())
+    }
+
+    /// Puts this client into an SDK configuration. The requests that pass go through another client.
+    pub fn sdk_through(&self, other: SharedHttpClient) -> impl FnOnce(SdkConfig) -> SdkConfig {
         let faulty = self.clone();
-        let client =
-            intercepting_client(plain_http_client(), move |request, dynamodb| faulty.call(request, dynamodb));
+        let client = intercepting_client(other, move |request, dynamodb| faulty.call(request, dynamodb));
         move |sdk| sdk.into_builder().http_client(client).build()
     }
 

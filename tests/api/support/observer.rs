@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
-use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector};
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, SharedHttpClient, SharedHttpConnector,
+};
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use livechat_units::Function;
 use serde_json::Value;
@@ -38,7 +40,8 @@ pub struct Committed {
     pub updated_at: String,
     /// All items after it.
     pub items: Items,
-    request_token: String,
+    /// Its `ClientRequestToken`.
+    pub request_token: String,
 }
 
 impl Observer {
@@ -55,11 +58,21 @@ impl Observer {
 
     /// An execution environment whose transactions are observed.
     pub fn function(&self, name: &'static str) -> Function {
+        let sdk = self.sdk.to_builder().http_client(self.http_client(name)).build();
+        Function::new(&sdk, self.app_tables.clone())
+    }
+
+    /// The HTTP client of a function with this name.
+    pub fn http_client(&self, name: &'static str) -> SharedHttpClient {
         let observer = self.clone();
-        let client = intercepting_client(plain_http_client(), move |request, dynamodb| {
+        intercepting_client(plain_http_client(), move |request, dynamodb| {
             observer.call(name, request, dynamodb)
-        });
-        Function::new(&self.sdk.to_builder().http_client(client).build(), self.app_tables.clone())
+        })
+    }
+
+    /// The number of committed transactions so far. One more may be stored and not yet observed.
+    pub fn count(&self) -> usize {
+        self.committed.lock().expect("no test panics with it").len()
     }
 
     /// All committed transactions so far.
@@ -97,7 +110,8 @@ impl Observer {
 
     async fn look(&self, by: &'static str, transaction: &Value) {
         let request_token = text(transaction, "ClientRequestToken");
-        if self.committed().iter().any(|committed| committed.request_token == request_token) {
+        let is_copy = |committed: &Committed| committed.request_token == request_token;
+        if self.committed.lock().expect("no test panics with it").iter().any(is_copy) {
             // A second copy of a transaction changes nothing.
             return;
         }
