@@ -3,6 +3,7 @@
 //! order. `TORN_READS` is the number of random cases.
 
 mod client;
+mod large;
 
 use std::sync::Arc;
 
