@@ -30,8 +30,10 @@ impl Sequence {
         if changes <= MAX_TRANSACTION_ACTIONS {
             return Self { transactions: VecDeque::from([groups]), all_monitors: Some(monitors) };
         }
-        // A stable sort, so that equal inputs give equal transactions.
-        groups.sort_by_key(|group| group.stage);
+        // A stable sort, so that equal inputs give equal transactions. In each stage, groups of several actions come first:
+        // departments that are taken from another unit. A refusal shows the units of the departments in its transaction. The
+        // next plan takes these departments together, so its transactions have room for departments that are not known yet.
+        groups.sort_by_key(|group| (group.stage, group.actions.len() <= 1));
         let mut transactions = VecDeque::new();
         let mut transaction = Vec::new();
         let mut actions = 1;

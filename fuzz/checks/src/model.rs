@@ -293,9 +293,9 @@ pub fn load<'a>(
     Loaded::new(update, caller, items.collect::<Items>())
 }
 
-/// Each refusal shows the present state of one item at least, and the tests have some hundred items. An update that is still
-/// refused after this many attempts would never end.
-const MAX_ATTEMPTS: usize = 1_000;
+/// The tests have some hundred items, and most refusals show the present state of dozens. An update that is still refused
+/// after this many attempts learns too little from each.
+const MAX_ATTEMPTS: usize = 30;
 
 /// The course of an update.
 #[derive(Debug)]
