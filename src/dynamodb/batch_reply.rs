@@ -251,3 +251,90 @@ impl<'de> Visitor<'de> for ValueVisitor {
         Ok(Value(value))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::UserId;
+    use crate::item::{Items, Stored};
+
+    fn items(body: &str) -> Items {
+        let mut items = Items::default();
+        for (key, item) in BatchReply::parse(body.as_bytes()).expect("it is a reply").into_items() {
+            items.add(key, item);
+        }
+        items
+    }
+
+    #[test]
+    fn items_are_parsed_in_any_order_of_their_attributes() {
+        let items = items(
+            r#"{"Responses": {
+                "livechat": [
+                    {"roles": {"SS": ["b", "a"]}, "username": {"S": "Jo\u00eb \"J\""}, "pk": {"S": "USER#u\u0031"}},
+                    {"pk": {"S": "DEPARTMENT#d"}, "parentId": {"S": "U"}, "ancestors": {"L": [{"S": "U"}]}, "more": {"M": {"a": {"L": []}}}},
+                    {"version": {"N": "7"}, "monitors": {"M": {"u1": {"S": "joe"}}}, "departmentIds": {"SS": ["d"]}, "pk": {"S": "UNIT#U"}},
+                    {"pk": {"S": "SOMETHING#else"}, "name": {"S": "x"}}
+                ],
+                "tokens": [{"expiresAt": {"N": "12.5"}, "userId": {"S": "u1"}, "hashedToken": {"S": "hash"}}]
+            }}"#,
+        );
+        let [(id, Stored::Present(user))] = &items.users[..] else { panic!("{items:?}") };
+        assert_eq!((id.as_str(), user.username.as_deref()), ("u1", Some("Joë \"J\"")));
+        assert!(user.active && user.roles == ["b", "a"]);
+        let [(id, Stored::Present(department))] = &items.departments[..] else { panic!("{items:?}") };
+        assert_eq!((id.as_str(), department.parent_id.as_deref()), ("d", Some("U")));
+        assert_eq!(department.ancestors.as_deref(), Some(&["U".to_owned()][..]));
+        let unit = items.unit.get().expect("it is sound").expect("it exists");
+        assert_eq!((unit.version, unit.monitors.len(), unit.departments.len()), (Some(7), 1, 1));
+        let token = items.token.get().expect("it is sound").expect("it exists");
+        assert_eq!((token.user_id.as_deref(), token.expires_at.clone()), (Some("u1"), Ok(Some(12.5))));
+    }
+
+    #[test]
+    fn an_attribute_of_another_type_makes_its_item_corrupt() {
+        for value in [r#"{"NS": ["1"]}"#, r#"{"S": "a"}"#, r#"{"B": "AA=="}"#, r#"{"NULL": true}"#, "{}"] {
+            let body =
+                format!(r#"{{"Responses": {{"t": [{{"pk": {{"S": "USER#u"}}, "roles": {value}}}]}}}}"#);
+            let items = items(&body);
+            assert!(
+                matches!(&items.users[..], [(_, Stored::Corrupt(corrupt))] if corrupt.attribute == "roles")
+            );
+        }
+    }
+
+    #[test]
+    fn unprocessed_keys_and_the_capacity_of_all_tables_are_returned() {
+        let mut reply = BatchReply::parse(
+            br#"{"Responses": {}, "UnprocessedKeys": {
+                "livechat": {"Keys": [{"sk": {"S": "USER"}, "pk": {"S": "USER#u"}}], "ConsistentRead": true},
+                "tokens": {"Keys": [{"hashedToken": {"S": "hash"}}]}
+            }, "ConsumedCapacity": [{"TableName": "tokens", "CapacityUnits": 1.5}, {"CapacityUnits": 2}]}"#,
+        )
+        .expect("it is a reply");
+        assert_eq!(reply.capacity_units(), 3.5);
+        let keys = reply.take_unprocessed_keys();
+        assert_eq!(keys.len(), 2);
+        assert!(keys.contains(&Key::Token("hash".into())));
+        assert!(keys.contains(&Key::User(UserId::parse("u").expect("an id"))));
+        assert_eq!(reply.into_items().count(), 0);
+    }
+
+    #[test]
+    fn a_reply_that_is_not_whole_is_unavailable_and_its_items_are_not_quoted() {
+        let bodies: [&[u8]; 6] = [
+            b"",
+            b"{}",
+            b"[]",
+            br#"{"Responses": {"t": [{"pk": {"S": "secret"#,
+            br#"{"Responses": {"t": "secret"}}"#,
+            b"\xff",
+        ];
+        for body in bodies {
+            let Err(error @ Error::Unavailable(_)) = BatchReply::parse(body) else {
+                panic!("{body:?} is accepted")
+            };
+            assert!(!error.cause_chain().unwrap_or_default().contains("secret"));
+        }
+    }
+}
