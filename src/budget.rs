@@ -134,9 +134,9 @@ impl<'a> Retry<'a> {
         Err(self.timeout_error())
     }
 
-    /// Waits before the next try. After `Busy`, the update has lost a race. After any other failure, DynamoDB or the network
-    /// needs time: the pause is a random part of a limit that doubles with each try ("full jitter", AWS Architecture Blog,
-    /// "Exponential Backoff And Jitter").
+    /// Waits before the next try. After `Busy`, the update has lost a race, and [`Rounds`] says how long it waits. After any
+    /// other failure, DynamoDB or the network needs time: the pause is a random part of a limit that doubles with each try
+    /// ("full jitter", AWS Architecture Blog, "Exponential Backoff And Jitter").
     ///
     /// # Errors
     /// The time budget would end during the pause.

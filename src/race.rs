@@ -3,8 +3,8 @@
 //! Tries come in rounds of two. The first try of a round mostly reads, because others have changed the items during the
 //! pause: it is refused, and the refusal contains the present items. The second try may win with them. Between the two, an
 //! update of another client that has begun gets the time to end, so that this one does not make it lose. Between two rounds
-//! the update pauses for much longer than an update takes, so that most updates of the others meet no other update. An old update
-//! tries more often and does not let others pass, so that no update loses every race.
+//! the update pauses for much longer than an update takes, so that most updates of the others meet no other update. An
+//! old update tries more often and does not let others pass, so that no update loses every race.
 //!
 //! The figures were chosen by simulation and measured: see docs/performance.md, "A unit that many change".
 

@@ -4,8 +4,8 @@
 //! A transaction is sent again if no reply comes, and after a failure. So there may be several copies of it. All copies
 //! have the same ClientRequestToken, so DynamoDB stores at most one of them and answers the others with the same
 //! success. A copy without an answer may still be on its way to DynamoDB. If another copy is refused, the update is
-//! planned again at once. That is safe: both transactions require the same version of the unit, so at most one of them
-//! is stored. It is not safe to answer the client with an error that promises that nothing is stored, because the copy
+//! planned again without a wait for that copy. That is safe: both transactions require the same version of the unit, so at
+//! most one of them is stored. It is not safe to answer the client with an error that promises that nothing is stored, because the copy
 //! without an answer could be stored later. [`Writes::confirm_error`] prevents that.
 
 use aws_sdk_dynamodb::operation::transact_write_items::builders::TransactWriteItemsFluentBuilder;

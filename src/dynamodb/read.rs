@@ -76,8 +76,8 @@ impl Store {
         Ok(items)
     }
 
-    /// Sends a BatchGetItem with this body. If no reply comes, sends it a second time on a new connection. Returns the first success,
-    /// or the last error if both fail.
+    /// Sends a BatchGetItem with this body. If no reply comes, sends it a second time on a new connection. Returns the
+    /// first success, or the last error if both fail.
     async fn reply_to_read(
         &self,
         body: String,

@@ -29,8 +29,8 @@ pub(crate) struct Store {
 impl Store {
     /// A store with the region, credentials and endpoint of `sdk`.
     ///
-    /// The SDK's own retries are off, because they know neither cancelled transactions nor Lambda's deadline. [`Retry`](crate::budget::Retry)
-    /// repeats all requests instead.
+    /// The SDK's own retries are off, because they know neither cancelled transactions nor Lambda's deadline.
+    /// [`Retry`](crate::budget::Retry) repeats all requests instead.
     pub(crate) fn new(sdk: &SdkConfig, tables: Tables) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_millis(800))
