@@ -52,13 +52,15 @@ fn pausing_client(refused: Arc<AtomicUsize>) -> SharedHttpClient {
         let (dynamodb, refused) = (dynamodb.clone(), refused.clone());
         let target = request.headers().get("x-amz-target").unwrap_or_default();
         let is_write = target.ends_with(".TransactWriteItems");
-        HttpConnectorFuture::new(async move {
+        // A task of its own, because a request that was sent reaches DynamoDB even if the function no longer waits for it.
+        let answered = tokio::spawn(async move {
             random_pause().await;
             let response = dynamodb.call(request).await?;
             random_pause().await;
             refused.fetch_add(usize::from(is_write && response.status().as_u16() == 400), Ordering::Relaxed);
             Ok(response)
-        })
+        });
+        HttpConnectorFuture::new(async { answered.await.expect("a request does not panic") })
     })
 }
 
@@ -210,9 +212,13 @@ fn make_histories(histories: u32) -> OutcomeCounts {
 
 /// Lets all clients send their requests at once, and checks the history. Returns its events.
 async fn history(tables: &ModelTables, clients: &[Arc<ConcurrentClient>], number: u32) -> Vec<Event> {
-    // Each history has versions of its own, so a late request of an earlier history changes nothing in this one.
+    // A request of an earlier history may still be on its way. Each history has versions of its own, and the units get them
+    // first: such a request changes nothing any more, because its unit has another version.
     let before =
         StoredTables { livechat: initial_items_with_version(u64::from(number) * 1_000), ..initial_tables() };
+    tables.put(UNITS.map(|id| &before.livechat[&unit_key(id)])).await;
+    // Late requests have no effect any more. This read shows those that were stored before.
+    tables.items().await;
     tables.store(&before).await;
     let sending = clients.iter().map(|client| {
         let client = client.clone();

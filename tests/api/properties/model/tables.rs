@@ -35,16 +35,23 @@ impl ModelTables {
         ] {
             let puts = new.iter().filter(|(key, item)| old.get(key) != Some(item)).map(|(_, item)| put(item));
             let deleted = old.iter().filter(|(key, _)| !new.contains_key(key));
-            let writes: Vec<WriteRequest> =
-                puts.chain(deleted.map(|(_, item)| delete(item, names))).collect();
-            for batch in writes.chunks(25) {
-                let request = self.app.client.batch_write_item().request_items(table, batch.to_vec());
-                let output = request.send().await.expect("the items are written");
-                assert!(
-                    output.unprocessed_items.is_none_or(|items| items.is_empty()),
-                    "DynamoDB left items unprocessed"
-                );
-            }
+            self.write(table, puts.chain(deleted.map(|(_, item)| delete(item, names))).collect()).await;
+        }
+    }
+
+    /// Stores these items of the livechat table at once, whatever the table has.
+    pub async fn put(&self, items: impl IntoIterator<Item = &Value>) {
+        self.write(&self.app.tables.livechat, items.into_iter().map(put).collect()).await;
+    }
+
+    async fn write(&self, table: &str, writes: Vec<WriteRequest>) {
+        for batch in writes.chunks(25) {
+            let request = self.app.client.batch_write_item().request_items(table, batch.to_vec());
+            let output = request.send().await.expect("the items are written");
+            assert!(
+                output.unprocessed_items.is_none_or(|items| items.is_empty()),
+                "DynamoDB left items unprocessed"
+            );
         }
     }
 
