@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use smol_str::SmolStr;
+
 use crate::id::{DepartmentId, UnitId, UserId};
 use crate::item::{Item, Key, Unit};
 use crate::request::Visibility;
@@ -25,7 +27,7 @@ pub enum Action {
         /// The monitor.
         monitor: UserId,
         /// The stored username, not the sent one.
-        username: String,
+        username: SmolStr,
     },
     /// Removes a monitor. The condition on the unit's version guards it.
     DeleteMonitor {
@@ -39,11 +41,11 @@ pub enum Action {
         /// The department.
         id: DepartmentId,
         /// The `parentId` that was read.
-        from: Option<String>,
+        from: Option<SmolStr>,
         /// The unit that the department joins.
         unit: UnitId,
         /// The department's new `ancestors`: that unit's id and the unit's ancestors.
-        ancestors: Vec<String>,
+        ancestors: Vec<SmolStr>,
     },
     /// Takes a department out of the unit. Condition: it is still in the unit.
     LeaveDepartment {
@@ -112,13 +114,13 @@ pub enum MonitorsChange {
     /// The map stays as it is.
     None,
     /// The map is replaced by this one.
-    All(BTreeMap<String, String>),
+    All(BTreeMap<SmolStr, SmolStr>),
     /// These entries change, and the others stay. The map exists and is not empty.
     Entries {
         /// Entries that are added or replaced.
-        put: BTreeMap<String, String>,
+        put: BTreeMap<SmolStr, SmolStr>,
         /// Entries that are removed.
-        remove: BTreeSet<String>,
+        remove: BTreeSet<SmolStr>,
     },
 }
 
@@ -128,11 +130,11 @@ pub enum DepartmentsChange {
     /// The set stays as it is.
     None,
     /// The set is replaced by this one.
-    All(BTreeSet<String>),
+    All(BTreeSet<SmolStr>),
     /// These departments are added, and the others stay.
-    Add(BTreeSet<String>),
+    Add(BTreeSet<SmolStr>),
     /// These departments are removed, and the others stay.
-    Remove(BTreeSet<String>),
+    Remove(BTreeSet<SmolStr>),
 }
 
 impl UnitChange {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use smol_str::SmolStr;
+
 /// The maximum length of an id, in bytes of UTF-8. DynamoDB allows 2,048 bytes for a partition key and 1,024 for a sort
 /// key. Rocket.Chat's own ids have 17 bytes.
 pub const MAX_ID_BYTES: usize = 512;
@@ -10,17 +12,22 @@ macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(String);
+        pub struct $name(SmolStr);
 
         impl $name {
             /// `None` when the text is empty or longer than [`MAX_ID_BYTES`], because nothing stored has such an id.
-            pub fn parse(text: impl Into<String>) -> Option<Self> {
+            pub fn parse(text: impl Into<SmolStr>) -> Option<Self> {
                 let text = text.into();
                 (!text.is_empty() && text.len() <= MAX_ID_BYTES).then_some(Self(text))
             }
 
             /// The id's text, as in Rocket.Chat.
             pub fn as_str(&self) -> &str {
+                &self.0
+            }
+
+            /// The id's text, for lists and maps of ids. A short text is cloned without an allocation.
+            pub fn text(&self) -> &SmolStr {
                 &self.0
             }
         }

@@ -78,8 +78,8 @@ impl<'a> Loaded<'a> {
                     }
                 }
                 Action::JoinDepartment { id, unit, ancestors, .. } => {
-                    let department =
-                        Department { parent_id: Some(unit.to_string()), ancestors: Some(ancestors.clone()) };
+                    let parent_id = Some(unit.text().clone());
+                    let department = Department { parent_id, ancestors: Some(ancestors.clone()) };
                     self.departments.insert(id.clone(), Stored::Present(department));
                 }
                 Action::LeaveDepartment { id, .. } => {
@@ -88,7 +88,7 @@ impl<'a> Loaded<'a> {
                 }
                 Action::ShrinkUnit { id, loses, .. } => {
                     if let Some(Stored::Present(unit)) = self.losing_units.get_mut(id) {
-                        unit.departments.retain(|id| !loses.iter().any(|lost| lost.as_str() == id));
+                        unit.departments.retain(|id| !loses.iter().any(|lost| lost.text() == id));
                     }
                 }
                 Action::PutMonitor { .. }

@@ -1,14 +1,12 @@
 //! Parses the body of a reply to BatchGetItem (Amazon DynamoDB API Reference, "BatchGetItem").
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::error::Error;
-use crate::item::{Attributes, Key};
+use crate::item::{Attributes, Key, Text, Value};
 
 /// The attributes of the livechat table that are read, for all kinds of items together. Departments may have many more
 /// attributes, which this function does not need.
@@ -32,18 +30,21 @@ const TOKEN_ATTRIBUTES: [&str; 3] = ["hashedToken", "userId", "expiresAt"];
 /// A reply to BatchGetItem.
 #[derive(serde::Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct BatchReply {
+pub(super) struct BatchReply<'a> {
     /// The items that were found, by table. Items that do not exist are not among them.
-    responses: Option<HashMap<String, Vec<ReplyItem>>>,
-    unprocessed_keys: Option<HashMap<String, UnprocessedKeys>>,
+    #[serde(borrow)]
+    responses: Option<HashMap<String, Vec<ReplyItem<'a>>>>,
+    #[serde(borrow)]
+    unprocessed_keys: Option<HashMap<String, UnprocessedKeys<'a>>>,
     #[serde(default)]
     consumed_capacity: Vec<ConsumedCapacity>,
 }
 
 #[derive(serde::Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct UnprocessedKeys {
-    keys: Vec<ReplyItem>,
+struct UnprocessedKeys<'a> {
+    #[serde(borrow)]
+    keys: Vec<ReplyItem<'a>>,
 }
 
 #[derive(serde::Deserialize)]
@@ -53,19 +54,19 @@ struct ConsumedCapacity {
 }
 
 /// An item of a reply, as far as the function needs it.
-pub(super) struct ReplyItem {
+pub(super) struct ReplyItem<'a> {
     /// `None` if the partition key has no form that is known here.
     key: Option<Key>,
     /// The other attributes. An item has a handful of them, so a list takes less time than a map.
-    attributes: Vec<(&'static str, AttributeValue)>,
+    attributes: Vec<(&'static str, Value<'a>)>,
 }
 
-impl BatchReply {
+impl<'a> BatchReply<'a> {
     /// Parses a reply's body.
     ///
     /// # Errors
     /// The body is missing or is cut off, so the items are not known.
-    pub(super) fn parse(body: &[u8]) -> Result<Self, Error> {
+    pub(super) fn parse(body: &'a [u8]) -> Result<Self, Error> {
         // `serde_json::from_slice` would check each string of its own.
         let body =
             std::str::from_utf8(body).map_err(|_| Error::Unavailable("a reply that is not UTF-8".into()))?;
@@ -93,20 +94,20 @@ impl BatchReply {
     }
 
     /// The items that were found, with their keys.
-    pub(super) fn into_items(self) -> impl Iterator<Item = (Key, ReplyItem)> {
+    pub(super) fn into_items(self) -> impl Iterator<Item = (Key, ReplyItem<'a>)> {
         let items = self.responses.into_iter().flatten().flat_map(|(_, items)| items);
         items.filter_map(|mut item| Some((item.key.take()?, item)))
     }
 }
 
-impl Attributes for ReplyItem {
-    fn take(&mut self, attribute: &str) -> Option<AttributeValue> {
+impl Attributes for ReplyItem<'_> {
+    fn take(&mut self, attribute: &str) -> Option<Value<'_>> {
         let place = self.attributes.iter().position(|(name, _)| *name == attribute)?;
         Some(self.attributes.swap_remove(place).1)
     }
 }
 
-impl<'de> Deserialize<'de> for ReplyItem {
+impl<'de: 'a, 'a> Deserialize<'de> for ReplyItem<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(ReplyItemVisitor)
     }
@@ -115,21 +116,19 @@ impl<'de> Deserialize<'de> for ReplyItem {
 struct ReplyItemVisitor;
 
 impl<'de> Visitor<'de> for ReplyItemVisitor {
-    type Value = ReplyItem;
+    type Value = ReplyItem<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an item")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<ReplyItem, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<ReplyItem<'de>, A::Error> {
         let (mut key, mut attributes) = (None, Vec::new());
-        while let Some(KnownAttribute(name)) = entries.next_key()? {
-            match name {
-                Some("pk") => key = Key::of_partition(&entries.next_value::<Text>()?.text),
-                Some("hashedToken") => {
-                    key = Some(Key::Token(entries.next_value::<Text>()?.text.into_owned()))
-                }
-                Some(name) => attributes.push((name, entries.next_value::<Value>()?.0)),
+        while let Some(Text(name)) = entries.next_key()? {
+            match known_attribute(&name) {
+                Some("pk") => key = Key::of_partition(text(&entries.next_value()?)),
+                Some("hashedToken") => key = Some(Key::Token(text(&entries.next_value()?).to_owned())),
+                Some(name) => attributes.push((name, entries.next_value()?)),
                 None => drop(entries.next_value::<IgnoredAny>()?),
             }
         }
@@ -137,119 +136,14 @@ impl<'de> Visitor<'de> for ReplyItemVisitor {
     }
 }
 
-/// The value of a key attribute. Keys are strings in both tables.
-#[derive(serde::Deserialize)]
-struct Text<'a> {
-    #[serde(rename = "S", borrow)]
-    text: Cow<'a, str>,
+/// `None` for attributes that the function does not need.
+fn known_attribute(name: &str) -> Option<&'static str> {
+    LIVECHAT_ATTRIBUTES.into_iter().chain(TOKEN_ATTRIBUTES).find(|known| *known == name)
 }
 
-/// The name of an attribute. `None` for attributes that the function does not need.
-struct KnownAttribute(Option<&'static str>);
-
-impl<'de> Deserialize<'de> for KnownAttribute {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_identifier(KnownAttributeVisitor)
-    }
-}
-
-struct KnownAttributeVisitor;
-
-impl Visitor<'_> for KnownAttributeVisitor {
-    type Value = KnownAttribute;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the name of an attribute")
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<KnownAttribute, E> {
-        let known = LIVECHAT_ATTRIBUTES.into_iter().chain(TOKEN_ATTRIBUTES).find(|known| *known == name);
-        Ok(KnownAttribute(known))
-    }
-}
-
-/// An attribute's value.
-struct Value(AttributeValue);
-
-/// The type of a value.
-#[derive(serde::Deserialize)]
-#[serde(field_identifier, rename_all = "UPPERCASE")]
-enum Type {
-    S,
-    N,
-    Bool,
-    Ss,
-    L,
-    M,
-    /// A type that no attribute of docs/data-model.md has.
-    #[serde(other)]
-    Other,
-}
-
-impl<'de> Deserialize<'de> for Value {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(ValueVisitor)
-    }
-}
-
-/// The entries of a map.
-struct Members(HashMap<String, AttributeValue>);
-
-impl<'de> Deserialize<'de> for Members {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(MembersVisitor)
-    }
-}
-
-struct MembersVisitor;
-
-impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Members;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a map")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Members, A::Error> {
-        let mut members = HashMap::new();
-        while let Some((name, Value(value))) = entries.next_entry()? {
-            members.insert(name, value);
-        }
-        Ok(Members(members))
-    }
-}
-
-struct ValueVisitor;
-
-impl<'de> Visitor<'de> for ValueVisitor {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value with its type")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        // A value of a type that is not expected makes its attribute corrupt, whatever it is.
-        let mut value = AttributeValue::Null(true);
-        while let Some(kind) = entries.next_key()? {
-            value = match kind {
-                Type::S => AttributeValue::S(entries.next_value()?),
-                Type::N => AttributeValue::N(entries.next_value()?),
-                Type::Bool => AttributeValue::Bool(entries.next_value()?),
-                Type::Ss => AttributeValue::Ss(entries.next_value()?),
-                Type::L => {
-                    let members: Vec<Value> = entries.next_value()?;
-                    AttributeValue::L(members.into_iter().map(|Value(member)| member).collect())
-                }
-                Type::M => AttributeValue::M(entries.next_value::<Members>()?.0),
-                Type::Other => {
-                    entries.next_value::<IgnoredAny>()?;
-                    AttributeValue::Null(true)
-                }
-            };
-        }
-        Ok(Value(value))
-    }
+/// The text of a key attribute. Keys are strings in both tables.
+fn text<'a>(value: &'a Value) -> &'a str {
+    if let Value::S(text) = value { text } else { "" }
 }
 
 #[cfg(test)]
@@ -284,7 +178,7 @@ mod tests {
         assert!(user.active && user.roles == ["b", "a"]);
         let [(id, Stored::Present(department))] = &items.departments[..] else { panic!("{items:?}") };
         assert_eq!((id.as_str(), department.parent_id.as_deref()), ("d", Some("U")));
-        assert_eq!(department.ancestors.as_deref(), Some(&["U".to_owned()][..]));
+        assert_eq!(department.ancestors.as_deref(), Some(&["U".into()][..]));
         let unit = items.unit.get().expect("it is sound").expect("it exists");
         assert_eq!((unit.version, unit.monitors.len(), unit.departments.len()), (Some(7), 1, 1));
         let token = items.token.get().expect("it is sound").expect("it exists");
@@ -293,7 +187,9 @@ mod tests {
 
     #[test]
     fn an_attribute_of_another_type_makes_its_item_corrupt() {
-        for value in [r#"{"NS": ["1"]}"#, r#"{"S": "a"}"#, r#"{"B": "AA=="}"#, r#"{"NULL": true}"#, "{}"] {
+        let others =
+            [r#"{"S": "a"}"#, r#"{"NS": ["1"]}"#, r#"{"B": "AA=="}"#, r#"{"BS": []}"#, r#"{"NULL": true}"#];
+        for value in others {
             let body =
                 format!(r#"{{"Responses": {{"t": [{{"pk": {{"S": "USER#u"}}, "roles": {value}}}]}}}}"#);
             let items = items(&body);

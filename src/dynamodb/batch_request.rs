@@ -3,7 +3,9 @@
 //! The SDK would first make a map with owned names and values of each key.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
+use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::batch_reply::LIVECHAT_ATTRIBUTES;
@@ -31,17 +33,25 @@ struct KeysAndAttributes<'a> {
 /// A key in the form that DynamoDB takes.
 struct KeyAttributes<'a>(&'a Key);
 
+impl Serialize for KeyAttributes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(key) = self;
+        let [kind, id] = key.partition_parts();
+        let sort = key.sort();
+        let mut attributes = serializer.serialize_map(None)?;
+        attributes.serialize_entry(key.partition_name(), &Text { text: format_args!("{kind}{id}") })?;
+        if let Some(sort) = &sort {
+            attributes.serialize_entry("sk", &Text { text: format_args!("{sort}") })?;
+        }
+        attributes.end()
+    }
+}
+
+/// A text in the form that DynamoDB takes. It is written in parts. Otherwise each of thousands of keys would need an allocation.
 #[derive(Serialize)]
 struct Text<'a> {
     #[serde(rename = "S")]
-    text: &'a str,
-}
-
-impl Serialize for KeyAttributes<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let strings = self.0.strings();
-        serializer.collect_map(strings.iter().map(|(name, text)| (name, Text { text })))
-    }
+    text: fmt::Arguments<'a>,
 }
 
 /// The body of a strongly consistent read of these keys.

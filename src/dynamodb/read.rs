@@ -50,7 +50,15 @@ impl Store {
             let body = batch_request(&self.tables, &unread).map_err(internal)?;
             let reply = retry.run(self.reply_to_read(body, connection, budget)).await?;
             connection = Connection::after_silence(matches!(reply, Err(SdkError::TimeoutError(_))));
-            match reply.map_err(failure).and_then(|output| BatchReply::parse(&unparsed::body(output))) {
+            let body;
+            let reply = match reply.map_err(failure) {
+                Ok(output) => {
+                    body = unparsed::body(output);
+                    BatchReply::parse(&body)
+                }
+                Err(error) => Err(error),
+            };
+            match reply {
                 Ok(mut reply) => {
                     let capacity = reply.capacity_units();
                     budget.record(|usage| usage.read_capacity += capacity);

@@ -3,6 +3,8 @@
 use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem};
 
+use smol_str::SmolStr;
+
 use super::expression::{Expression, number, string, string_set};
 use crate::action::{Action, DepartmentsChange, MonitorsChange, UnitChange};
 use crate::id::{DepartmentId, UnitId, UserId};
@@ -57,10 +59,10 @@ fn delete_monitor(key: Item, table: &str) -> Result<TransactWriteItem, BuildErro
     Ok(TransactWriteItem::builder().delete(delete).build())
 }
 
-fn join_department(from: Option<&str>, unit: &UnitId, ancestors: &[String]) -> Expression {
+fn join_department(from: Option<&str>, unit: &UnitId, ancestors: &[SmolStr]) -> Expression {
     let mut expression = Expression::default();
     expression.set("parentId", string(unit.as_str()));
-    expression.set("ancestors", AttributeValue::L(ancestors.iter().map(string).collect()));
+    expression.set("ancestors", AttributeValue::L(ancestors.iter().map(|id| string(id.as_str())).collect()));
     match from {
         Some(parent) => expression.require_equal("parentId", string(parent)),
         None => {
@@ -123,11 +125,12 @@ fn update_unit(change: &UnitChange) -> Expression {
     match &change.monitors {
         MonitorsChange::None => {}
         MonitorsChange::All(monitors) => {
-            let entries = monitors.iter().map(|(id, username)| (id.clone(), string(username)));
+            let entries = monitors.iter().map(|(id, username)| (id.to_string(), string(username.as_str())));
             expression.set("monitors", AttributeValue::M(entries.collect()));
         }
         MonitorsChange::Entries { put, remove } => {
-            put.iter().for_each(|(id, username)| expression.set_entry("monitors", id, string(username)));
+            put.iter()
+                .for_each(|(id, username)| expression.set_entry("monitors", id, string(username.as_str())));
             remove.iter().for_each(|id| expression.remove_entry("monitors", id));
         }
     }

@@ -6,10 +6,11 @@ mod key;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use attributes::Attributes;
 use attributes::ItemParser;
+pub use attributes::{Attributes, Text, Value};
 pub use items::Items;
 pub use key::{Corrupt, Item, Key, Stored};
+use smol_str::SmolStr;
 
 /// The permission that updating a unit needs.
 pub const PERMISSION: &str = "manage-livechat-units";
@@ -21,7 +22,7 @@ pub const MONITOR_ROLE: &str = "livechat-monitor";
 #[derive(Clone, Debug)]
 pub struct Token {
     /// The user who logged in. A token without `userId` authenticates no user.
-    pub user_id: Option<String>,
+    pub user_id: Option<SmolStr>,
     /// Epoch seconds. `None` for personal access tokens, which don't expire. If the value has a wrong type, the error
     /// is kept here and the rest of the item is parsed. So another user who sends this token is refused as with any
     /// other token, and only the token's own user gets the error.
@@ -32,9 +33,9 @@ pub struct Token {
 #[derive(Clone, Debug)]
 pub struct User {
     /// The username. A listed monitor without one is a corrupt item.
-    pub username: Option<String>,
+    pub username: Option<SmolStr>,
     /// The ids of the roles, in no order.
-    pub roles: Vec<String>,
+    pub roles: Vec<SmolStr>,
     /// False when deactivated.
     pub active: bool,
 }
@@ -43,7 +44,7 @@ pub struct User {
 #[derive(Clone, Debug)]
 pub struct Permission {
     /// The ids of the roles, in no order.
-    pub roles: Vec<String>,
+    pub roles: Vec<SmolStr>,
 }
 
 /// The unit that the request updates.
@@ -56,27 +57,27 @@ pub struct Unit {
     /// Grows by one with every committed change. `None` counts as version 0.
     pub version: Option<u64>,
     /// The monitors: each user id with the username.
-    pub monitors: BTreeMap<String, String>,
+    pub monitors: BTreeMap<SmolStr, SmolStr>,
     /// The departments' ids.
-    pub departments: BTreeSet<String>,
+    pub departments: BTreeSet<SmolStr>,
     /// The units above this one, nearest first.
-    pub ancestors: Vec<String>,
+    pub ancestors: Vec<SmolStr>,
 }
 
 /// A department.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Department {
     /// The unit that the department is in.
-    pub parent_id: Option<String>,
+    pub parent_id: Option<SmolStr>,
     /// The parent unit's id, followed by the ancestors of that unit.
-    pub ancestors: Option<Vec<String>>,
+    pub ancestors: Option<Vec<SmolStr>>,
 }
 
 /// A unit that loses departments to the unit that the request updates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LosingUnit {
     /// The departments' ids.
-    pub departments: BTreeSet<String>,
+    pub departments: BTreeSet<SmolStr>,
 }
 
 impl Token {
@@ -132,7 +133,7 @@ impl Unit {
             visibility: item.lenient_string("visibility"),
             version: item.number("version")?,
             monitors: item.string_map("monitors")?,
-            departments: item.string_set("departmentIds")?.into_iter().collect(),
+            departments: item.string_set("departmentIds")?,
             ancestors: item.string_list("ancestors")?.unwrap_or_default(),
         })
     }
@@ -155,7 +156,6 @@ impl LosingUnit {
     /// # Errors
     /// An attribute has a wrong type.
     pub fn parse(key: &Key, item: impl Attributes) -> Result<Self, Corrupt> {
-        let departments = ItemParser::new(key, item).string_set("departmentIds")?;
-        Ok(Self { departments: departments.into_iter().collect() })
+        Ok(Self { departments: ItemParser::new(key, item).string_set("departmentIds")? })
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use smol_str::SmolStr;
+
 use crate::action::Action;
 use crate::auth::Caller;
 use crate::error::Error;
@@ -33,9 +35,9 @@ pub(super) struct Group {
     /// Empty if only the unit's own item changes.
     pub(super) actions: Vec<Action>,
     /// Departments that leave the unit's list without an action, because they no longer exist.
-    pub(super) dropped_departments: Vec<String>,
+    pub(super) dropped_departments: Vec<SmolStr>,
     /// Monitors who leave the unit's map without an action, because no user and no item can have these ids.
-    pub(super) dropped_monitors: Vec<String>,
+    pub(super) dropped_monitors: Vec<SmolStr>,
 }
 
 /// All groups of an update.
@@ -98,7 +100,7 @@ impl Groups {
         caller: &Caller,
         unit: &Unit,
         loaded: &Loaded,
-        monitors: &BTreeMap<String, String>,
+        monitors: &BTreeMap<SmolStr, SmolStr>,
     ) -> Result<Self, Error> {
         let mut groups = Self(Vec::new());
         for (losing_unit, departments) in groups.add_joining_departments(unit, loaded)? {
@@ -121,7 +123,7 @@ impl Groups {
         loaded: &Loaded,
     ) -> Result<BTreeMap<UnitId, Vec<Action>>, Error> {
         let update = loaded.update;
-        let mut ancestors = vec![update.unit.to_string()];
+        let mut ancestors = vec![update.unit.text().clone()];
         ancestors.extend_from_slice(&unit.ancestors);
 
         let mut taken: BTreeMap<UnitId, Vec<Action>> = BTreeMap::new();
@@ -186,7 +188,7 @@ impl Groups {
         let listed: BTreeSet<&str> = update.possible_departments().map(DepartmentId::as_str).collect();
         let mut dropped_departments = Vec::new();
         for id in unit.departments.iter().filter(|id| !listed.contains(id.as_str())) {
-            let Some(id) = DepartmentId::parse(id) else {
+            let Some(id) = DepartmentId::parse(id.clone()) else {
                 // No department can have this id.
                 dropped_departments.push(id.clone());
                 continue;
@@ -197,7 +199,7 @@ impl Groups {
                 // checks that.
                 None => self.add(Stage::Leave, Action::LeaveDepartment { id, unit }),
                 // A deleted department never comes back, so there is nothing to check.
-                Some(None) => dropped_departments.push(id.to_string()),
+                Some(None) => dropped_departments.push(id.text().clone()),
                 Some(Some(department)) if department.parent_id.as_deref() == Some(unit.as_str()) => {
                     self.add(Stage::Leave, Action::LeaveDepartment { id, unit });
                 }
@@ -216,19 +218,19 @@ impl Groups {
         caller: &Caller,
         unit: &Unit,
         unit_id: &UnitId,
-        wanted: &BTreeMap<String, String>,
+        wanted: &BTreeMap<SmolStr, SmolStr>,
     ) {
         for (id, username) in wanted {
             if unit.monitors.get(id) != Some(username)
-                && let Some(monitor) = UserId::parse(id)
+                && let Some(monitor) = UserId::parse(id.clone())
             {
                 let username = username.clone();
                 self.add(Stage::Join, Action::PutMonitor { unit: unit_id.clone(), monitor, username });
             }
         }
         let mut dropped_monitors = Vec::new();
-        for id in unit.monitors.keys().filter(|id| !wanted.contains_key(*id)) {
-            let Some(monitor) = UserId::parse(id) else {
+        for id in unit.monitors.keys().filter(|id| !wanted.contains_key(id.as_str())) {
+            let Some(monitor) = UserId::parse(id.clone()) else {
                 dropped_monitors.push(id.clone());
                 continue;
             };

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 use groups::Groups;
 pub use progress::Progress;
 pub use sequence::Sequence;
+use smol_str::SmolStr;
 
 use crate::auth::Caller;
 use crate::error::Error;
@@ -52,13 +53,13 @@ pub fn plan(caller: &Caller, loaded: &Loaded) -> Result<Sequence, Error> {
 fn eligible_monitors(
     listed: &[UserId],
     users: &HashMap<UserId, Stored<User>>,
-) -> Result<BTreeMap<String, String>, Error> {
+) -> Result<BTreeMap<SmolStr, SmolStr>, Error> {
     let monitor = |id: &UserId| {
         let user = users.get(id).map(Stored::get).transpose()?.flatten();
         let Some(user) = user.filter(|user| user.has_role(MONITOR_ROLE)) else { return Ok(None) };
         let nameless = || Corrupt { item: Key::User(id.clone()).partition(), attribute: "username" };
         let username = user.username.clone().ok_or_else(nameless)?;
-        Ok(Some((id.as_str().to_owned(), username)))
+        Ok(Some((id.text().clone(), username)))
     };
     listed.iter().filter_map(|id| monitor(id).transpose()).collect()
 }

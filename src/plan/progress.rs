@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use smol_str::SmolStr;
+
 use crate::action::{Action, Transaction};
 use crate::error::Error;
 use crate::item::Stored;
@@ -13,10 +15,10 @@ pub struct Progress {
     has_begun: bool,
     has_set_name: bool,
     has_set_visibility: bool,
-    joined_monitors: HashSet<String>,
-    left_monitors: HashSet<String>,
-    joined_departments: HashSet<String>,
-    left_departments: HashSet<String>,
+    joined_monitors: HashSet<SmolStr>,
+    left_monitors: HashSet<SmolStr>,
+    joined_departments: HashSet<SmolStr>,
+    left_departments: HashSet<SmolStr>,
 }
 
 impl Progress {
@@ -30,16 +32,16 @@ impl Progress {
                     self.has_set_visibility |= change.visibility.is_some();
                 }
                 Action::PutMonitor { monitor, .. } => {
-                    self.joined_monitors.insert(monitor.to_string());
+                    self.joined_monitors.insert(monitor.text().clone());
                 }
                 Action::DeleteMonitor { monitor, .. } => {
-                    self.left_monitors.insert(monitor.to_string());
+                    self.left_monitors.insert(monitor.text().clone());
                 }
                 Action::JoinDepartment { id, .. } | Action::CheckInUnit { id, .. } => {
-                    self.joined_departments.insert(id.to_string());
+                    self.joined_departments.insert(id.text().clone());
                 }
                 Action::LeaveDepartment { id, .. } | Action::CheckNotInUnit { id, .. } => {
-                    self.left_departments.insert(id.to_string());
+                    self.left_departments.insert(id.text().clone());
                 }
                 Action::ShrinkUnit { .. } | Action::CheckUnitLacks { .. } => {}
             }

@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::groups::{Group, Groups};
+use smol_str::SmolStr;
+
 use crate::action::{Action, DepartmentsChange, MonitorsChange, Transaction, UnitChange};
 use crate::id::DepartmentId;
 use crate::item::{Stored, Unit};
@@ -20,11 +22,11 @@ pub struct Sequence {
     transactions: VecDeque<Vec<Group>>,
     /// The unit's monitors after the update, if one transaction carries out all of it. `None` if the update takes
     /// several transactions, because each of them changes only some monitors.
-    all_monitors: Option<BTreeMap<String, String>>,
+    all_monitors: Option<BTreeMap<SmolStr, SmolStr>>,
 }
 
 impl Sequence {
-    pub(super) fn new(Groups(mut groups): Groups, monitors: BTreeMap<String, String>) -> Self {
+    pub(super) fn new(Groups(mut groups): Groups, monitors: BTreeMap<SmolStr, SmolStr>) -> Self {
         let actions = groups.iter().flat_map(|group| &group.actions);
         let changes = 1 + actions.filter(|action| !action.is_optional_check()).count();
         if changes <= MAX_TRANSACTION_ACTIONS {
@@ -147,9 +149,8 @@ pub(super) fn is_name_first(update: &Update, unit: &Unit) -> bool {
 }
 
 /// The unit's change when one transaction carries out the whole update.
-fn whole_change(update: &Update, unit: &Unit, monitors: &BTreeMap<String, String>) -> UnitChange {
-    let departments = update.possible_departments().map(|id| id.as_str().to_owned());
-    let departments: BTreeSet<String> = departments.collect();
+fn whole_change(update: &Update, unit: &Unit, monitors: &BTreeMap<SmolStr, SmolStr>) -> UnitChange {
+    let departments: BTreeSet<SmolStr> = update.possible_departments().map(|id| id.text().clone()).collect();
     UnitChange {
         id: update.unit.clone(),
         version: unit.version,
@@ -186,16 +187,16 @@ fn monitors_change(unit: &Unit, groups: &[Group]) -> ListChange<MonitorsChange> 
         for action in &group.actions {
             match action {
                 Action::PutMonitor { monitor, username, .. } => {
-                    put.insert(monitor.to_string(), username.clone());
+                    put.insert(monitor.text().clone(), username.clone());
                 }
                 Action::DeleteMonitor { monitor, .. } => {
-                    remove.insert(monitor.to_string());
+                    remove.insert(monitor.text().clone());
                 }
                 _ => {}
             }
         }
     }
-    let joining = put.keys().filter(|id| !unit.monitors.contains_key(*id)).count();
+    let joining = put.keys().filter(|id| !unit.monitors.contains_key(id.as_str())).count();
     let count_afterwards = unit.monitors.len() + joining - remove.len();
     let change = match (put.is_empty(), remove.is_empty()) {
         (true, true) => MonitorsChange::None,
@@ -210,7 +211,7 @@ fn monitors_change(unit: &Unit, groups: &[Group]) -> ListChange<MonitorsChange> 
 fn departments_change(unit: &Unit, groups: &[Group]) -> ListChange<DepartmentsChange> {
     let mut add = BTreeSet::new();
     let mut remove = BTreeSet::new();
-    let text = DepartmentId::to_string;
+    let text = |id: &DepartmentId| id.text().clone();
     for group in groups {
         remove.extend(group.dropped_departments.iter().cloned());
         for action in &group.actions {

@@ -1,5 +1,7 @@
 //! The size of the unit's item, as far as the function knows its attributes.
 
+use smol_str::SmolStr;
+
 use super::groups::Group;
 use super::sequence::{Sequence, is_name_first};
 use crate::action::Action;
@@ -15,7 +17,7 @@ pub(super) fn largest_unit_bytes(sequence: &Sequence, loaded: &Loaded, unit: &Un
     let update = loaded.update;
     let old_name = unit.name.as_ref().map_or(0, String::len);
     let monitors = unit.monitors.iter().map(|(id, username)| monitor_bytes(id, username));
-    let ids = unit.departments.iter().chain(&unit.ancestors).map(String::len);
+    let ids = unit.departments.iter().chain(&unit.ancestors).map(SmolStr::len);
     // Without the name. The sum is signed because groups may subtract before others add.
     let mut bytes = (monitors.sum::<usize>() + ids.sum::<usize>()).cast_signed();
     let mut largest = 0;
@@ -51,7 +53,7 @@ fn growth(group: &Group, unit: &Unit) -> isize {
         }
         Action::UpdateUnit(_) | Action::ShrinkUnit { .. } | Action::CheckUnitLacks { .. } => 0,
     });
-    let departments: usize = group.dropped_departments.iter().map(String::len).sum();
+    let departments: usize = group.dropped_departments.iter().map(SmolStr::len).sum();
     let monitors: isize = group.dropped_monitors.iter().map(|id| old_monitor(id)).sum();
     actions.sum::<isize>() - departments.cast_signed() - monitors
 }

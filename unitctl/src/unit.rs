@@ -157,6 +157,8 @@ async fn show(database: &Database, id: &UnitId) -> Result<Shown> {
     let monitors = others.iter().filter(is_monitor);
     let monitors = monitors.map(|item| Some((text(item, "monitorId")?, text(item, "username")?)));
     let monitors: Option<BTreeMap<String, String>> = monitors.collect();
+    let listed_monitors = unit.monitors.iter().map(|(id, username)| (id.to_string(), username.to_string()));
+    let listed_monitors: BTreeMap<String, String> = listed_monitors.collect();
     let are_counts_true = [num_monitors, num_departments]
         == [unit.monitors.len(), unit.departments.len()].map(|n| Some(n as u64));
     Ok(Shown {
@@ -165,10 +167,10 @@ async fn show(database: &Database, id: &UnitId) -> Result<Shown> {
         visibility,
         num_monitors,
         num_departments,
-        is_sound: are_counts_true && monitors.as_ref() == Some(&unit.monitors),
-        monitors: unit.monitors,
-        department_ids: unit.departments,
-        ancestors: unit.ancestors,
+        is_sound: are_counts_true && monitors.as_ref() == Some(&listed_monitors),
+        monitors: listed_monitors,
+        department_ids: unit.departments.into_iter().map(Into::into).collect(),
+        ancestors: unit.ancestors.into_iter().map(Into::into).collect(),
         version: unit.version.unwrap_or_default(),
         updated_at,
     })

@@ -140,8 +140,8 @@ async fn show(database: &Database, id: UserId) -> Result<Shown> {
         id: id.to_string(),
         may_update_units: user.active && has_permission,
         may_be_monitor: user.has_role(MONITOR_ROLE),
-        username: user.username,
-        roles: user.roles.into_iter().collect(),
+        username: user.username.map(Into::into),
+        roles: user.roles.into_iter().map(Into::into).collect(),
         active: user.active,
     })
 }

@@ -208,16 +208,17 @@ impl Model {
             }
             Action::PutMonitor { unit, monitor, username } => {
                 let items = &mut self.units.get_mut(unit.as_str()).expect("the unit exists").monitor_items;
-                let before = items.insert(monitor.to_string(), username.clone());
-                assert_ne!(before.as_ref(), Some(username), "{action:?} changes nothing");
+                let before = items.insert(monitor.to_string(), username.to_string());
+                assert_ne!(before.as_deref(), Some(username.as_str()), "{action:?} changes nothing");
             }
             Action::DeleteMonitor { unit, monitor } => {
                 let items = &mut self.units.get_mut(unit.as_str()).expect("the unit exists").monitor_items;
                 assert!(items.remove(monitor.as_str()).is_some(), "{action:?} changes nothing");
             }
             Action::JoinDepartment { id, from, unit, ancestors } => {
+                let ancestors = ancestors.iter().map(ToString::to_string).collect();
                 let department =
-                    DepartmentModel { parent: Some(unit.to_string()), ancestors: Some(ancestors.clone()) };
+                    DepartmentModel { parent: Some(unit.to_string()), ancestors: Some(ancestors) };
                 let before = self.departments.insert(id.to_string(), department.clone());
                 // Another update may have corrected the ancestors since this one has read them.
                 let is_correction = from.as_deref() == Some(unit.as_str());
@@ -247,24 +248,28 @@ impl UnitModel {
         change.visibility.iter().for_each(|visibility| self.visibility = visibility.as_str().to_owned());
         match &change.monitors {
             MonitorsChange::None => {}
-            MonitorsChange::All(all) => self.monitors = all.clone(),
+            MonitorsChange::All(all) => {
+                self.monitors = all.iter().map(|(id, name)| (id.to_string(), name.to_string())).collect();
+            }
             MonitorsChange::Entries { put, remove } => {
                 assert!(!self.monitors.is_empty(), "an entry of a map that may not exist");
                 assert!(put.keys().all(|id| !remove.contains(id)), "two changes of one entry");
-                self.monitors.extend(put.clone());
-                remove.iter().for_each(|id| assert!(self.monitors.remove(id).is_some(), "{id} is not there"));
+                self.monitors.extend(put.iter().map(|(id, name)| (id.to_string(), name.to_string())));
+                for id in remove {
+                    assert!(self.monitors.remove(id.as_str()).is_some(), "{id} is not there");
+                }
             }
         }
         match &change.departments {
             DepartmentsChange::None => {}
-            DepartmentsChange::All(all) => self.departments = all.clone(),
+            DepartmentsChange::All(all) => self.departments = all.iter().map(ToString::to_string).collect(),
             DepartmentsChange::Add(ids) => {
                 assert!(!ids.is_empty(), "DynamoDB has no empty sets");
-                self.departments.extend(ids.iter().cloned());
+                self.departments.extend(ids.iter().map(ToString::to_string));
             }
             DepartmentsChange::Remove(ids) => {
                 assert!(!ids.is_empty(), "DynamoDB has no empty sets");
-                self.departments.retain(|id| !ids.contains(id));
+                self.departments.retain(|id| !ids.contains(id.as_str()));
             }
         }
         (self.num_monitors, self.num_departments) = (change.num_monitors, change.num_departments);

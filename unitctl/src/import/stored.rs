@@ -56,8 +56,9 @@ async fn read_places(
             let id = text(&item, "pk").and_then(|pk| DepartmentId::parse(pk.strip_prefix("DEPARTMENT#")?));
             if let Some(id) = id {
                 let department = item::Department::parse(&Key::Department(id.clone()), item)?;
-                let ancestors = department.ancestors.unwrap_or_default();
-                places.insert(id, Place { parent_id: department.parent_id, ancestors });
+                let ancestors =
+                    department.ancestors.unwrap_or_default().iter().map(ToString::to_string).collect();
+                places.insert(id, Place { parent_id: department.parent_id.map(Into::into), ancestors });
             }
         }
     }

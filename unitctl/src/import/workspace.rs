@@ -143,7 +143,7 @@ impl StoredUnit {
         Ok(Self {
             version: unit.version.unwrap_or_default(),
             imported_version: number(&item, IMPORTED_VERSION),
-            departments: unit.departments,
+            departments: unit.departments.into_iter().map(Into::into).collect(),
             item,
             monitors: BTreeMap::new(),
         })
