@@ -18,10 +18,11 @@ use aws_smithy_types::byte_stream::ByteStream;
 use futures_util::future::{BoxFuture, FutureExt};
 use livechat_units::dynamodb::connections::OnNewConnection;
 use serde_json::{Value, json};
-use tokio::sync::{OnceCell, oneshot, watch};
+use tokio::sync::{OnceCell, oneshot};
 use tokio::time::sleep;
 
 use super::fault_proxy::{self, ConnectionFault};
+use super::in_flight::InFlight;
 use super::interceptor::{intercepting_client, plain_http_client};
 
 /// What happens to a request.
@@ -119,8 +120,8 @@ pub struct FaultyClient {
     choose_fault: ChooseFault,
     sent: Arc<Mutex<Vec<SentRequest>>>,
     stored: Arc<Mutex<BTreeSet<String>>>,
-    /// Has a receiver for each write that DynamoDB may still execute.
-    unexecuted: Arc<watch::Sender<()>>,
+    /// The writes that DynamoDB may still execute.
+    unexecuted: InFlight,
 }
 
 /// What an injected panic says.
@@ -147,7 +148,7 @@ impl FaultyClient {
             choose_fault: Arc::new(choose_fault),
             sent: Arc::default(),
             stored: Arc::default(),
-            unexecuted: Arc::default(),
+            unexecuted: InFlight::default(),
         }
     }
 
@@ -187,22 +188,7 @@ impl FaultyClient {
     /// Waits until DynamoDB has executed every write that was sent, although the function may have stopped waiting for
     /// the reply.
     pub async fn all_executed(&self) {
-        let executed = tokio::time::timeout(Duration::from_secs(60), self.unexecuted.closed());
-        executed.await.expect("DynamoDB executes all requests");
-    }
-
-    /// A write that goes on if the function stops waiting for the reply, as a request on the network does.
-    fn write(
-        &self,
-        call: impl Future<Output = Result<HttpResponse, ConnectorError>> + Send + 'static,
-    ) -> HttpConnectorFuture {
-        let until_executed = self.unexecuted.subscribe();
-        let call = tokio::spawn(async move {
-            let reply = call.await;
-            drop(until_executed);
-            reply
-        });
-        HttpConnectorFuture::new(async move { call.await.expect("it does not panic") })
+        self.unexecuted.all_executed().await;
     }
 
     fn call(&self, mut request: HttpRequest, dynamodb: &SharedHttpConnector) -> HttpConnectorFuture {
@@ -220,7 +206,7 @@ impl FaultyClient {
             log[log.len() - 1].clone()
         };
         match (self.choose_fault)(&sent) {
-            None if is_write => self.write(dynamodb.call(request)),
+            None if is_write => self.unexecuted.send(dynamodb.call(request)),
             None => dynamodb.call(request),
             Some(Fault::Refused) => {
                 // No server listens on port 1 of this machine.
@@ -238,7 +224,7 @@ impl FaultyClient {
                 dynamodb.call(request)
             }
             Some(Fault::Connection(fault)) => {
-                let number = fault_proxy::register(self.unexecuted.subscribe());
+                let number = fault_proxy::register(self.unexecuted.until_executed());
                 request
                     .set_uri(format!("{}/{fault:?}/{number}", fault_proxy::by_path()))
                     .expect("it is a URI");
@@ -252,7 +238,7 @@ impl FaultyClient {
             }
             Some(Fault::Late) => {
                 let (waiting, given_up) = oneshot::channel::<()>();
-                let (dynamodb, until_executed) = (dynamodb.clone(), self.unexecuted.subscribe());
+                let (dynamodb, until_executed) = (dynamodb.clone(), self.unexecuted.until_executed());
                 tokio::spawn(async move {
                     drop(given_up.await);
                     drop(dynamodb.call(request).await);
@@ -275,7 +261,7 @@ impl FaultyClient {
             Some(Fault::Panic) => panic::panic_any(INJECTED),
             Some(Fault::Delayed(request_delay, reply_delay)) => {
                 let (dynamodb, stored) = (dynamodb.clone(), self.stored.clone());
-                let until_executed = self.unexecuted.subscribe();
+                let until_executed = self.unexecuted.until_executed();
                 let call = tokio::spawn(async move {
                     sleep(request_delay).await;
                     let reply = dynamodb.call(request).await?;
@@ -292,7 +278,7 @@ impl FaultyClient {
             }
             Some(Fault::After(meanwhile)) => {
                 let dynamodb = dynamodb.clone();
-                self.write(async move {
+                self.unexecuted.send(async move {
                     meanwhile().await;
                     dynamodb.call(request).await
                 })

@@ -4,6 +4,7 @@ pub mod app;
 pub mod asked;
 pub mod fault_proxy;
 pub mod faulty_client;
+pub mod in_flight;
 pub mod interceptor;
 pub mod invariants;
 pub mod items;

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::Items;
 use super::app::{TestApp, read_items};
+use super::in_flight::InFlight;
 use super::interceptor::{intercepting_client, plain_http_client};
 use super::invariants::broken_invariant;
 use super::items::text;
@@ -27,6 +28,8 @@ pub struct Observer {
     app_tables: livechat_units::Tables,
     turn: Arc<tokio::sync::Mutex<()>>,
     committed: Arc<Mutex<Vec<Committed>>>,
+    /// The transactions that DynamoDB may still execute.
+    unexecuted: InFlight,
 }
 
 /// A committed transaction.
@@ -53,6 +56,7 @@ impl Observer {
             app_tables: app.tables.clone(),
             turn: Arc::default(),
             committed: Arc::default(),
+            unexecuted: InFlight::default(),
         }
     }
 
@@ -73,6 +77,11 @@ impl Observer {
     /// The number of committed transactions so far. One more may be stored and not yet observed.
     pub fn count(&self) -> usize {
         self.committed.lock().expect("no test panics with it").len()
+    }
+
+    /// Waits until every transaction is executed and observed, although a function may have stopped waiting for the reply.
+    pub async fn all_executed(&self) {
+        self.unexecuted.all_executed().await;
     }
 
     /// All committed transactions so far.
@@ -96,16 +105,15 @@ impl Observer {
         }
         let (observer, dynamodb) = (self.clone(), dynamodb.clone());
         let body: Value = serde_json::from_slice(request.body().bytes().unwrap_or_default()).expect("JSON");
-        // This is a task of its own, because the function may give up the request while the items are read.
-        let observed = tokio::spawn(async move {
+        // It goes on if the function gives up the request while the items are read.
+        self.unexecuted.send(async move {
             let _turn = observer.turn.lock().await;
             let response = dynamodb.call(request).await;
             if response.as_ref().is_ok_and(|response| response.status().is_success()) {
                 observer.look(by, &body).await;
             }
             response
-        });
-        HttpConnectorFuture::new(async move { observed.await.expect("the observer does not panic") })
+        })
     }
 
     async fn look(&self, by: &'static str, transaction: &Value) {

@@ -1,7 +1,7 @@
 //! An update that changes something of every kind, and what it has stored.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::FutureExt;
@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use super::asked::{Asked, first_difference};
 use super::faulty_client::OtherWrite;
 use super::invariants::assert_invariants;
-use super::lag::with_lag;
+use super::lag::{MIN_TIME_OF_UNAVAILABLE, with_lag};
 use super::{Items, TestApp, as_strs, ids, invoke, text, updated_at};
 
 /// An update that changes something of every kind, in items that no other case uses. Only the users are shared.
@@ -147,12 +147,14 @@ impl UpdateCase {
         let mut attempt = 0;
         let again = loop {
             let repetition = invoke(function, &self.event, Some(Duration::from_secs(30)));
+            let started = Instant::now();
             let (again, lag) = with_lag(repetition).await;
+            let is_late = lag.is_stall() || started.elapsed() > MIN_TIME_OF_UNAVAILABLE;
             attempt += 1;
-            if again.status_code != 503 || !lag.is_stall() || attempt == 5 {
+            if again.status_code != 503 || !is_late || attempt == 5 {
                 break again;
             }
-            // This machine stood still so often that the time was over.
+            // This machine stood still so often, or is so slow, that the time was over.
             sleep(Duration::from_secs(1)).await;
             let before = std::mem::replace(&mut stored, app.stored_items().await);
             if stored != before {

@@ -16,6 +16,7 @@ use livechat_units::{Function, Response};
 use serde_json::{Value, json};
 
 use crate::properties::model::steps::Step;
+use crate::support::in_flight::InFlight;
 use crate::support::interceptor::intercepting_client;
 use crate::support::invoke;
 
@@ -50,10 +51,10 @@ pub struct TearingClient {
     writes: Arc<AtomicUsize>,
     /// Held during each of the other updates, because their order is known only if they do not overlap.
     turn: Arc<AsyncMutex<()>>,
-    /// The number of other updates that have begun.
-    begun: Arc<AtomicUsize>,
     /// The other updates with their answers, in their order.
     answered: Arc<Mutex<Vec<(Step, Response)>>>,
+    /// The requests that are not executed yet. They go on if the function gives them up, and with them the other updates.
+    in_flight: InFlight,
 }
 
 impl TearingClient {
@@ -65,8 +66,8 @@ impl TearingClient {
             reads: Arc::default(),
             writes: Arc::default(),
             turn: Arc::default(),
-            begun: Arc::default(),
             answered: Arc::default(),
+            in_flight: InFlight::default(),
         }
     }
 
@@ -83,10 +84,10 @@ impl TearingClient {
         let (torn, connector) = (self.clone(), connector.clone());
         if target.ends_with(".BatchGetItem") {
             let operation = Operation::Read(torn.reads.fetch_add(1, Ordering::Relaxed));
-            HttpConnectorFuture::new(torn.read(connector, request, tearing, operation))
+            self.in_flight.send(torn.read(connector, request, tearing, operation))
         } else {
             let operation = Operation::Write(torn.writes.fetch_add(1, Ordering::Relaxed));
-            HttpConnectorFuture::new(async move {
+            self.in_flight.send(async move {
                 for (_, updates) in tearing(operation, Vec::new()) {
                     torn.commit(updates).await;
                 }
@@ -100,10 +101,10 @@ impl TearingClient {
         *self.tearing.lock().expect("no test panics with it") = Some(tearing);
     }
 
-    /// The other updates and their answers, in their order. `None` if one of them got no answer.
-    pub fn other_updates(&self) -> Option<Vec<(Step, Response)>> {
-        let answered = self.answered.lock().expect("no test panics with it").clone();
-        (answered.len() == self.begun.load(Ordering::Relaxed)).then_some(answered)
+    /// Waits until all requests are executed. Returns the other updates and their answers, in their order.
+    pub async fn other_updates(&self) -> Vec<(Step, Response)> {
+        self.in_flight.all_executed().await;
+        self.answered.lock().expect("no test panics with it").clone()
     }
 
     /// Reads part by part, and commits the other updates between the parts.
@@ -152,7 +153,6 @@ impl TearingClient {
     async fn commit(&self, updates: Vec<Step>) {
         let _turn = self.turn.lock().await;
         for update in updates {
-            self.begun.fetch_add(1, Ordering::Relaxed);
             let response = invoke(&self.other_function, &update.event().expect("an update"), None).await;
             let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
             answered.push((update, response));

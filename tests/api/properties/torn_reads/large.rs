@@ -119,10 +119,10 @@ async fn run(
     torn.tear(tearing);
     let update = torn_update();
     let response = invoke(&function, &update.event().expect("an update"), None).await;
+    // Nothing may be stored later, when the next case has begun.
+    let others = torn.other_updates().await;
+    observer.all_executed().await;
     cases.tables.items().await;
-
-    // On a busy machine a read may time out together with the other update. Then the outcome is unknown.
-    let Some(others) = torn.other_updates() else { return Ok((Outcome::Unavailable.name(), 0)) };
     let [(_, other_response)] = &others[..] else {
         return Err(format!("{} other updates before the answer {response:?}", others.len()));
     };
@@ -167,8 +167,31 @@ async fn a_large_update_agrees_with_the_contract_although_its_reads_are_torn() {
         (Operation::Write(3), 0),
     ];
     let mut outcomes = BTreeMap::<&str, usize>::new();
+    let has_all_outcomes = |outcomes: &BTreeMap<&str, usize>| {
+        outcomes.contains_key("updated")
+            && outcomes.contains_key("busy")
+            && outcomes["in three transactions or more"] > moments.len()
+    };
+    // On a busy machine, copies of requests have the numbers of these moments, so most updates may meet no other one.
+    for _ in 0..5 {
+        tear_at(&cases, &before, &moments, &mut outcomes).await;
+        if has_all_outcomes(&outcomes) {
+            break;
+        }
+    }
+    println!("{outcomes:?}");
+    assert!(has_all_outcomes(&outcomes), "{outcomes:?}");
+}
+
+/// Commits each of the other updates at each moment of the large update. Counts the outcomes of the large update.
+async fn tear_at(
+    cases: &TornReads,
+    before: &StoredTables,
+    moments: &[(Operation, usize)],
+    outcomes: &mut BTreeMap<&'static str, usize>,
+) {
     for other in other_updates() {
-        for (moment, at) in moments {
+        for &(moment, at) in moments {
             let others = other.clone();
             let tearing = move |operation: Operation, mut keys: Vec<Key>| {
                 if operation != moment {
@@ -177,14 +200,11 @@ async fn a_large_update_agrees_with_the_contract_although_its_reads_are_torn() {
                 let rest = keys.split_off(at.min(keys.len()));
                 vec![(keys, vec![others.clone()]), (rest, Vec::new())]
             };
-            let ran = run(&cases, &before, &other, Arc::new(tearing)).await;
+            let ran = run(cases, before, &other, Arc::new(tearing)).await;
             let (outcome, transactions) =
                 ran.unwrap_or_else(|wrong| panic!("{other:?} in {moment:?} at {at}: {wrong}"));
             *outcomes.entry(outcome).or_default() += 1;
             *outcomes.entry("in three transactions or more").or_default() += usize::from(transactions > 2);
         }
     }
-    println!("{outcomes:?}");
-    assert!(outcomes.contains_key("updated") && outcomes.contains_key("busy"), "{outcomes:?}");
-    assert!(outcomes["in three transactions or more"] > moments.len(), "{outcomes:?}");
 }
