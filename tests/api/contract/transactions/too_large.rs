@@ -97,12 +97,10 @@ async fn a_halved_transaction_never_has_more_than_a_hundred_actions_or_two_on_on
         app.put_unit("U", &[], &as_strs(&own)).await;
         app.put_unit("V", &[], &as_strs(&own)).await;
         app.put_departments(&as_strs(&joining)).await;
-        let is_first = std::sync::atomic::AtomicBool::new(true);
+        let transactions = Numbers::default();
         let faulty = FaultyClient::new(move |sent| {
             // The refusal of the first transaction says in which unit these departments are. The second transaction is refused, too.
-            let is_second = sent.is_write && sent.number == 1;
-            (is_second && is_first.swap(false, std::sync::atomic::Ordering::Relaxed))
-                .then(|| exception("ValidationException"))
+            (sent.is_write && transactions.number(sent) == 1).then(|| exception("ValidationException"))
         });
         let asked = Asked::new("U", &[], &joining);
         assert_eq!(send_through_unchecked(app, &faulty, &asked).await.status_code, 200);
