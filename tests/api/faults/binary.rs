@@ -15,6 +15,7 @@ use testing::tls;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::support::lag::in_time;
 use crate::support::responses::UNAVAILABLE;
 use crate::support::{body, event, with_app};
 
@@ -36,12 +37,19 @@ async fn start_with(
     environment.await.expect("it starts")
 }
 
+/// The time for an update that succeeds.
+const LONG: Duration = Duration::from_secs(30);
+
 /// Sends an update of the unit U to the binary, and returns status and body of the answer.
-async fn update(environment: &mut Environment, time: Duration) -> (Value, Value) {
+///
+/// # Errors
+/// There is no answer in this time.
+async fn update(environment: &mut Environment, time: Duration) -> Result<(Value, Value), String> {
     let event = event("U", &body(&["m"], &["d"])).to_string();
     let answer = environment.invoke(event, time).await.and_then(|answer| answer.response());
-    let mut answer: Value = serde_json::from_slice(&answer.expect("the binary answers")).expect("JSON");
-    (answer["statusCode"].take(), answer["body"].take())
+    let answer = answer.map_err(|error| error.to_string())?;
+    let mut answer: Value = serde_json::from_slice(&answer).expect("JSON");
+    Ok((answer["statusCode"].take(), answer["body"].take()))
 }
 
 #[tokio::test]
@@ -51,7 +59,7 @@ async fn the_binary_answers_one_event_after_another() {
         let mut environment = start(endpoint(), &app.tables).await;
         for version in 8..10 {
             environment.idle().await.expect("it asks for an event");
-            let (status, body) = update(&mut environment, Duration::from_secs(15)).await;
+            let (status, body) = update(&mut environment, LONG).await.expect("the binary answers");
             assert_eq!(status, 200, "{body}");
             assert_eq!(app.stored_unit("U").await["version"], version);
         }
@@ -84,18 +92,21 @@ async fn the_first_update_uses_the_connection_made_during_init() {
                 tokio::spawn(async move { copy_bidirectional(&mut client, &mut engine).await });
             }
         });
-        // On a busy machine a reply may take so long that the update sends a second request, which opens a connection.
-        let mut opened = Vec::new();
-        while opened.last() != Some(&1) && opened.len() < 8 {
+        // On a busy machine the init may be over before it has connected. A reply may also take so long that the update sends a
+        // second request, which opens a connection.
+        in_time(async |_| {
             connections.store(0, Ordering::Relaxed);
             let mut environment = start(&format!("http://{local_address}"), &app.tables).await;
             environment.idle().await.expect("it asks for an event");
-            assert!(connections.load(Ordering::Relaxed) > 0, "there is no connection after the init");
-            let (status, body) = update(&mut environment, Duration::from_secs(15)).await;
+            let after_init = connections.load(Ordering::Relaxed);
+            let (status, body) = update(&mut environment, LONG).await?;
             assert_eq!(status, 200, "{body}");
-            opened.push(connections.load(Ordering::Relaxed));
-        }
-        assert_eq!(opened.last(), Some(&1), "connections after the first update: {opened:?}");
+            match (after_init, connections.load(Ordering::Relaxed)) {
+                (1, 1) => Ok(()),
+                opened => Err(format!("connections after the init and after the first update: {opened:?}")),
+            }
+        })
+        .await;
     })
     .await;
 }
@@ -107,10 +118,14 @@ async fn the_binary_starts_without_dynamodb() {
     let silent = format!("http://{}", silent.local_addr().expect("it is bound"));
     let tables = Tables { tokens: "tokens".into(), livechat: "livechat".into() };
     for endpoint in ["http://127.0.0.1:1", &silent] {
-        let mut environment = start(endpoint, &tables).await;
-        environment.idle().await.expect("it asks for an event");
-        let answer = update(&mut environment, Duration::from_millis(1300)).await;
-        assert_eq!(answer, (json!(503), json!(UNAVAILABLE)), "{endpoint}");
+        in_time(async |_| {
+            let mut environment = start(endpoint, &tables).await;
+            environment.idle().await.expect("it asks for an event");
+            let answer = update(&mut environment, Duration::from_millis(1300)).await?;
+            assert_eq!(answer, (json!(503), json!(UNAVAILABLE)), "{endpoint}");
+            Ok(())
+        })
+        .await;
     }
 }
 
@@ -127,14 +142,26 @@ async fn the_binary_trusts_ssl_cert_file_and_no_other_certificate() {
         let file = folder.join("process-roots.pem");
         fs::write(&file, certificate).expect("it is written");
         let ssl_cert_file = [("SSL_CERT_FILE", file.to_str().expect("UTF-8"))];
-        for (variables, expected) in [(&ssl_cert_file[..], json!(200)), (&[], json!(503))] {
-            let log = folder.join("process-log");
-            let stdout = File::create(&log).expect("it is created");
-            let mut environment = start_with(&endpoint, &app.tables, variables, stdout.into()).await;
-            let (status, body) = update(&mut environment, Duration::from_millis(1500)).await;
-            assert_eq!(status, expected, "{body}");
-            let log = fs::read_to_string(&log).expect("it is read");
-            assert_eq!(log.matches(FALLBACK_WARNING).count(), usize::from(variables.is_empty()), "{log}");
+        // The second update meets no certificate that is trusted, so it is answered when its time is over.
+        for (variables, expected, time) in
+            [(&ssl_cert_file[..], json!(200), LONG), (&[], json!(503), Duration::from_secs(3))]
+        {
+            in_time(async |_| {
+                let log = folder.join("process-log");
+                let stdout = File::create(&log).expect("it is created");
+                let mut environment = start_with(&endpoint, &app.tables, variables, stdout.into()).await;
+                let (status, body) = update(&mut environment, time).await?;
+                assert_eq!(status, expected, "{body}");
+                let log = fs::read_to_string(&log).expect("it is read");
+                let (warnings, expected) =
+                    (log.matches(FALLBACK_WARNING).count(), usize::from(variables.is_empty()));
+                if warnings < expected {
+                    return Err(format!("the time was over before it saw the certificate: {log}"));
+                }
+                assert_eq!(warnings, expected, "{log}");
+                Ok(())
+            })
+            .await;
         }
     })
     .await;

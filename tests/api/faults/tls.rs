@@ -7,7 +7,7 @@ use livechat_units::dynamodb::tls::{AMAZON_ROOTS, client_trusting, with_fallback
 use sha2::{Digest, Sha256};
 use testing::dynamodb::address;
 use testing::tls::{Identity, forward, identity};
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -21,26 +21,24 @@ struct Server {
     port: u16,
 }
 
-async fn listener(port: u16) -> TcpListener {
-    TcpListener::bind(("127.0.0.1", port)).await.expect("the port is free")
-}
-
 impl Server {
-    async fn start() -> Self {
-        let server = Self::absent().await;
-        server.listen().await;
+    fn start() -> Self {
+        let (server, socket) = Self::absent();
+        server.listen(socket);
         server
     }
 
-    /// A server that does not listen yet.
-    async fn absent() -> Self {
+    /// A server that does not listen yet, and the socket that has its port. Connections to it are refused.
+    fn absent() -> (Self, TcpSocket) {
         let Identity { acceptor, certificate } = identity();
-        let port = listener(0).await.local_addr().expect("it is bound").port();
-        Self { acceptor, certificate, port }
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(([127, 0, 0, 1], 0).into()).expect("a port is free");
+        let port = socket.local_addr().expect("it is bound").port();
+        (Self { acceptor, certificate, port }, socket)
     }
 
-    async fn listen(&self) {
-        forward(listener(self.port).await, self.acceptor.clone(), address());
+    fn listen(&self, socket: TcpSocket) {
+        forward(socket.listen(100).expect("it listens"), self.acceptor.clone(), address());
     }
 
     /// A trust store with its certificate only.
@@ -72,7 +70,7 @@ async fn successes(client: &Client, requests: usize) -> Vec<bool> {
 
 #[tokio::test]
 async fn a_certificate_from_the_first_roots_is_accepted() {
-    let server = Server::start().await;
+    let server = Server::start();
     let client = server
         .client(with_fallback(client_trusting(server.trust_store()), client_trusting(other_trust_store())));
     assert_eq!(successes(&client, 3).await, [true, true, true]);
@@ -80,7 +78,7 @@ async fn a_certificate_from_the_first_roots_is_accepted() {
 
 #[tokio::test]
 async fn a_certificate_from_the_fallback_roots_is_accepted_after_the_first_request() {
-    let server = Server::start().await;
+    let server = Server::start();
     let client = server
         .client(with_fallback(client_trusting(other_trust_store()), client_trusting(server.trust_store())));
     assert_eq!(successes(&client, 3).await, [false, true, true]);
@@ -88,7 +86,7 @@ async fn a_certificate_from_the_fallback_roots_is_accepted_after_the_first_reque
 
 #[tokio::test]
 async fn a_certificate_from_other_roots_is_never_accepted() {
-    let server = Server::start().await;
+    let server = Server::start();
     let client = server
         .client(with_fallback(client_trusting(other_trust_store()), client_trusting(other_trust_store())));
     assert_eq!(successes(&client, 3).await, [false, false, false]);
@@ -96,11 +94,11 @@ async fn a_certificate_from_other_roots_is_never_accepted() {
 
 #[tokio::test]
 async fn an_unreachable_server_does_not_cause_the_fallback() {
-    let server = Server::absent().await;
+    let (server, socket) = Server::absent();
     let client = server
         .client(with_fallback(client_trusting(server.trust_store()), client_trusting(other_trust_store())));
     assert_eq!(successes(&client, 2).await, [false, false]);
-    server.listen().await;
+    server.listen(socket);
     assert_eq!(successes(&client, 2).await, [true, true]);
 }
 
