@@ -19,11 +19,12 @@ use crate::world::{Process, eventually};
 
 const DOCUMENT: &str = include_str!("../../../docs/cost.md");
 
-/// If nothing was read or written for this long, a change is carried over completely.
-const QUIET: Duration = Duration::from_secs(3);
+/// If nothing was read or written for this long, a change is carried over completely. The sync waits for two seconds before it
+/// counts a unit's members again.
+const QUIET: Duration = Duration::from_secs(5);
 
 /// A sync that shares the machine with other tests may take long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A proxy in front of DynamoDB that adds up the capacity units of what passes.
 struct Meter {
@@ -141,14 +142,25 @@ fn numbers(row: &str) -> Vec<f64> {
     line.split('|').filter_map(|cell| cell.replace(',', "").trim().parse().ok()).collect()
 }
 
-/// Checks the units of a change. Under load, an event comes in time for a look that reads already, or does not. So the
-/// reads may be more or fewer.
-#[track_caller]
-fn assert_change(row: &str, units: &Units) {
+/// Whether a change costs these units. Under load, an event comes in time for a look that reads already, or does not. So the reads
+/// may be more or fewer.
+fn is_cost_of(row: &str, units: &Units) -> bool {
     let [read, written, _] = numbers(row)[..] else { panic!("{row} has no three numbers") };
-    assert_eq!(units.written, written, "{row}: {units:?}");
-    assert!(units.read <= 2.0 * read && 2.0 * units.read >= read, "{row}: {units:?}");
-    assert_eq!(units.scanned, 0.0, "{row}");
+    units.written == written && units.read <= 2.0 * read && 2.0 * units.read >= read && units.scanned == 0.0
+}
+
+/// Makes a change for each of these rows, and checks what they cost. `changes` gets the number of the attempt: on a busy machine,
+/// the sync may look at a change when only a part of it is made, or after it has seemed to be quiet.
+async fn assert_changes<const N: usize>(rows: [&str; N], changes: impl AsyncFn(usize) -> [Units; N]) {
+    let mut all = Vec::new();
+    for attempt in 0..4 {
+        let units = changes(attempt).await;
+        if rows.iter().zip(&units).all(|(row, units)| is_cost_of(row, units)) {
+            return;
+        }
+        all.push(units);
+    }
+    panic!("{rows:?} cost {all:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,32 +177,48 @@ async fn a_change_costs_what_the_document_says() {
     meter.of(sync.prints(PATIENCE, "a full pass has ended")).await;
 
     let hash = hashed_token("another");
-    let units = meter.of(rocket_chat.log_in("boss", &hash)).await;
-    assert_change("a login, which adds a token", &units);
-    let units = meter.of(rocket_chat.log_out("boss", &hash)).await;
-    assert_change("a revoked token", &units);
-    let units = meter.of(rocket_chat.rename_user("boss", "big.boss")).await;
-    assert_change("a user with another name or role", &units);
+    assert_changes(["a login, which adds a token", "a revoked token"], async |_| {
+        [
+            meter.of(rocket_chat.log_in("boss", &hash)).await,
+            meter.of(rocket_chat.log_out("boss", &hash)).await,
+        ]
+    })
+    .await;
+    assert_changes(["a user with another name or role"], async |attempt| {
+        [meter.of(rocket_chat.rename_user("boss", &format!("big.boss{attempt}"))).await]
+    })
+    .await;
 
     let save = async |monitors: &[(&str, &str)], departments: &[&str]| {
         rocket_chat.save_unit(Some(&north), "North", "private", monitors, departments).await
     };
-    let units = meter.of(save(&[mona, mike], &[sales])).await;
-    assert_change("Rocket.Chat saves a unit with a new monitor", &units);
-    meter.of(save(&[mona], &[sales])).await;
-    let units = meter.of(save(&[mona], &[sales, returns])).await;
-    assert_change("Rocket.Chat saves a unit with a new department", &units);
-    meter.of(save(&[mona], &[sales])).await;
+    assert_changes(["Rocket.Chat saves a unit with a new monitor"], async |_| {
+        let units = meter.of(save(&[mona, mike], &[sales])).await;
+        meter.of(save(&[mona], &[sales])).await;
+        [units]
+    })
+    .await;
+    assert_changes(["Rocket.Chat saves a unit with a new department"], async |_| {
+        let units = meter.of(save(&[mona], &[sales, returns])).await;
+        meter.of(save(&[mona], &[sales])).await;
+        [units]
+    })
+    .await;
 
     let update = async |name: &str, departments: &[&str]| {
         let update = body(name, "private", &["mona"], departments);
         assert_eq!(world.update(&south, "boss", TOKEN, &update).await.status_code, 200);
     };
-    let units = meter.of(update("South", &[support, returns])).await;
-    assert_change("the function's reference update: a department joins a unit", &units);
-    meter.of(update("South", &[support])).await;
-    let units = meter.of(update("Southern", &[support])).await;
-    assert_change("an update through the function that gives a unit another name", &units);
+    assert_changes(["the function's reference update: a department joins a unit"], async |_| {
+        let units = meter.of(update("South", &[support, returns])).await;
+        meter.of(update("South", &[support])).await;
+        [units]
+    })
+    .await;
+    assert_changes(["an update through the function that gives a unit another name"], async |attempt| {
+        [meter.of(update(&format!("Southern{attempt}"), &[support])).await]
+    })
+    .await;
 
     assert_eq!(meter.own("LEASE"), numbers("written when `unitctl sync` renews its lease")[0]);
     assert_eq!(meter.own("POSITIONS"), numbers("written when `unitctl sync` stores its positions")[0]);

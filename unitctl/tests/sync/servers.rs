@@ -3,7 +3,7 @@
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use livechat_units::id::UserId;
 use mongodb::bson::{Document, doc};
@@ -13,6 +13,9 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use unitctl::sync::model::Subject;
 use unitctl::sync::mongodb::{Access, Cause, Kind, MongoDb, Watch, WatchEvent, Watched, watch};
+
+/// A server on a busy machine may take long.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A server that is stopped when this is dropped.
 struct Server {
@@ -28,12 +31,19 @@ impl Server {
             println!("left out: TEST_MONGODB_SERVER is not set");
             return None;
         };
-        let data = TempDir::new().expect("there is room");
-        let port = free_port();
-        let child = spawn(&program, port, &data, options);
-        let mut server = Self { child, port, data };
-        server.wait().await;
-        Some(server)
+        let mut attempts = 0;
+        loop {
+            let data = TempDir::new().expect("there is room");
+            let port = free_port();
+            let child = spawn(&program, port, &data, options);
+            let mut server = Self { child, port, data };
+            if server.listens().await {
+                return Some(server);
+            }
+            // Another process may have taken the port meanwhile.
+            attempts += 1;
+            assert!(attempts < 3, "it does not start");
+        }
     }
 
     /// Stops it in order, and starts it again with its data.
@@ -42,15 +52,19 @@ impl Server {
         self.child.wait().expect("it ends");
         between.await;
         self.child = spawn(&program().expect("it was set before"), self.port, &self.data, options);
-        self.wait().await;
+        assert!(self.listens().await, "it does not start again");
     }
 
-    async fn wait(&mut self) {
-        for _ in 0..200 {
-            if tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_ok() {
-                return;
+    /// Waits until it listens. Returns false if it has ended.
+    async fn listens(&mut self) -> bool {
+        let begin = Instant::now();
+        while begin.elapsed() < PATIENCE {
+            if self.child.try_wait().expect("its state is known").is_some() {
+                return false;
             }
-            assert!(self.child.try_wait().expect("its state is known").is_none(), "it did not start");
+            if tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_ok() {
+                return true;
+            }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         panic!("it does not listen");
@@ -116,7 +130,7 @@ fn spawn(program: &str, port: u16, data: &TempDir, options: &[&str]) -> Child {
 /// The next event of a stream that is not only its position.
 async fn next(receiver: &mut mpsc::Receiver<Watch>) -> WatchEvent {
     loop {
-        let watch = timeout(Duration::from_secs(40), receiver.recv()).await.expect("an event comes");
+        let watch = timeout(PATIENCE, receiver.recv()).await.expect("an event comes");
         match watch.expect("it never ends").event {
             WatchEvent::Idle { .. } => {}
             event => return event,
@@ -222,15 +236,17 @@ async fn an_idle_stream_keeps_a_position_that_the_oplog_has() {
         users.update_many(doc! {}, doc! { "$set": { "status": status } }).await.expect("they are updated");
     }
     tokio::time::sleep(Duration::from_secs(3)).await;
-    let mut position = None;
     // What is said after this was read from the server after the updates.
     while receiver.try_recv().is_ok() {}
-    while position.is_none() {
-        let watch = timeout(Duration::from_secs(20), receiver.recv()).await.expect("it says something");
+    // The stream has read all of them when its position stays the same.
+    let mut positions: Vec<String> = Vec::new();
+    while positions.last_chunk().is_none_or(|[before, last]| before != last) {
+        let watch = timeout(PATIENCE, receiver.recv()).await.expect("it says something");
         if let WatchEvent::Idle { token } = watch.expect("it never ends").event {
-            position = Some(token);
+            positions.push(token);
         }
     }
+    let position = positions.pop();
     drop(receiver);
     task.await.expect("it ends");
 
@@ -281,7 +297,7 @@ async fn a_full_pass_goes_on_after_its_server_was_away() {
             Ok(None) => break,
             Err(failure) => {
                 failures += 1;
-                assert!(failures < 10, "{failure}");
+                assert!(failures < 30, "{failure}");
             }
         }
     }

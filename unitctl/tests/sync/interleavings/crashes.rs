@@ -37,7 +37,7 @@ impl Rig {
         let unit = world.rocket_chat();
         let unit = unit.save_unit(None, "North", "private", &[("mona", "mona")], &[&departments[0]]).await;
         let slot = Slot::start(&world).await;
-        slot.process.prints(Duration::from_secs(60), "a full pass has ended").await;
+        slot.process.prints(SOON, "a full pass has ended").await;
         Some(Self { world, unit, departments, slot })
     }
 
@@ -81,7 +81,7 @@ impl Rig {
     /// Waits until both sides have this, and checks that they still have it when it is quiet.
     async fn both_become(&self, state: State<'_>) {
         let are_there = async || self.dynamodb_is(state).await && self.mongodb_is(state).await;
-        eventually(Duration::from_secs(40), are_there).await;
+        eventually(SOON, are_there).await;
         tokio::time::sleep(Duration::from_secs(3)).await;
         assert!(are_there().await, "it has changed again");
     }

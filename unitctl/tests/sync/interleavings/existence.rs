@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use super::actors::Stage;
 use super::facts::{Known, broken_invariant, differences, snapshot};
 use super::failures::{Slot, chaos};
-use super::random::{LONGEST, calm, check, everything, stage, variable};
+use super::random::{LONGEST, calm, check, nothing_is_written, stage, variable};
 use crate::following::body;
 use crate::rocket_chat::RocketChat;
 use crate::world::{World, world};
@@ -55,11 +55,7 @@ async fn run(seed: u64, steps: u32) {
     let log = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("existence-{seed}.log"));
     let time = calm(&slots, Some(&log), async || differences(&stage.world, &known).await).await;
     println!("equal after {time:?}");
-    // Counters are looked at once more after two seconds.
-    sleep(Duration::from_secs(4)).await;
-    let before = everything(&stage.world).await;
-    sleep(Duration::from_secs(2)).await;
-    assert!(before == everything(&stage.world).await, "{}: something is still written", log.display());
+    nothing_is_written(&stage.world, &log).await;
     assert_eq!(broken_invariant(&snapshot(&stage.world, &known).await, &known), None, "{}", log.display());
     check(&stage.world).await;
     for Slot { process, .. } in &mut slots {

@@ -11,6 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use crate::following::SOON;
+
 /// What the proxy does with its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -73,7 +75,7 @@ impl Proxy {
     /// Waits until something is held.
     pub async fn held(&self) {
         let mut is_held = self.shared.is_held.subscribe();
-        let held = tokio::time::timeout(Duration::from_secs(30), is_held.wait_for(|is_held| *is_held)).await;
+        let held = tokio::time::timeout(SOON, is_held.wait_for(|is_held| *is_held)).await;
         assert!(held.is_ok(), "no such request came");
     }
 
