@@ -34,7 +34,7 @@ TIME = re.compile(r'"_updatedAt":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"')
 
 
 def wait_for(log, text, process):
-    for _ in range(200):
+    for _ in range(1200):
         if text in pathlib.Path(log.name).read_text():
             return
         if process.poll() is not None:

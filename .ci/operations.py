@@ -236,7 +236,7 @@ def smoke():
     with tempfile.NamedTemporaryFile() as log:
         process = subprocess.Popen(local, stdout=log, stderr=subprocess.STDOUT)
         try:
-            for _ in range(200):
+            for _ in range(1200):
                 if "Ctrl-C stops" in pathlib.Path(log.name).read_text():
                     break
                 time.sleep(0.05)
