@@ -8,9 +8,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::future::FutureExt;
+use livechat_units::Response;
 use serde_json::{Value, json};
 use testing::items::put;
 
+use crate::support::app::is_late;
 use crate::support::asked::{Asked, first_difference};
 use crate::support::faulty_client::{
     Fault, FaultyClient, Numbers, OtherWrite, SentRequest, cancelled, exception, once,
