@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
-use livechat_units::{Function, Response};
+use livechat_units::Function;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -19,11 +19,9 @@ use super::model::random::{disagreements, updates};
 use super::model::reference::{StoredTables, put_set, unit_key};
 use super::model::steps::{Broken, Caller, Id, Name, Step};
 use super::model::tables::{ModelTables, difference};
-use crate::support::in_flight::InFlight;
+use crate::support::app::is_late;
 use crate::support::interceptor::plain_http_client;
 use crate::support::invariants::broken_invariant;
-use crate::support::lag::MIN_TIME_OF_UNAVAILABLE;
-use crate::support::responses::UNAVAILABLE;
 use crate::support::{case_count, invoke, set};
 use client::{Key, Operation, Tearing, TearingClient};
 
@@ -33,17 +31,13 @@ struct TornReads {
     http: SharedHttpClient,
     /// The execution environment of the other updates.
     other_function: Arc<Function>,
-    /// The requests of the other updates that are not executed yet.
-    of_others: InFlight,
 }
 
 impl TornReads {
     async fn new() -> Self {
         let tables = ModelTables::new().await;
-        let (http, of_others) = (plain_http_client(), InFlight::default());
-        let sdk = tables.app.sdk.to_builder().http_client(of_others.client(http.clone())).build();
-        let other_function = Arc::new(Function::new(&sdk, tables.app.tables.clone()));
-        Self { tables, http, other_function, of_others }
+        let other_function = Arc::new(tables.app.another_function());
+        Self { http: plain_http_client(), other_function, tables }
     }
 
     /// Sends an update whose reads are torn. Returns how many other updates came between.
@@ -70,12 +64,10 @@ impl TornReads {
         let response = invoke(&function, &update.event().expect("an update"), None).await;
         // Nothing may be stored later, when the next case has begun.
         let others = torn.other_updates().await;
-        self.of_others.all_executed().await;
         let items = self.tables.items().await;
-        let is_unknown = |response: &Response| response.body == UNAVAILABLE;
-        let is_any_unknown = is_unknown(&response) || others.iter().any(|(_, response)| is_unknown(response));
-        if is_any_unknown && started.elapsed() > MIN_TIME_OF_UNAVAILABLE {
-            // This machine is so busy that the time of an update was over. The update may be stored or not.
+        let mut responses = others.iter().map(|(_, response)| response).chain([&response]);
+        if responses.any(|response| is_late(response, started)) {
+            // The update may be stored or not.
             return Ok(0);
         }
         let invariants_held = broken_invariant(&before.livechat).is_none();

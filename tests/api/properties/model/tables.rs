@@ -9,20 +9,24 @@ use testing::items::{attribute, item};
 
 use super::reference::{Answer, StoredTables};
 use super::steps::Step;
+use crate::support::in_flight::InFlight;
 use crate::support::{Items, TestApp};
 
 pub struct ModelTables {
     pub app: TestApp,
     /// Their content, as last written or read.
     known: Mutex<StoredTables>,
+    /// The requests of the functions that DynamoDB may still execute.
+    in_flight: InFlight,
 }
 
 impl ModelTables {
     pub async fn new() -> Self {
         // All execution environments share one pool of connections.
-        let http = aws_smithy_http_client::Builder::new().build_http();
+        let in_flight = InFlight::default();
+        let http = in_flight.client(aws_smithy_http_client::Builder::new().build_http());
         let app = TestApp::new(|sdk| sdk.into_builder().http_client(http).build()).await;
-        Self { app, known: Mutex::default() }
+        Self { app, known: Mutex::default(), in_flight }
     }
 
     /// Brings the tables to the state of the model.
@@ -55,7 +59,9 @@ impl ModelTables {
         }
     }
 
+    /// Reads the livechat table, when nothing can be stored later.
     pub async fn items(&self) -> Items {
+        self.in_flight.all_executed().await;
         let items = self.app.stored_items().await;
         self.known().livechat = items.clone();
         items
