@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use livechat_units::id::{DepartmentId, UnitId, UserId};
 use livechat_units::request::Visibility;
 use mongodb::bson::{Bson, DateTime, Document, doc};
-use unitctl::sync::mongodb::{MongoDb, MongoWritten, PlaceWrite, UnitSnapshot, UnitWrite};
+use unitctl::sync::mongodb::{Cause, MongoDb, MongoWritten, PlaceWrite, UnitSnapshot, UnitWrite};
 
 use crate::rocket_chat::Leaving;
 use crate::world::{Mongo, mongo};
@@ -28,7 +28,15 @@ fn user(id: &str) -> UserId {
 }
 
 async fn read(client: &MongoDb, id: &str, also: &[&str]) -> UnitSnapshot {
-    client.unit(&unit(id), &also.iter().map(|id| department(id)).collect()).await.expect("it is read")
+    let mut failures = 0;
+    loop {
+        match client.unit(&unit(id), &also.iter().map(|id| department(id)).collect()).await {
+            Ok(snapshot) => return snapshot,
+            // A server that is busy with other tests may not answer in time.
+            Err(failure) if failure.cause == Cause::Unreachable && failures < 10 => failures += 1,
+            Err(failure) => panic!("{failure}"),
+        }
+    }
 }
 
 /// A write that changes nothing.

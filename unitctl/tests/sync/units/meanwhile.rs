@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mongodb::bson::{Bson, Document, doc};
-use unitctl::sync::mongodb::{Kind, MongoDb, MongoWritten};
+use unitctl::sync::mongodb::{Cause, Kind, MongoDb, MongoWritten};
 
 use super::{department, nothing, place, read, unit, user};
 use crate::world::{Mongo, mongo};
@@ -189,10 +189,18 @@ async fn messages_go_on_while_many_rooms_are_written() {
             sent
         }
     });
-    let written = client.write_rooms(&department(&a), Some(&unit("u"))).await.expect("they are written");
+    let mut failures = 0;
+    let written = loop {
+        match client.write_rooms(&department(&a), Some(&unit("u"))).await {
+            Ok(written) => break written,
+            // A server that is busy with other tests may not answer in time. What it has written before is not counted again.
+            Err(failure) if failure.cause == Cause::Unreachable && failures < 10 => failures += 1,
+            Err(failure) => panic!("{failure}"),
+        }
+    };
     is_done.store(true, Ordering::Release);
     let sent: i32 = messages.await.expect("they are sent");
-    assert_eq!(written, count as u64);
+    assert!(written == count as u64 || failures > 0, "{written}");
     assert!(sent > 0);
     let right = doc! { "departmentAncestors": ["u"] };
     assert_eq!(rocket_chat.rooms().count_documents(right).await.expect("ok"), count as u64);
