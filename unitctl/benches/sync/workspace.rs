@@ -110,6 +110,7 @@ impl Workspace {
             (rocket_chat.departments(), "parentId"),
             (rocket_chat.unit_monitors(), "unitId"),
             (rocket_chat.rooms(), "departmentId"),
+            (rocket_chat.rooms(), "open"),
         ] {
             let index = mongodb::IndexModel::builder().keys(doc! { field: 1 }).build();
             collection.create_index(index).await?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
 use unitctl::sync::mongodb::{Cause, Kind, MongoDb, MongoWritten};
 
@@ -204,4 +205,35 @@ async fn messages_go_on_while_many_rooms_are_written() {
     assert!(sent > 0);
     let right = doc! { "departmentAncestors": ["u"] };
     assert_eq!(rocket_chat.rooms().count_documents(right).await.expect("ok"), count as u64);
+}
+
+/// A department may have hundreds of thousands of closed rooms, and people work in the open ones.
+#[tokio::test]
+async fn open_rooms_are_written_before_closed_ones() {
+    let Some(mongo) = mongo().await else { return };
+    let (client, rocket_chat) = (mongo.connect().await, &mongo.rocket_chat);
+    let a = rocket_chat.create_department("a").await;
+    let (count, open) = (500, 20);
+    // As in Rocket.Chat, the newest rooms are the open ones, and a closed room has no field `open`.
+    let rooms = (0..count).map(|number| {
+        let mut room = doc! { "_id": format!("r{number:03}"), "t": "l", "departmentId": &a };
+        if number >= count - open {
+            room.insert("open", true);
+        }
+        room
+    });
+    rocket_chat.rooms().insert_many(rooms).await.expect("they are inserted");
+    for place in [Some(unit("u")), None] {
+        let written = client.write_rooms(&department(&a), place.as_ref()).await.expect("they are written");
+        assert_eq!(written, count);
+        let written_at = async |filter: Document| {
+            let rooms = rocket_chat.rooms().find(filter).await.expect("they are found");
+            let rooms: Vec<Document> = rooms.try_collect().await.expect("they are read");
+            let times = rooms.iter().map(|room| *room.get_datetime("_updatedAt").expect("a time"));
+            times.collect::<Vec<_>>()
+        };
+        let last_open = written_at(doc! { "open": true }).await.into_iter().max();
+        let first_closed = written_at(doc! { "open": { "$exists": false } }).await.into_iter().min();
+        assert!(last_open <= first_closed, "{last_open:?} {first_closed:?}");
+    }
 }
