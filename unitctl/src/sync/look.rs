@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::copy::copy_to_dynamodb;
 use super::model::{Removal, Subject};
-use super::place::{equal_departments, place};
+use super::place::{Comparison, compare_departments, place};
 use super::sides::{Looked, Sides};
 use super::units::{self, MoreToRead};
 
@@ -34,12 +34,13 @@ pub async fn look_knowing(
     sides.reporter.counters.looks.fetch_add(1, Ordering::Relaxed);
     match subject {
         Subject::Unit(id) => return units::look(sides, id, removal, named).await,
-        // When Rocket.Chat saves a unit, it sets `_updatedAt` of all its departments, although most of them have not
-        // changed.
-        Subject::Department(id) if equal_departments(sides, std::slice::from_ref(id)).await?.contains(id) => {
-            return Ok(found_equal(sides, subject));
+        Subject::Department(id) => {
+            let comparison = compare_departments(sides, std::slice::from_ref(id)).await?.remove(id);
+            if let Some(looked) = compared(sides, subject, comparison) {
+                return Ok(looked);
+            }
         }
-        _ => {}
+        Subject::User(_) | Subject::Permission(_) => {}
     }
     let mut looked = Looked::default();
     let is_changed = copy_to_dynamodb(sides, subject, removal).await?;
@@ -51,11 +52,17 @@ pub async fn look_knowing(
     Ok(looked)
 }
 
-/// The result of a look at a subject that is the same on both sides.
-pub(super) fn found_equal(sides: &Sides, subject: &Subject) -> Looked {
+/// The result of a look at a department, unless it needs more than a comparison. When Rocket.Chat saves a unit, it sets
+/// `_updatedAt` of all its departments, although most of them have not changed.
+pub(super) fn compared(sides: &Sides, subject: &Subject, comparison: Option<Comparison>) -> Option<Looked> {
+    let units = match comparison {
+        None | Some(Comparison::Differs) => return None,
+        Some(Comparison::Equal) => BTreeSet::new(),
+        Some(Comparison::Place(units)) => units,
+    };
     sides.reporter.open(subject, BTreeSet::new());
     sides.reporter.held_back(subject, false);
-    Looked::default()
+    Some(Looked { follow_ups: units.into_iter().map(Subject::Unit).collect(), ..Looked::default() })
 }
 
 /// The units that may lack a user as a monitor who can be a monitor now: all units with open facts.

@@ -20,43 +20,66 @@ use crate::import::write::partition;
 use crate::origin::department_base_key;
 use crate::requests::transact;
 
-/// Reads departments on both sides, and says which of them are the same there and in their bases.
-pub(super) async fn equal_departments(sides: &Sides, ids: &[DepartmentId]) -> Result<BTreeSet<DepartmentId>> {
+/// What a first comparison of a department has shown.
+pub(super) enum Comparison {
+    /// It is the same on both sides and in its base.
+    Equal,
+    /// Only its place is not the same, and the looks at these units make it so.
+    Place(BTreeSet<UnitId>),
+    /// It needs a look of its own.
+    Differs,
+}
+
+/// Reads departments on both sides, and compares them. Departments that MongoDB does not have are not in the result.
+pub(super) async fn compare_departments(
+    sides: &Sides,
+    ids: &[DepartmentId],
+) -> Result<HashMap<DepartmentId, Comparison>> {
     let keys = ids.iter().flat_map(|id| [Key::Department(id.clone()).attributes(), department_base_key(id)]);
     let items = sides.database.get_all(keys.collect()).await?;
     let items: HashMap<&str, &Item> = items.iter().map(|item| (partition(item), item)).collect();
     let documents = sides.mongodb.departments(ids).await?;
     let now = OffsetDateTime::now_utc();
-    let equal = documents.into_iter().filter(|(id, document)| {
+    let compared = documents.into_iter().map(|(id, document)| {
         let stored = items.get(&*Key::Department(id.clone()).partition()).copied();
-        let base = items.get(partition(&department_base_key(id))).copied();
-        is_equal(id, stored, base, document.clone(), now)
+        let base = items.get(partition(&department_base_key(&id))).copied();
+        let comparison = compare(&id, stored, base, document, now);
+        (id, comparison)
     });
-    Ok(equal.map(|(id, _)| id).collect())
+    Ok(compared.collect())
 }
 
-/// True if a department is the same on both sides and in its base.
-fn is_equal(
+fn compare(
     id: &DepartmentId,
     stored: Option<&Item>,
     base: Option<&Item>,
     document: Document,
     now: OffsetDateTime,
-) -> bool {
+) -> Comparison {
     let decision = departments::decide(id, stored, Some(document.clone()), Removal::No, now);
     if decision.write.is_some() || !decision.problems.is_empty() {
-        return false;
+        return Comparison::Differs;
     }
-    let Ok(UnitOrDepartment::Department(found)) = UnitOrDepartment::parse(document) else { return true };
-    let Some(base) = base.and_then(|base| DepartmentBase::parse(id.clone(), base.clone()).ok()) else {
-        return false;
+    let Ok(UnitOrDepartment::Department(found)) = UnitOrDepartment::parse(document) else {
+        return Comparison::Equal;
     };
-    let in_dynamodb = stored.and_then(|item| item.get("parentId")?.as_s().ok()).map(String::as_str);
-    let in_mongodb = found.place.parent_id.as_deref();
-    base.intent.is_none()
-        && !base.rooms
-        && in_dynamodb == in_mongodb
-        && base.place.as_ref().map(UnitId::as_str) == in_mongodb
+    let Some(base) = base.and_then(|base| DepartmentBase::parse(id.clone(), base.clone()).ok()) else {
+        return Comparison::Differs;
+    };
+    let in_mongodb = found.place.parent_id.and_then(UnitId::parse);
+    let parent = stored.and_then(|item| item.get("parentId")?.as_s().ok());
+    let in_dynamodb = parent.and_then(|parent| UnitId::parse(parent.as_str()));
+    let is_in_base = base.place == in_mongodb;
+    if base.intent.is_none() && !base.rooms && in_dynamodb == in_mongodb && is_in_base {
+        return Comparison::Equal;
+    }
+    // MongoDB's department may name a unit that does not exist, and then it is in none. DynamoDB's unit exists, and so
+    // did that of the base.
+    let units: BTreeSet<UnitId> = [&in_mongodb, &in_dynamodb].into_iter().flatten().cloned().collect();
+    if in_dynamodb.is_some() || is_in_base && !units.is_empty() {
+        return Comparison::Place(units);
+    }
+    Comparison::Differs
 }
 
 /// Compares a department's place. If it differs, the department's units have to be looked at, and these looks make it
@@ -126,9 +149,9 @@ async fn in_no_unit(
     sides.check_lease()?;
     let has_rooms = base.is_some_and(|base| base.rooms);
     if has_rooms && !sides.mode.is_from_mongodb {
-        sides.mongodb.write_rooms(id, None).await?;
+        let written = sides.mongodb.write_rooms(id, None).await?;
         // If the department was moved meanwhile, the rooms that were written are wrong.
-        if sides.mongodb.place_of(id).await?.is_some() {
+        if written > 0 && sides.mongodb.place_of(id).await?.is_some() {
             looked.follow_ups.insert(Subject::Department(id.clone()));
             return Ok(());
         }

@@ -5,9 +5,9 @@ use anyhow::{Result, anyhow};
 use futures_util::future::join_all;
 use livechat_units::id::{DepartmentId, UserId};
 
-use super::look::{found_equal, look};
+use super::look::{compared, look};
 use super::model::{Removal, Subject};
-use super::place::equal_departments;
+use super::place::compare_departments;
 use super::sides::{Looked, Sides};
 use super::together;
 
@@ -66,16 +66,16 @@ pub async fn look_at_all(sides: &Sides, subjects: Vec<LookAt>) -> Vec<LookEnd> {
 
 /// Reads departments together, and looks alone at each that is not the same everywhere.
 async fn look_at_departments(sides: &Sides, ids: &[DepartmentId], subjects: Vec<LookAt>) -> Vec<LookEnd> {
-    let equal = match equal_departments(sides, ids).await {
-        Ok(equal) => equal,
+    let mut comparisons = match compare_departments(sides, ids).await {
+        Ok(comparisons) => comparisons,
         Err(error) => return all_failed(subjects, &error),
     };
     let looks = subjects.into_iter().map(|LookAt { subject, removal }| {
-        let equal = &equal;
+        let comparison = if let Subject::Department(id) = &subject { comparisons.remove(id) } else { None };
         async move {
-            let result = match &subject {
-                Subject::Department(id) if equal.contains(id) => Ok(found_equal(sides, &subject)),
-                _ => look(sides, &subject, removal).await,
+            let result = match compared(sides, &subject, comparison) {
+                Some(looked) => Ok(looked),
+                None => look(sides, &subject, removal).await,
             };
             LookEnd { subject, result }
         }

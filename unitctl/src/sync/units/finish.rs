@@ -90,9 +90,9 @@ pub(super) async fn write_rooms(sides: &Sides, departments: Vec<DepartmentBase>)
     let table = &sides.database.tables.livechat;
     for base in departments {
         sides.check_lease()?;
-        sides.mongodb.write_rooms(&base.id, base.place.as_ref()).await?;
+        let written = sides.mongodb.write_rooms(&base.id, base.place.as_ref()).await?;
         // If the department was moved meanwhile, the rooms that were written are wrong.
-        if sides.mongodb.place_of(&base.id).await? != base.place {
+        if written > 0 && sides.mongodb.place_of(&base.id).await? != base.place {
             return Ok(Step::Again);
         }
         let done = DepartmentBase { rooms: false, ..base };
