@@ -17,7 +17,6 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, sleep_until};
 
-use self::events::DYNAMODB;
 use self::open::open_stream;
 use self::schedule::{RECOUNT_AFTER, pass_ended};
 use self::state::Following;
@@ -26,6 +25,7 @@ use super::dynamodb::positions;
 use super::health::{Phase, Status};
 use super::mongodb::{Watched, watch};
 use super::pass::recount;
+use super::queue::DYNAMODB;
 use super::sides::Sides;
 use super::streams::Position;
 

@@ -6,6 +6,7 @@
 pub mod base;
 pub mod compare;
 pub mod copy;
+pub mod delays;
 pub mod dynamodb;
 pub mod follow;
 pub mod guard;

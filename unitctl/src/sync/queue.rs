@@ -9,23 +9,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::model::{Change, Subject};
+use super::delays::Delays;
+use super::model::{Change, Side, Subject};
 use super::together::MAX_TOGETHER;
-
-/// How long a subject waits for further events before it is looked at.
-#[derive(Clone, Copy, Default)]
-struct Delays {
-    /// How long no event of it may have come.
-    quiet: Duration,
-    /// The maximum time from its first event to the look.
-    max: Duration,
-}
-
-const DELAYS_OF_UNIT: Delays = Delays { quiet: Duration::from_millis(300), max: Duration::from_millis(700) };
-
-/// A save of a unit writes all its departments one after the other. If they wait a moment, one look compares them all.
-const DELAYS_OF_DEPARTMENT: Delays =
-    Delays { quiet: Duration::from_millis(200), max: Duration::from_millis(400) };
 
 /// The pause before a look that failed is repeated for the first time. It doubles with each failure.
 const MIN_RETRY_PAUSE: Duration = Duration::from_millis(100);
@@ -35,6 +21,9 @@ const MAX_RETRY_PAUSE: Duration = Duration::from_secs(10);
 
 /// The name of a stream of changes, by which its position is stored.
 pub type Stream = &'static str;
+
+/// DynamoDB's stream. All others are MongoDB's.
+pub const DYNAMODB: Stream = "dynamodb";
 
 /// A subject and when it is due.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -122,22 +111,28 @@ impl Queue {
         let number = of_stream.first + of_stream.events.len() as u64;
         of_stream.events.push_back(Event { position, pending: subjects.len() });
         of_stream.advance();
+        let side = if stream == DYNAMODB { Side::DynamoDb } else { Side::MongoDb };
         for subject in subjects {
-            self.add(subject, change, now, now, &[EventId { stream, number }]);
+            let delays = Delays::after_event(&subject, side);
+            self.add(subject, delays, change, now, now, &[EventId { stream, number }]);
         }
     }
 
     /// Takes a subject that no event of a stream led to.
     pub fn look_at(&mut self, subject: Subject, now: Instant) {
-        self.add(subject, Change::Written, now, now, &[]);
+        let delays = Delays::after_event(&subject, Side::MongoDb);
+        self.add(subject, delays, Change::Written, now, now, &[]);
     }
 
-    fn add(&mut self, subject: Subject, change: Change, since: Instant, now: Instant, events: &[EventId]) {
-        let Delays { quiet, max } = match subject {
-            Subject::Unit(_) => DELAYS_OF_UNIT,
-            Subject::Department(_) => DELAYS_OF_DEPARTMENT,
-            Subject::User(_) | Subject::Permission(_) => Delays::default(),
-        };
+    fn add(
+        &mut self,
+        subject: Subject,
+        Delays { quiet, max }: Delays,
+        change: Change,
+        since: Instant,
+        now: Instant,
+        events: &[EventId],
+    ) {
         self.remove_from_order(&subject);
         let waiting = self.waiting.entry(subject.clone()).or_insert_with(|| Waiting {
             since: now,
@@ -148,7 +143,7 @@ impl Queue {
         });
         waiting.is_deletion |= change == Change::Deleted;
         if waiting.failures == 0 {
-            waiting.due = (now + quiet).min(waiting.since + max);
+            waiting.due = waiting.due.max(now + quiet).min(waiting.since + max);
         }
         waiting.since = waiting.since.min(since);
         waiting.events.extend(events.iter().copied());
@@ -236,7 +231,12 @@ impl Queue {
                     event.pending += 1;
                 }
             }
-            self.add(follow_up, Change::Written, done.since, now, &done.events);
+            let mut delays = Delays::after_event(&follow_up, Side::MongoDb);
+            if self.waiting.contains_key(&follow_up) {
+                // It is looked at soon.
+                delays.quiet = Duration::ZERO;
+            }
+            self.add(follow_up, delays, Change::Written, done.since, now, &done.events);
         }
         for EventId { stream, number } in done.events {
             let Some(of_stream) = self.positions.get_mut(stream) else { continue };
@@ -346,6 +346,41 @@ mod tests {
         // Not longer than the maximum after the first event.
         assert_eq!(queue.next_due(), Some(at(700)));
         assert_eq!(names(queue.take_due(9, at(700))), ["unit u"]);
+    }
+
+    /// The function writes a unit in one transaction, and Rocket.Chat in many writes.
+    #[test]
+    fn a_unit_waits_longer_after_an_event_of_mongodb_than_after_one_of_dynamodb() {
+        let mut queue = Queue::default();
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let event = |queue: &mut Queue, stream, subject, ms| {
+            queue.event(stream, "1".into(), vec![subject], Change::Written, at(ms));
+        };
+        event(&mut queue, DYNAMODB, unit("u"), 0);
+        event(&mut queue, DYNAMODB, department("d"), 0);
+        assert_eq!(queue.next_due(), Some(at(100)));
+        event(&mut queue, MONGODB, unit("u"), 50);
+        assert_eq!(queue.next_due(), Some(at(350)));
+        // It does not end the wait for Rocket.Chat's next write.
+        event(&mut queue, DYNAMODB, unit("u"), 60);
+        assert_eq!(queue.next_due(), Some(at(350)));
+        assert_eq!(names(queue.take_due(9, at(350))), ["unit u"]);
+        // The look at the unit deals with its departments.
+        assert_eq!(queue.next_due(), Some(at(500)));
+    }
+
+    #[test]
+    fn a_look_that_names_a_unit_does_not_make_it_wait_longer() {
+        let mut queue = Queue::default();
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        queue.look_at(department("d"), at(0));
+        queue.look_at(unit("u"), at(0));
+        assert_eq!(names(queue.take_due(9, at(200))), ["department d"]);
+        queue.finished(&department("d"), vec![unit("u"), unit("v")], at(220));
+        assert_eq!(names(queue.take_due(9, at(300))), ["unit u"]);
+        assert_eq!(queue.next_due(), Some(at(520)));
     }
 
     #[test]

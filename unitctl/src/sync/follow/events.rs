@@ -8,11 +8,8 @@ use super::state::Following;
 use crate::sync::model::{Change, Subject};
 use crate::sync::mongodb::{Kind, Watch, WatchEvent, Watched};
 use crate::sync::pass;
-use crate::sync::queue::Stream;
+use crate::sync::queue::DYNAMODB;
 use crate::sync::streams::StreamEvent;
-
-/// The name of DynamoDB's stream among the positions.
-pub const DYNAMODB: Stream = "dynamodb";
 
 impl Following {
     /// Takes an event of MongoDB's change streams.
