@@ -31,7 +31,7 @@ pub async fn copy_to_dynamodb(sides: &Sides, subject: &Subject, removal: Removal
             Subject::User(id) => user(sides, subject, id, removal).await?,
             Subject::Permission(id) => permission(sides, subject, id, removal).await?,
             Subject::Department(id) => department(sides, subject, id, removal).await?,
-            Subject::Unit(_) => None,
+            Subject::Unit(_) | Subject::Rooms(_) => None,
         };
         match written {
             None => return Ok(false),

@@ -17,7 +17,7 @@ impl Delays {
     /// What a subject waits for after an event of this side.
     pub fn after_event(subject: &Subject, side: Side) -> Self {
         let (quiet, max) = match (subject, side) {
-            (Subject::User(_) | Subject::Permission(_), _) => (0, 0),
+            (Subject::User(_) | Subject::Permission(_) | Subject::Rooms(_), _) => (0, 0),
             // Rocket.Chat saves a unit in many separate writes.
             (Subject::Unit(_), Side::MongoDb) => (300, 700),
             // The function changes a unit in one transaction. A large update has several, one soon after the other.

@@ -9,6 +9,7 @@ use anyhow::Result;
 use super::copy::copy_to_dynamodb;
 use super::model::{Removal, Subject};
 use super::place::{Comparison, compare_departments, place};
+use super::rooms;
 use super::sides::{Looked, Sides};
 use super::units::{self, MoreToRead};
 
@@ -34,6 +35,7 @@ pub async fn look_knowing(
     sides.reporter.counters.looks.fetch_add(1, Ordering::Relaxed);
     match subject {
         Subject::Unit(id) => return units::look(sides, id, removal, named).await,
+        Subject::Rooms(id) => return rooms::look(sides, id).await,
         Subject::Department(id) => {
             let comparison = compare_departments(sides, std::slice::from_ref(id)).await?.remove(id);
             if let Some(looked) = compared(sides, subject, comparison) {

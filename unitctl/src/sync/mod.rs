@@ -20,6 +20,7 @@ pub mod pass;
 pub mod place;
 pub mod queue;
 pub mod report;
+pub mod rooms;
 mod run;
 pub mod scan;
 pub mod several;

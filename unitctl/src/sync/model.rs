@@ -18,6 +18,8 @@ pub enum Subject {
     Department(DepartmentId),
     /// A unit, with its monitors and its departments' places.
     Unit(UnitId),
+    /// The rooms of a department. Only MongoDB has them.
+    Rooms(DepartmentId),
 }
 
 /// One of the two databases.
@@ -118,6 +120,7 @@ impl fmt::Display for Subject {
             Self::Permission(id) => write!(f, "permission {id}"),
             Self::Department(id) => write!(f, "department {id}"),
             Self::Unit(id) => write!(f, "unit {id}"),
+            Self::Rooms(id) => write!(f, "rooms of department {id}"),
         }
     }
 }

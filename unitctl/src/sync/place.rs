@@ -126,7 +126,7 @@ pub(super) async fn place(sides: &Sides, id: &DepartmentId, looked: &mut Looked)
     in_no_unit(sides, id, base.as_ref(), &mongodb, &dynamodb, looked).await
 }
 
-/// Stores the base of a department that is in no unit on both sides, and finishes what an intent left to do.
+/// Stores the base of a department that is in no unit on both sides, and names its rooms if they are still to be written.
 async fn in_no_unit(
     sides: &Sides,
     id: &DepartmentId,
@@ -146,22 +146,19 @@ async fn in_no_unit(
         return Ok(());
     }
     let merge = merge_place(id, base, mongodb, dynamodb, sides.no_base());
-    sides.check_lease()?;
     let has_rooms = base.is_some_and(|base| base.rooms);
-    if has_rooms && !sides.mode.is_from_mongodb {
-        let written = sides.mongodb.write_rooms(id, None).await?;
-        // If the department was moved meanwhile, the rooms that were written are wrong.
-        if written > 0 && sides.mongodb.place_of(id).await?.is_some() {
-            looked.follow_ups.insert(Subject::Department(id.clone()));
-            return Ok(());
-        }
-    }
     let new = DepartmentBase {
         rev: base.map_or(0, |base| base.rev),
-        rooms: has_rooms && sides.mode.is_from_mongodb,
+        rooms: has_rooms,
         ..DepartmentBase::new(id.clone(), merge.target)
     };
-    // If another process has stored a base meanwhile, that one counts.
-    transact(&sides.database, vec![new.put(&sides.database.tables.livechat)?]).await?;
+    if base != Some(&new) {
+        sides.check_lease()?;
+        // If another process has stored a base meanwhile, that one counts.
+        transact(&sides.database, vec![new.put(&sides.database.tables.livechat)?]).await?;
+    }
+    if has_rooms && !sides.mode.is_from_mongodb {
+        looked.follow_ups.insert(Subject::Rooms(id.clone()));
+    }
     Ok(())
 }

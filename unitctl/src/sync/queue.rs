@@ -35,17 +35,26 @@ struct Due {
 /// Subjects in the order in which they are due.
 type Order = BTreeSet<Due>;
 
+/// Subjects that wait, by when they are due.
+#[derive(Debug, Default)]
+struct Orders {
+    /// Users. One whose look has failed is in `others`, to be looked at alone.
+    users: Order,
+    /// The rooms of departments. There is one such look at a time, so that the server has time for Rocket.Chat, and so that
+    /// other looks need not wait.
+    rooms: Order,
+    /// All others.
+    others: Order,
+}
+
 /// Subjects to look at.
 #[derive(Debug, Default)]
 pub struct Queue {
     waiting: HashMap<Subject, Waiting>,
     /// What is being looked at now, by subject.
     in_flight: HashMap<Subject, Waiting>,
-    /// The users that wait and are not being looked at, by when they are due. A user whose look has failed is in `others`,
-    /// to be looked at alone.
-    users: Order,
-    /// The units, departments and failed users that wait and are not being looked at, by when they are due.
-    others: Order,
+    /// What waits and is not being looked at.
+    orders: Orders,
     positions: BTreeMap<Stream, Position>,
 }
 
@@ -155,15 +164,13 @@ impl Queue {
             return;
         }
         if let Some(waiting) = self.waiting.get(subject) {
-            let order = if waiting.is_among_users(subject) { &mut self.users } else { &mut self.others };
-            order.insert(Due { at: waiting.due, subject: subject.clone() });
+            self.orders.of(subject, waiting).insert(Due { at: waiting.due, subject: subject.clone() });
         }
     }
 
     fn remove_from_order(&mut self, subject: &Subject) {
         if let Some(waiting) = self.waiting.get(subject) {
-            let order = if waiting.is_among_users(subject) { &mut self.users } else { &mut self.others };
-            order.remove(&Due { at: waiting.due, subject: subject.clone() });
+            self.orders.of(subject, waiting).remove(&Due { at: waiting.due, subject: subject.clone() });
         }
     }
 
@@ -179,14 +186,14 @@ impl Queue {
         }
         // Users come first, because a revoked token is the most urgent change of all. The others follow in the order in
         // which they are due.
-        let users = due(&self.users, most * MAX_TOGETHER);
+        let users = due(&self.orders.users, most * MAX_TOGETHER);
         let together = users.len().div_ceil(most).max(1);
         let mut looks: Vec<Vec<Subject>> = users.chunks(together).map(<[Subject]>::to_vec).collect();
         let room = most - looks.len();
         let mut others: Vec<Vec<Subject>> = Vec::new();
         // The place of the look that gets the next department.
         let mut departments: Option<usize> = None;
-        for Due { subject, .. } in self.others.iter().take_while(|due| due.at <= now) {
+        for Due { subject, .. } in self.orders.others.iter().take_while(|due| due.at <= now) {
             let is_together =
                 matches!(subject, Subject::Department(_)) && self.waiting[subject].failures == 0;
             match departments.filter(|_| is_together) {
@@ -199,6 +206,9 @@ impl Queue {
             }
         }
         looks.extend(others);
+        if looks.len() < most && !self.is_looking_at_rooms() {
+            looks.extend(due(&self.orders.rooms, 1).into_iter().map(|rooms| vec![rooms]));
+        }
         looks.into_iter().map(|subjects| self.take(subjects)).collect()
     }
 
@@ -216,8 +226,9 @@ impl Queue {
 
     /// When the next subject is due. `None` if none waits, or all that wait are being looked at.
     pub fn next_due(&self) -> Option<Instant> {
-        let first = [self.users.first(), self.others.first()];
-        first.into_iter().flatten().map(|due| due.at).min()
+        let Orders { users, rooms, others } = &self.orders;
+        let rooms = rooms.first().filter(|_| !self.is_looking_at_rooms());
+        [users.first(), rooms, others.first()].into_iter().flatten().map(|due| due.at).min()
     }
 
     /// A look has succeeded. `follow_ups` have to be looked at because of it. The events that led to the look are dealt
@@ -275,21 +286,33 @@ impl Queue {
         done.collect()
     }
 
+    fn is_looking_at_rooms(&self) -> bool {
+        self.in_flight.keys().any(|subject| matches!(subject, Subject::Rooms(_)))
+    }
+
     /// The number of subjects that wait or are being looked at.
     pub fn pending(&self) -> usize {
         self.waiting.len() + self.in_flight.len()
     }
 
-    /// When the subject that has waited longest began to wait.
+    /// When the subject that has waited longest began to wait. Rooms do not count unless a look at them has failed: they
+    /// take as long as there are many.
     pub fn oldest(&self) -> Option<Instant> {
-        self.waiting.values().chain(self.in_flight.values()).map(|waiting| waiting.since).min()
+        let all = self.waiting.iter().chain(&self.in_flight);
+        let counting =
+            all.filter(|(subject, waiting)| !matches!(subject, Subject::Rooms(_)) || waiting.failures > 0);
+        counting.map(|(_, waiting)| waiting.since).min()
     }
 }
 
-impl Waiting {
-    /// Whether the subject is in the order of the users.
-    fn is_among_users(&self, subject: &Subject) -> bool {
-        matches!(subject, Subject::User(_)) && self.failures == 0
+impl Orders {
+    /// The order that a subject is in.
+    fn of(&mut self, subject: &Subject, waiting: &Waiting) -> &mut Order {
+        match subject {
+            Subject::User(_) if waiting.failures == 0 => &mut self.users,
+            Subject::Rooms(_) => &mut self.rooms,
+            _ => &mut self.others,
+        }
     }
 }
 
@@ -381,6 +404,32 @@ mod tests {
         queue.finished(&department("d"), vec![unit("u"), unit("v")], at(220));
         assert_eq!(names(queue.take_due(9, at(300))), ["unit u"]);
         assert_eq!(queue.next_due(), Some(at(520)));
+    }
+
+    #[test]
+    fn the_rooms_of_one_department_are_written_at_a_time_and_make_nothing_else_wait() {
+        let mut queue = Queue::default();
+        let now = Instant::now();
+        let rooms = |id| Subject::Rooms(DepartmentId::parse(id).expect("an id"));
+        queue.event(MONGODB, "1".into(), vec![unit("u")], Change::Written, now);
+        let later = now + Duration::from_secs(1);
+        queue.take_due(9, later);
+        queue.finished(&unit("u"), vec![rooms("a"), rooms("b")], later);
+        assert_eq!(names(queue.take_due(9, later)), ["rooms of department a"]);
+        assert_eq!(queue.next_due(), None);
+        queue.look_at(user("x"), later);
+        assert_eq!(names(queue.take_due(9, later)), ["user x"]);
+        queue.finished(&user("x"), Vec::new(), later);
+        // Nobody has to worry because there are many rooms, but one whose rooms can't be written.
+        assert_eq!((queue.pending(), queue.oldest()), (2, None));
+        queue.failed(rooms("a"), later);
+        assert_eq!(queue.oldest(), Some(now));
+        assert_eq!(names(queue.take_due(9, later)), ["rooms of department b"]);
+        queue.finished(&rooms("b"), Vec::new(), later);
+        let later = later + Duration::from_secs(1);
+        assert_eq!(names(queue.take_due(9, later)), ["rooms of department a"]);
+        queue.finished(&rooms("a"), Vec::new(), later);
+        assert_eq!(queue.positions().get(MONGODB).map(String::as_str), Some("1"));
     }
 
     #[test]

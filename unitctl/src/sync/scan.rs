@@ -213,10 +213,10 @@ struct ById<'a> {
     id: &'a str,
 }
 
-/// `None` for a user.
+/// `None` for a user, and for rooms.
 fn by_id(subject: &Subject) -> Option<ById<'_>> {
     let (kind, id) = match subject {
-        Subject::User(_) => return None,
+        Subject::User(_) | Subject::Rooms(_) => return None,
         Subject::Permission(id) => (Kind::Permissions, id.as_str()),
         Subject::Department(id) => (Kind::Departments, id.as_str()),
         Subject::Unit(id) => (Kind::Units, id.as_str()),

@@ -145,6 +145,7 @@ fn numbers(row: &str) -> Vec<f64> {
 /// Whether a change costs these units. Under load, an event comes in time for a look that reads already, or does not. So the reads
 /// may be more or fewer.
 fn is_cost_of(row: &str, units: &Units) -> bool {
+    println!("{row}: {units:?}");
     let [read, written, _] = numbers(row)[..] else { panic!("{row} has no three numbers") };
     units.written == written && units.read <= 2.0 * read && 2.0 * units.read >= read && units.scanned == 0.0
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mongodb::bson::{DateTime, Document, doc};
 
-use crate::following::{TOKEN, body, dynamodb_unit, following, unit_facts, workspace};
+use crate::following::{SOON, TOKEN, body, dynamodb_unit, following, unit_facts, workspace};
 use crate::rocket_chat::new_id;
 use crate::world::{World, eventually};
 
@@ -86,6 +86,41 @@ async fn all_rooms_of_a_department_follow_it_while_messages_change_them() {
     assert!(rocket_chat.may_see("mike", &other).await);
     counters(&world, &north, 1, 0).await;
     counters(&world, &south, 1, 1).await;
+    is_the_same(&world).await;
+}
+
+/// The room of the department can't be written for a while, because a transaction has changed it. So the rooms are not done.
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_of_a_unit_do_not_wait_for_the_rooms_of_its_departments() {
+    let Some((world, departments)) = workspace().await else { return };
+    let rocket_chat = world.rocket_chat();
+    let [sales, support, _] = [&departments[0], &departments[1], &departments[2]];
+    let unit = rocket_chat.save_unit(None, "North", "private", &[("mona", "mona")], &[sales]).await;
+    let room = rocket_chat.create_room(support, true).await;
+    let sync = following(&world, &[]).await;
+
+    let mut session = rocket_chat.db.client().start_session().await.expect("it starts");
+    session.start_transaction().await.expect("it starts");
+    let rooms = rocket_chat.rooms();
+    let change = rooms.update_one(doc! { "_id": &room }, doc! { "$inc": { "msgs": 1 } });
+    change.session(&mut session).await.expect("it is updated");
+    let members = [sales.as_str(), support.as_str()];
+    for name in ["with one more", "renamed"] {
+        let update = body(name, "private", &["mona"], &members);
+        assert_eq!(world.update(&unit, "boss", TOKEN, &update).await.status_code, 200);
+        eventually(SOON, async || {
+            let unit = rocket_chat.unit(&unit).await.expect("it is there");
+            unit.get_str("name").ok() == Some(name) && unit.get_i32("numDepartments").ok() == Some(2)
+        })
+        .await;
+    }
+    assert!(!rocket_chat.may_see("mona", &room).await);
+    // No look at the unit has waited for the room until it failed.
+    let of_unit = format!("\"subject\":\"unit {unit}\"");
+    let failed = |line: &String| line.contains("\"level\":\"ERROR\"") && line.contains(&of_unit);
+    assert!(!sync.printed().iter().any(failed), "{:#?}", sync.printed());
+    session.abort_transaction().await.expect("it is aborted");
+    eventually(PATIENCE, async || rocket_chat.may_see("mona", &room).await).await;
     is_the_same(&world).await;
 }
 

@@ -55,14 +55,23 @@ impl Pass<'_> {
             follow_ups.extend(self.looks(differing, self.removal).await?);
         }
         follow_ups.extend(named);
+        let mut rooms = BTreeSet::new();
         // A department may go from one unit to the next. If more rounds than this are needed, others write all the time,
         // and the events of their writes lead to the next looks.
         for _ in 0..MAX_ROUNDS {
             if follow_ups.is_empty() {
                 break;
             }
-            let subjects = std::mem::take(&mut follow_ups).into_iter().collect();
+            let named = std::mem::take(&mut follow_ups).into_iter();
+            let (of_rooms, subjects): (Vec<_>, Vec<_>) =
+                named.partition(|subject| matches!(subject, Subject::Rooms(_)));
+            rooms.extend(of_rooms);
             follow_ups = self.looks(subjects, self.removal).await?;
+        }
+        rooms.extend(follow_ups.into_iter().filter(|subject| matches!(subject, Subject::Rooms(_))));
+        // One department after the other, so that the server has time for Rocket.Chat.
+        for rooms in rooms {
+            self.looks(vec![rooms], self.removal).await?;
         }
         Ok(())
     }

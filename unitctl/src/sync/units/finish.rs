@@ -1,4 +1,4 @@
-//! What is left to do when a unit is the same on both sides: store the bases, and write the rooms. Also the fences
+//! What is left to do when a unit is the same on both sides: store the bases, and name the rooms to write. Also the fences
 //! against earlier writes that may still arrive.
 
 use anyhow::Result;
@@ -9,8 +9,9 @@ use super::both_sides::{OnBothSides, Step};
 use super::read::Stored;
 use crate::requests::transact;
 use crate::sync::base::{DepartmentBase, UnitBase};
+use crate::sync::model::Subject;
 use crate::sync::mongodb::{MongoUnit, UnitSnapshot};
-use crate::sync::sides::Sides;
+use crate::sync::sides::{Looked, Sides};
 
 /// Makes sure that writes to MongoDB that were intended earlier can't be committed any more, if they have not been.
 /// Returns whether both sides have to be read again.
@@ -36,8 +37,8 @@ pub(super) async fn fence(
     Ok(is_fenced)
 }
 
-/// Stores the bases that differ from what both sides have, and finishes the rooms.
-pub(super) async fn store_bases(sides: &Sides, both: &OnBothSides<'_>) -> Result<Step> {
+/// Stores the bases that differ from what both sides have. If there are none, names the rooms that are still to be written.
+pub(super) async fn store_bases(sides: &Sides, both: &OnBothSides<'_>, looked: &mut Looked) -> Result<Step> {
     let table = &sides.database.tables.livechat;
     let mut puts = Vec::new();
     // `before` is the base without the changes that are still to be written. With `--from-mongodb`, those are the
@@ -67,7 +68,7 @@ pub(super) async fn store_bases(sides: &Sides, both: &OnBothSides<'_>) -> Result
         if !is_settled {
             puts.push(base.put(table)?);
         } else if has_rooms && place.write_to.is_none() {
-            rooms.push(base);
+            rooms.push(Subject::Rooms(id.clone()));
         }
     }
     if !puts.is_empty() {
@@ -79,26 +80,8 @@ pub(super) async fn store_bases(sides: &Sides, both: &OnBothSides<'_>) -> Result
         }
         return Ok(Step::Again);
     }
-    if sides.mode.is_from_mongodb {
-        return Ok(Step::Done);
-    }
-    write_rooms(sides, rooms).await
-}
-
-/// Writes the rooms of departments whose places are stored on both sides. Their bases are as they are stored.
-pub(super) async fn write_rooms(sides: &Sides, departments: Vec<DepartmentBase>) -> Result<Step> {
-    let table = &sides.database.tables.livechat;
-    for base in departments {
-        sides.check_lease()?;
-        let written = sides.mongodb.write_rooms(&base.id, base.place.as_ref()).await?;
-        // If the department was moved meanwhile, the rooms that were written are wrong.
-        if written > 0 && sides.mongodb.place_of(&base.id).await? != base.place {
-            return Ok(Step::Again);
-        }
-        let done = DepartmentBase { rooms: false, ..base };
-        if !transact(&sides.database, vec![done.put(table)?]).await? {
-            return Ok(Step::Refused);
-        }
+    if !sides.mode.is_from_mongodb {
+        looked.follow_ups.extend(rooms);
     }
     Ok(Step::Done)
 }

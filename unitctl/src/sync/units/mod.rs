@@ -163,7 +163,7 @@ async fn step(
     if both.changes_mongodb() && !sides.mode.is_from_mongodb {
         return to_mongodb::write(sides, &both, looked).await;
     }
-    finish::store_bases(sides, &both).await
+    finish::store_bases(sides, &both, looked).await
 }
 
 /// Merges what was read.

@@ -6,7 +6,6 @@ use anyhow::Result;
 use livechat_units::id::{DepartmentId, UserId};
 
 use super::both_sides::{OnBothSides, Step};
-use super::finish;
 use super::read::text;
 use super::report::{changes_in_words, move_in_words};
 use crate::requests::transact;
@@ -57,7 +56,6 @@ pub(super) async fn write(sides: &Sides, both: &OnBothSides<'_>, looked: &mut Lo
         }
         puts.push(base.put(table)?);
     }
-    let mut written = Vec::new();
     for mut base in departments {
         if let Some(intent) = base.intent.take()
             && is_committed
@@ -65,7 +63,6 @@ pub(super) async fn write(sides: &Sides, both: &OnBothSides<'_>, looked: &mut Lo
             base.place = intent.place;
         }
         puts.push(base.put(table)?);
-        written.push(base);
     }
     if is_committed {
         say(sides, both, &delta, &places);
@@ -84,8 +81,8 @@ pub(super) async fn write(sides: &Sides, both: &OnBothSides<'_>, looked: &mut Lo
     if !is_all {
         return Ok(Step::Again);
     }
-    let rooms = written.into_iter().map(|base| DepartmentBase { rev: base.rev + 1, ..base }).collect();
-    finish::write_rooms(sides, rooms).await
+    looked.follow_ups.extend(places.keys().map(|id| Subject::Rooms((*id).clone())));
+    Ok(Step::Done)
 }
 
 /// The bases as they are stored while MongoDB is written.
