@@ -55,9 +55,18 @@ pub async fn within<T>(
     step: Step,
     operation: impl IntoFuture<Output = Result<T, Error>>,
 ) -> Result<T, Failure> {
-    match tokio::time::timeout(MAX_OPERATION, operation.into_future()).await {
+    within_limit(MAX_OPERATION, step, operation).await
+}
+
+/// As [`within`], with another limit than usual.
+pub async fn within_limit<T>(
+    limit: Duration,
+    step: Step,
+    operation: impl IntoFuture<Output = Result<T, Error>>,
+) -> Result<T, Failure> {
+    match tokio::time::timeout(limit, operation.into_future()).await {
         Ok(result) => result.map_err(|error| Failure::of(&error, step)),
-        Err(_) => Err(Failure::silent()),
+        Err(_) => Err(Failure::silent(limit)),
     }
 }
 
@@ -65,7 +74,7 @@ pub async fn within<T>(
 pub async fn within_connect<T>(operation: impl IntoFuture<Output = Result<T, Error>>) -> Result<T, Failure> {
     match tokio::time::timeout(MAX_OPERATION, operation.into_future()).await {
         Ok(result) => result.map_err(|error| Failure::of_connect(&error)),
-        Err(_) => Err(Failure::silent()),
+        Err(_) => Err(Failure::silent(MAX_OPERATION)),
     }
 }
 
@@ -89,8 +98,8 @@ impl Failure {
         Self::general(error, "the connection")
     }
 
-    fn silent() -> Self {
-        let seconds = MAX_OPERATION.as_secs();
+    fn silent(limit: Duration) -> Self {
+        let seconds = limit.as_secs();
         Self::new(Cause::Unreachable, format!("MongoDB did not answer within {seconds} seconds"))
     }
 

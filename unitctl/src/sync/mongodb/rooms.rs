@@ -1,6 +1,6 @@
 //! Writes the `departmentAncestors` of rooms, by which Rocket.Chat decides which monitors see a room.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
 use livechat_units::id::{DepartmentId, UnitId};
@@ -8,13 +8,17 @@ use mongodb::bson::{Bson, DateTime, Document as BsonDocument, doc};
 
 use super::client::MongoDb;
 use super::collections::ROOMS;
-use super::failure::{Failure, Step, within};
+use super::failure::{Failure, Step, within, within_limit};
 
 /// The number of rooms that one write changes. With more, each write takes longer and the whole is hardly faster.
 const MAX_ROOMS_A_WRITE: usize = 100;
 
 /// The number of ids in one reply.
 const MAX_ROOMS_A_QUERY: u32 = 1_000;
+
+/// How long a query for rooms may take. If most of hundreds of thousands of rooms are right already, the server reads these
+/// before it finds the first wrong one, perhaps from a disk.
+const MAX_QUERY: Duration = Duration::from_secs(300);
 
 impl MongoDb {
     /// Gives all rooms of a department, closed ones too, the `departmentAncestors` of the unit that it is in now.
@@ -38,8 +42,9 @@ impl MongoDb {
             }
             None => doc! { "departmentId": department.as_str(), "departmentAncestors": { "$exists": true } },
         };
-        let mut open = wrong.clone();
-        open.insert("open", true);
+        // The field of the smaller index comes first, because some servers do not choose between indexes.
+        let mut open = doc! { "open": true };
+        open.extend(wrong.clone());
         Ok(self.write_wrong_rooms(&open, place).await? + self.write_wrong_rooms(&wrong, place).await?)
     }
 
@@ -50,11 +55,11 @@ impl MongoDb {
         let rooms = self.collection(ROOMS);
         let finding = Step { action: "find", collection: ROOMS };
         let find = rooms.find(wrong.clone()).projection(doc! { "_id": 1 }).batch_size(MAX_ROOMS_A_QUERY);
-        let mut cursor = within(finding, find).await?;
+        let mut cursor = within_limit(MAX_QUERY, finding, find).await?;
         let mut changed = 0;
         let mut ids = Vec::with_capacity(MAX_ROOMS_A_WRITE);
         loop {
-            let room: Option<BsonDocument> = within(finding, cursor.try_next()).await?;
+            let room: Option<BsonDocument> = within_limit(MAX_QUERY, finding, cursor.try_next()).await?;
             let is_room = room.is_some();
             ids.extend(room.and_then(|mut room| room.remove("_id")));
             if ids.len() == MAX_ROOMS_A_WRITE || (!is_room && !ids.is_empty()) {
