@@ -44,6 +44,9 @@ struct Stream {
     receiver: mpsc::Receiver<Watch>,
     /// The position of the newest event.
     token: Option<String>,
+    was_open: bool,
+    /// Whether it was open, and has to be opened again.
+    is_interrupted: bool,
 }
 
 impl Stream {
@@ -64,16 +67,27 @@ impl Stream {
     async fn start(mongo: &Mongo, stream: Watched, start: Option<String>) -> Self {
         let (sender, receiver) = mpsc::channel(100);
         tokio::spawn(watch(mongo.connect().await, stream, start, sender));
-        Self { receiver, token: None }
+        Self::of(receiver)
     }
 
-    /// The next event. Positions of an idle stream are noted and left out.
+    fn of(receiver: mpsc::Receiver<Watch>) -> Self {
+        Self { receiver, token: None, was_open: false, is_interrupted: false }
+    }
+
+    /// The next event. Positions of an idle stream are noted and left out. So are interruptions by a server that is too busy to
+    /// answer, because the stream goes on after them.
     async fn next(&mut self) -> WatchEvent {
         loop {
             let event = timeout(PATIENCE, self.receiver.recv()).await.expect("an event comes");
             let event = event.expect("it never ends").event;
             match &event {
                 WatchEvent::Idle { token } => self.token = Some(token.clone()),
+                WatchEvent::Interrupted { .. } => self.is_interrupted = self.was_open,
+                WatchEvent::Opened if self.is_interrupted => self.is_interrupted = false,
+                WatchEvent::Opened => {
+                    self.was_open = true;
+                    return event;
+                }
                 WatchEvent::Look { token, .. }
                 | WatchEvent::LookAtAllUnits { token }
                 | WatchEvent::SettingsChanged { token } => {
@@ -277,7 +291,7 @@ async fn events_of_units_departments_and_rows_name_what_to_look_at() {
     all_written(&mongo).await;
     let (sender, receiver) = mpsc::channel(100);
     tokio::spawn(watch(client.clone(), Watched::UnitMonitors, None, sender));
-    let mut rows = Stream { receiver, token: None };
+    let mut rows = Stream::of(receiver);
     assert_eq!(rows.next().await, WatchEvent::Opened);
     let id = UnitId::parse(saved.clone()).expect("an id");
     client.unit(&id, &BTreeSet::new()).await.expect("it is read");
