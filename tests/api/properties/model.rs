@@ -23,7 +23,7 @@ use random::sequences;
 use steps::Step;
 use tables::{ModelTables, difference};
 
-const SEQUENCES: u32 = 2_000;
+const SEQUENCES: u32 = 1_500;
 
 /// Threads that try sequences at the same time, each in tables of its own.
 const WORKERS: u32 = 4;
