@@ -1,6 +1,8 @@
 //! The items that a read found, parsed.
 
-use super::{Attributes, Department, Item, Key, Permission, Stored, Token, Unit, User};
+use super::attributes::Attributes;
+use super::key::{Item, Key, Stored};
+use super::kinds::{Department, Permission, Token, Unit, User};
 use crate::id::{DepartmentId, UserId};
 
 /// The items that a read found. A read asks for one token, one permission and one unit at most.

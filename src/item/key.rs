@@ -18,7 +18,7 @@ pub enum Key {
     Token(String),
     /// A user.
     User(UserId),
-    /// A permission, by its id. The function reads only [`PERMISSION`](super::PERMISSION).
+    /// A permission, by its id. The function reads only [`PERMISSION`](crate::item::PERMISSION).
     Permission(String),
     /// A unit.
     Unit(UnitId),
