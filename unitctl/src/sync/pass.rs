@@ -3,6 +3,7 @@
 
 mod ahead;
 mod departments;
+mod tokens;
 mod units;
 mod users;
 
@@ -20,7 +21,6 @@ use super::guard::{self, Suspicion};
 use super::look::look_knowing;
 use super::model::{Removal, Subject};
 use super::mongodb::Kind;
-use super::scan;
 use super::sides::Sides;
 use super::units::MoreToRead;
 use crate::import::document::Document;
@@ -70,15 +70,15 @@ pub async fn run(sides: &Sides, allow_removals: bool) -> Result<Outcome> {
     let style = "{spinner} full pass: {pos} documents, {per_sec} {msg}";
     bar.set_style(ProgressStyle::with_template(style).expect("the template is valid"));
     sides.set_lifetime(sides.mongodb.login_expiration().await?);
-    // MongoDB reads its first users while DynamoDB is scanned.
-    let users = ahead(sides.mongodb.documents(Kind::Users));
-    let mut scanned = scan::scan(sides).await?;
+    let mut users = ahead(sides.mongodb.documents(Kind::Users));
+    let (mut scanned, early) = users::scan_and_read(sides, &mut users).await?;
     let outcome = Outcome::default();
     let monitors = std::mem::take(&mut scanned.monitors);
-    let (units_of_departments, members, listed) = Default::default();
+    let listed = scanned.users.take_listed();
+    let (units_of_departments, members) = Default::default();
     let mut pass =
         Pass { sides, removal: Removal::No, outcome, units_of_departments, members, monitors, listed, bar };
-    let alone = pass.users(users, &mut scanned.users).await?;
+    let alone = pass.users(early, users, &mut scanned.users).await?;
     scanned.count_users();
     let suspicion = if allow_removals { None } else { guard::first_suspicion(&scanned.counts) };
     let (of_missing, removal) = match &suspicion {
@@ -93,7 +93,9 @@ pub async fn run(sides: &Sides, allow_removals: bool) -> Result<Outcome> {
     // Removals come first, because the deletion of a user is the most urgent change.
     pass.looks(scanned.missing, of_missing).await?;
     pass.looks(alone, removal).await?;
-    pass.tokens().await?;
+    if scanned.users.has_unlisted_tokens() {
+        pass.tokens().await?;
+    }
     pass.permissions().await?;
     let departments = scanned.ids.remove(&Kind::Departments).unwrap_or_default();
     pass.departments(departments, &scanned.ids[&Kind::Units]).await?;

@@ -1,5 +1,7 @@
 //! Scans DynamoDB for what MongoDB may not have, before a full pass.
 
+mod users;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::Result;
@@ -7,6 +9,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use livechat_units::id::{DepartmentId, UnitId, UserId};
 use livechat_units::item::Item;
 
+pub use self::users::StoredUsers;
+use self::users::{Collected, UserItem};
 use super::base::UnitBase;
 use super::guard::Count;
 use super::model::Subject;
@@ -14,11 +18,11 @@ use super::mongodb::{Ids, Kind};
 use super::sides::Sides;
 use crate::database::Database;
 use crate::import::records::UnitMonitor;
-use crate::origin::{REV, unit_base_key};
+use crate::origin::{REV, TOKENS, unit_base_key};
 use crate::requests::{ScanPage, scan_page};
 
 /// What a scan found.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Scanned {
     /// What came from Rocket.Chat and is not in MongoDB, and base items whose unit or department is not in MongoDB.
     pub missing: Vec<Subject>,
@@ -32,55 +36,12 @@ pub struct Scanned {
     pub monitors: HashMap<UnitId, BTreeSet<UserId>>,
 }
 
-/// Users of DynamoDB who came from Rocket.Chat. MongoDB's users are many, so they are read only once, when they are compared.
-/// This says in the end which users MongoDB does not have.
-#[derive(Debug, Default)]
-pub struct StoredUsers {
-    /// Sorted by id.
-    users: Vec<StoredUser>,
-    is_empty_in_mongodb: bool,
-}
-
-#[derive(Debug)]
-struct StoredUser {
-    id: Box<str>,
-    /// True if only an item with the time of the deletion is left.
-    is_deleted: bool,
-    is_in_mongodb: bool,
-}
-
-impl StoredUsers {
-    fn new(mut users: Vec<StoredUser>) -> Self {
-        users.sort_unstable_by(|one, other| one.id.cmp(&other.id));
-        Self { users, is_empty_in_mongodb: true }
-    }
-
-    /// MongoDB has this user.
-    pub fn mark(&mut self, id: &str) {
-        self.is_empty_in_mongodb = false;
-        if let Ok(place) = self.users.binary_search_by(|user| (*user.id).cmp(id)) {
-            self.users[place].is_in_mongodb = true;
-        }
-    }
-}
-
 impl Scanned {
     /// Adds the users that MongoDB does not have. All that it has must be marked.
     pub fn count_users(&mut self) {
-        let StoredUsers { users, is_empty_in_mongodb } = std::mem::take(&mut self.users);
-        let in_dynamodb = users.iter().filter(|user| !user.is_deleted).count();
-        let missing = users.iter().filter(|user| !user.is_in_mongodb);
-        self.counts.insert(
-            0,
-            Count {
-                kind: "users",
-                in_dynamodb,
-                missing: missing.clone().filter(|user| !user.is_deleted).count(),
-                is_empty_in_mongodb: in_dynamodb > 0 && is_empty_in_mongodb,
-                is_lenient: false,
-            },
-        );
-        self.missing.extend(missing.filter_map(|user| UserId::parse(&*user.id)).map(Subject::User));
+        let (missing, count) = self.users.missing();
+        self.counts.insert(0, count);
+        self.missing.extend(missing.into_iter().map(Subject::User));
         self.missing.sort();
         self.missing.dedup();
     }
@@ -90,10 +51,14 @@ impl Scanned {
 const KINDS: [(Kind, &str); 3] =
     [(Kind::Permissions, "permissions"), (Kind::Departments, "departments"), (Kind::Units, "units")];
 
+/// The maximum number of items in a page of a scan. A page of a megabyte, DynamoDB's limit, takes many times its size in
+/// memory.
+const MAX_ITEMS_A_PAGE: i32 = 1_000;
+
 /// An item of the livechat table, as far as the scan needs it.
 enum Found {
-    /// A user who came from Rocket.Chat. If they were deleted there, only an item with the time of the deletion is left.
-    User { id: UserId, is_deleted: bool },
+    /// One of a user's two items.
+    User(UserId, UserItem),
     /// Something else that came from Rocket.Chat.
     RocketChats(Subject),
     /// The base of a unit or department.
@@ -108,41 +73,43 @@ struct Total {
     missing: usize,
 }
 
-/// Scans the livechat table.
+/// Scans both tables.
 ///
 /// # Errors
 /// A side can't be read.
 pub async fn scan(sides: &Sides) -> Result<Scanned> {
-    let mut scanned = Scanned::default();
+    let mut ids = BTreeMap::new();
     for (kind, _) in KINDS {
-        scanned.ids.insert(kind, sides.mongodb.ids(kind).await?);
+        ids.insert(kind, sides.mongodb.ids(kind).await?);
     }
+    let (mut missing, mut counts) = (Vec::new(), Vec::new());
     let mut totals: BTreeMap<Kind, Total> = BTreeMap::new();
     let mut monitors = Monitors::read(sides).await?;
-    let mut users = Vec::new();
+    let mut users = Collected::default();
     let mut start = None;
     loop {
-        let ScanPage { items, last_key } = page(&sides.database, start).await?;
+        let scan = sides.database.client.scan().limit(MAX_ITEMS_A_PAGE).set_exclusive_start_key(start);
+        let ScanPage { items, last_key } = scan_page(scan, &sides.database.tables.livechat).await?;
         for item in &items {
             monitors.add(item);
             let (subject, is_base) = match found(item) {
                 None => continue,
-                Some(Found::User { id, is_deleted }) => {
-                    users.push(StoredUser { id: id.as_str().into(), is_deleted, is_in_mongodb: false });
+                Some(Found::User(id, kind)) => {
+                    users.add(&id, kind, item);
                     continue;
                 }
                 Some(Found::RocketChats(subject)) => (subject, false),
                 Some(Found::Base(subject)) => (subject, true),
             };
             let Some(ById { kind, id }) = by_id(&subject) else { continue };
-            let is_missing = !scanned.ids[&kind].contains(id);
+            let is_missing = !ids[&kind].contains(id);
             if !is_base {
                 let total = totals.entry(kind).or_default();
                 total.in_dynamodb += 1;
                 total.missing += usize::from(is_missing);
             }
             if is_missing {
-                scanned.missing.push(subject);
+                missing.push(subject);
             }
         }
         start = last_key;
@@ -150,32 +117,31 @@ pub async fn scan(sides: &Sides) -> Result<Scanned> {
             break;
         }
     }
-    scanned.users = StoredUsers::new(users);
     for (kind, name) in KINDS {
         let Total { in_dynamodb, missing } = totals.get(&kind).copied().unwrap_or_default();
-        let is_empty_in_mongodb = in_dynamodb > 0 && scanned.ids[&kind].is_empty();
-        scanned.counts.push(Count {
-            kind: name,
-            in_dynamodb,
-            missing,
-            is_empty_in_mongodb,
-            is_lenient: false,
-        });
+        let is_empty_in_mongodb = in_dynamodb > 0 && ids[&kind].is_empty();
+        counts.push(Count { kind: name, in_dynamodb, missing, is_empty_in_mongodb, is_lenient: false });
     }
-    scanned.counts.push(monitors.count(sides).await?);
-    scanned.monitors = monitors.in_mongodb;
-    Ok(scanned)
+    counts.push(monitors.count(sides).await?);
+    let mut users = users.finish();
+    tokens(&sides.database, &mut users).await?;
+    Ok(Scanned { missing, counts, users, ids, monitors: monitors.in_mongodb })
 }
 
-/// One page of the livechat table, with what the scan needs of each item.
-async fn page(database: &Database, start: Option<Item>) -> Result<ScanPage> {
-    let scan = database
-        .client
-        .scan()
-        .projection_expression("pk, sk, #rev, deletedAt, monitors")
-        .expression_attribute_names("#rev", REV)
-        .set_exclusive_start_key(start);
-    scan_page(scan, &database.tables.livechat).await
+/// Scans the tokens table, and adds the tokens to their users.
+async fn tokens(database: &Database, users: &mut StoredUsers) -> Result<()> {
+    let mut start = None;
+    loop {
+        let scan = database.client.scan().limit(MAX_ITEMS_A_PAGE).set_exclusive_start_key(start);
+        let ScanPage { items, last_key } = scan_page(scan, &database.tables.tokens).await?;
+        for token in &items {
+            users.add_token(token);
+        }
+        start = last_key;
+        if start.is_none() {
+            return Ok(());
+        }
+    }
 }
 
 fn text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
@@ -187,10 +153,8 @@ fn found(item: &Item) -> Option<Found> {
     let (kind, id) = text(item, "pk")?.split_once('#')?;
     let is_rocket_chats = item.contains_key(REV);
     let subject = match (kind, text(item, "sk")?) {
-        ("USER", "TOKENS") => {
-            let is_deleted = item.contains_key("deletedAt");
-            return Some(Found::User { id: UserId::parse(id)?, is_deleted });
-        }
+        ("USER", TOKENS) => return Some(Found::User(UserId::parse(id)?, UserItem::List)),
+        ("USER", "USER") => return Some(Found::User(UserId::parse(id)?, UserItem::User)),
         ("PERMISSION", "PERMISSION") if is_rocket_chats => Subject::Permission(id.to_owned()),
         ("DEPARTMENT", "DEPARTMENT") if is_rocket_chats => Subject::Department(DepartmentId::parse(id)?),
         ("UNIT", "UNIT") if is_rocket_chats => Subject::Unit(UnitId::parse(id)?),

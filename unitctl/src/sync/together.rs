@@ -1,8 +1,6 @@
 //! A look at many users at once: few requests read them on both sides, and one transaction writes several.
 
 use std::collections::{BTreeSet, HashMap};
-use std::hash::{BuildHasher, RandomState};
-use std::sync::LazyLock;
 use std::sync::atomic::Ordering;
 
 use anyhow::Result;
@@ -10,7 +8,7 @@ use livechat_units::id::UserId;
 use time::OffsetDateTime;
 
 use super::dynamodb::Written;
-use super::dynamodb::users::{self, Found, Options, StoredUser, UserWrite};
+use super::dynamodb::users::{self, Found, Options, StoredUser, UserWrite, fingerprint};
 use super::look::units_to_look_at;
 use super::model::{Removal, Side, Subject};
 use super::sides::{Looked, Sides};
@@ -67,8 +65,14 @@ impl Users {
 /// A side can't be read or written.
 pub async fn look(sides: &Sides, ids: &[UserId]) -> Result<Users> {
     let stored = users::read(&sides.database, ids).await?;
-    let documents = sides.mongodb.users(ids).await?;
-    write_users(sides, stored, documents).await
+    let documents = sides.mongodb.users(ids).await?.into_iter();
+    let found = documents.map(|(id, document)| (id, parse(sides, document))).collect();
+    write_users(sides, stored, found).await
+}
+
+/// Reads a user's document.
+pub fn parse(sides: &Sides, document: Document) -> Found {
+    Found::parse(Some(document), Removal::No, sides.lifetime())
 }
 
 /// Makes users the same on both sides, except those that need a look of their own. MongoDB's documents must have been read
@@ -79,9 +83,9 @@ pub async fn look(sides: &Sides, ids: &[UserId]) -> Result<Users> {
 async fn write_users(
     sides: &Sides,
     stored: HashMap<UserId, StoredUser>,
-    documents: HashMap<UserId, Document>,
+    found: HashMap<UserId, Found>,
 ) -> Result<Users> {
-    let (writes, mut users) = decide(sides, stored, documents).await?;
+    let (writes, mut users) = decide(sides, stored, found).await?;
     users.write(sides, writes).await?;
     Ok(users)
 }
@@ -98,9 +102,9 @@ async fn write_users(
 pub async fn compare(
     sides: &Sides,
     stored: HashMap<UserId, StoredUser>,
-    documents: HashMap<UserId, Document>,
+    found: HashMap<UserId, Found>,
 ) -> Result<Users> {
-    let (writes, mut users) = decide(sides, stored, documents).await?;
+    let (writes, mut users) = decide(sides, stored, found).await?;
     let (new, differing): (Vec<UserWrite>, Vec<UserWrite>) =
         writes.into_iter().partition(UserWrite::creates_list);
     users.write(sides, new).await?;
@@ -120,16 +124,11 @@ pub async fn compare(
 async fn decide(
     sides: &Sides,
     mut stored: HashMap<UserId, StoredUser>,
-    documents: HashMap<UserId, Document>,
+    found: HashMap<UserId, Found>,
 ) -> Result<(Vec<UserWrite>, Users)> {
     let lifetime = sides.lifetime();
-    let found: Vec<(UserId, Found)> = documents
-        .into_iter()
-        .map(|(id, document)| (id, Found::parse(Some(document), Removal::No, lifetime)))
-        .collect();
-    let by_id: HashMap<&UserId, &Found> = found.iter().map(|(id, found)| (id, found)).collect();
     let mut named: Vec<_> =
-        stored.iter_mut().filter_map(|(id, stored)| Some((stored, *by_id.get(id)?))).collect();
+        stored.iter_mut().filter_map(|(id, stored)| Some((stored, found.get(id)?))).collect();
     users::read_named(&sides.database, &mut named).await?;
     let mut result = Users {
         written: BTreeSet::new(),
@@ -147,21 +146,26 @@ async fn decide(
         match decision.write {
             None => {
                 result.alone.remove(&id);
-                sides.reporter.counters.looks.fetch_add(1, Ordering::Relaxed);
+                note_equal(sides, id);
+                continue;
             }
             // In a dry run, and if a token is an orphan, the look at the single user reports it.
             Some(write) if sides.mode.is_dry_run || write.orphans().next().is_some() => continue,
             Some(write) => writes.push(write),
         }
-        let subject = Subject::User(id);
-        sides.reporter.open(&subject, BTreeSet::new());
-        sides.reporter.held_back(&subject, false);
+        note_complete(sides, Subject::User(id));
     }
     Ok((writes, result))
 }
 
-/// A short form of a token's hash, which takes little memory. It is another one in each process.
-pub fn fingerprint(hash: &str) -> u64 {
-    static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-    STATE.hash_one(hash)
+/// Notes that DynamoDB has a user as MongoDB does.
+pub fn note_equal(sides: &Sides, id: UserId) {
+    sides.reporter.counters.looks.fetch_add(1, Ordering::Relaxed);
+    note_complete(sides, Subject::User(id));
+}
+
+/// Notes that nothing of a user stays open.
+fn note_complete(sides: &Sides, subject: Subject) {
+    sides.reporter.open(&subject, BTreeSet::new());
+    sides.reporter.held_back(&subject, false);
 }

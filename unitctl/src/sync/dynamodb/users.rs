@@ -7,14 +7,16 @@
 
 mod change;
 mod decide;
+mod digest;
 mod read;
 mod state;
 mod write;
 
 pub use self::change::UserWrite;
 pub use self::decide::decide;
+pub use self::digest::{Digest, fingerprint};
 pub use self::read::{read, read_lists, read_named};
-pub use self::state::{Found, Options, StoredUser};
+pub use self::state::{Found, Options, StoredUser, hashes};
 pub use self::write::{forget, write, write_together};
 
 #[cfg(test)]

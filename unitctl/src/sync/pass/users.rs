@@ -1,28 +1,32 @@
 //! The part of a full pass that compares users and their tokens.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::pin::pin;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use livechat_units::id::UserId;
-use livechat_units::item::Item;
-use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
 use super::{Pass, id_of};
 use crate::import::document::Document;
-use crate::import::write::partition;
-use crate::origin::SOURCE;
-use crate::requests::{ScanPage, scan_page};
-use crate::sync::dynamodb::users::{self, Found, Options};
-use crate::sync::model::{Removal, Side, Subject};
-use crate::sync::scan::StoredUsers;
+use crate::sync::dynamodb::users::{self, Digest, Found};
+use crate::sync::model::Subject;
+use crate::sync::scan::{self, Scanned, StoredUsers};
 use crate::sync::sides::Sides;
-use crate::sync::together::{self, fingerprint};
+use crate::sync::together::{self, MAX_TOGETHER};
 
 /// The number of batches that are compared and written at the same time.
 const MAX_BATCHES_AT_ONCE: usize = 3;
+
+/// A user of MongoDB whose document came before DynamoDB was scanned.
+#[derive(Debug)]
+pub struct Early {
+    id: UserId,
+    /// `None` if the document alone does not say what DynamoDB should have.
+    digest: Option<Digest>,
+}
 
 /// What is left to do of a batch of users, and what it has shown.
 #[derive(Default)]
@@ -33,12 +37,68 @@ struct BatchEnd {
     listed: Vec<u64>,
 }
 
+/// Users who are to be made the same on both sides.
+enum Batch {
+    /// MongoDB's documents, as they were just read.
+    Read(HashMap<UserId, Found>),
+    /// Both sides have to be read.
+    Unread(Vec<UserId>),
+}
+
+/// Scans DynamoDB, and reads users of MongoDB meanwhile. Both take about as long. Nothing is kept of the documents but short
+/// forms, because there may be very many.
+///
+/// # Errors
+/// A side can't be read.
+pub async fn scan_and_read(
+    sides: &Sides,
+    batches: &mut mpsc::Receiver<Result<Vec<Document>>>,
+) -> Result<(Scanned, Vec<Early>)> {
+    let mut early = Vec::new();
+    let mut scan = pin!(scan::scan(sides));
+    loop {
+        tokio::select! {
+            scanned = &mut scan => return Ok((scanned?, early)),
+            Some(batch) = batches.recv() => early.extend(parse_batch(sides, batch?).into_iter().map(
+                |(id, found)| Early { id, digest: digest(&found) },
+            )),
+        }
+    }
+}
+
+fn parse_batch(sides: &Sides, batch: Vec<Document>) -> HashMap<UserId, Found> {
+    let parse = |document| Some((UserId::parse(id_of(&document)?)?, together::parse(sides, document)));
+    batch.into_iter().filter_map(parse).collect()
+}
+
+fn digest(found: &Found) -> Option<Digest> {
+    if let Found::User(user) = found { Digest::of_document(user) } else { None }
+}
+
+/// Whether DynamoDB has a user as MongoDB does, who is marked in `stored`.
+fn is_equal(sides: &Sides, stored: &mut StoredUsers, id: &UserId, digest: Option<Digest>) -> bool {
+    stored.mark(id.as_str());
+    let is_equal = digest.is_some_and(|digest| stored.has(id.as_str(), digest));
+    if is_equal {
+        together::note_equal(sides, id.clone());
+    }
+    is_equal
+}
+
 /// Makes the users of a batch the same on both sides.
-async fn write_batch(sides: &Sides, documents: HashMap<UserId, Document>) -> BatchEnd {
-    let ids: Vec<UserId> = documents.keys().cloned().collect();
+async fn write_batch(sides: &Sides, batch: Batch) -> BatchEnd {
+    let ids: Vec<UserId> = match &batch {
+        Batch::Read(found) => found.keys().cloned().collect(),
+        Batch::Unread(ids) => ids.clone(),
+    };
     let compare = async {
-        let stored = users::read(&sides.database, &ids).await?;
-        together::compare(sides, stored, documents).await
+        match batch {
+            Batch::Read(found) => {
+                let stored = users::read(&sides.database, &ids).await?;
+                together::compare(sides, stored, found).await
+            }
+            Batch::Unread(ids) => together::look(sides, &ids).await,
+        }
     };
     match compare.await {
         Ok(users) => BatchEnd { alone: users.alone.into_iter().collect(), listed: users.listed },
@@ -52,26 +112,34 @@ impl Pass<'_> {
     /// their own. Of users who are created or deleted meanwhile there are events.
     pub(super) async fn users(
         &mut self,
+        early: Vec<Early>,
         mut batches: mpsc::Receiver<Result<Vec<Document>>>,
         stored: &mut StoredUsers,
     ) -> Result<Vec<Subject>> {
         let sides = self.sides;
         let mut writing = FuturesUnordered::new();
         let mut alone = Vec::new();
+        self.count(early.len());
+        let differing = early.into_iter().filter(|early| !is_equal(sides, stored, &early.id, early.digest));
+        let unread: Vec<UserId> = differing.map(|early| early.id).collect();
+        let mut unread = unread.chunks(MAX_TOGETHER);
         let mut is_reading = true;
         loop {
+            while writing.len() < MAX_BATCHES_AT_ONCE
+                && let Some(ids) = unread.next()
+            {
+                writing.push(write_batch(sides, Batch::Unread(ids.to_vec())));
+            }
             tokio::select! {
                 batch = batches.recv(), if is_reading && writing.len() < MAX_BATCHES_AT_ONCE => match batch {
                     Some(batch) => {
                         let batch = batch?;
                         self.count(batch.len());
-                        let with_id = |document| Some((id_of(&document)?, document));
-                        let mut documents = HashMap::with_capacity(batch.len());
-                        for (id, document) in batch.into_iter().filter_map(with_id) {
-                            stored.mark(&id);
-                            documents.extend(UserId::parse(id).map(|id| (id, document)));
+                        let mut found = parse_batch(sides, batch);
+                        found.retain(|id, found| !is_equal(sides, stored, id, digest(found)));
+                        if !found.is_empty() {
+                            writing.push(write_batch(sides, Batch::Read(found)));
                         }
-                        writing.push(write_batch(sides, documents));
                     }
                     None => is_reading = false,
                 },
@@ -83,72 +151,5 @@ impl Pass<'_> {
             }
         }
         Ok(alone)
-    }
-
-    /// Finds tokens that came from Rocket.Chat and are in no user's list. Tables that were filled before there were
-    /// such lists have such tokens. The lists that were read with the users are not read again.
-    pub(super) async fn tokens(&mut self) -> Result<()> {
-        let sides = self.sides;
-        let mut known = std::mem::take(&mut self.listed);
-        known.sort_unstable();
-        let mut start = None;
-        loop {
-            let scan = sides.database.client.scan().set_exclusive_start_key(start);
-            let ScanPage { items, last_key } = scan_page(scan, &sides.database.tables.tokens).await?;
-            let mut by_user: BTreeMap<UserId, Vec<Item>> = BTreeMap::new();
-            for item in items.into_iter().filter(|item| !item.contains_key(SOURCE)) {
-                let user = item.get("userId").and_then(|user| user.as_s().ok()).and_then(UserId::parse);
-                let is_known = known.binary_search(&fingerprint(partition(&item))).is_ok();
-                if let Some(user) = user.filter(|_| !is_known) {
-                    by_user.entry(user).or_default().push(item);
-                }
-            }
-            let ids: Vec<UserId> = by_user.keys().cloned().collect();
-            let lists = users::read_lists(&sides.database, &ids).await?;
-            for (id, tokens) in by_user {
-                let list = lists.get(&id);
-                let is_listed = |token: &Item| list.is_some_and(|list| list.contains(partition(token)));
-                let unlisted: Vec<Item> = tokens.into_iter().filter(|token| !is_listed(token)).collect();
-                if !unlisted.is_empty() {
-                    self.unlisted(&id, unlisted).await?;
-                }
-            }
-            start = last_key;
-            if start.is_none() {
-                return Ok(());
-            }
-        }
-    }
-
-    async fn unlisted(&mut self, id: &UserId, tokens: Vec<Item>) -> Result<()> {
-        let sides = self.sides;
-        let subject = Subject::User(id.clone());
-        let mut stored = users::read(&sides.database, std::slice::from_ref(id)).await?;
-        let Some(stored) = stored.get_mut(id) else { bail!("the user was not read") };
-        // If a token is in the list by now, the newer read has it already.
-        let unlisted: Vec<Item> =
-            tokens.into_iter().filter(|token| !stored.lists(partition(token))).collect();
-        stored.add_tokens(unlisted);
-        let lifetime = sides.lifetime();
-        let document = sides.mongodb.user(id).await?;
-        // This pass has found these tokens in DynamoDB only, unless it finds too much there only.
-        let removal = if self.removal == Removal::HeldBack { Removal::HeldBack } else { Removal::Missing };
-        let found = Found::parse(document, removal, lifetime);
-        users::read_named(&sides.database, &mut [(&mut *stored, &found)]).await?;
-        let options = Options { lifetime, now: OffsetDateTime::now_utc(), removal };
-        let decision = users::decide(stored, found, &options);
-        sides.reporter.held_back(&subject, decision.is_held_back);
-        let Some(write) = decision.write else { return Ok(()) };
-        for orphan in write.orphans() {
-            sides.reporter.warn(format!("{orphan} is removed: neither MongoDB nor the user's list has it"));
-        }
-        if !sides.mode.is_dry_run {
-            sides.check_lease()?;
-            // If the write is refused because something has changed meanwhile, the event of that change leads to a
-            // look. The next pass finds what is left.
-            users::write(&sides.database, &write).await?;
-        }
-        sides.reporter.change(&subject, Side::DynamoDb, &write);
-        Ok(())
     }
 }
