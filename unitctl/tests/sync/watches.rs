@@ -300,6 +300,30 @@ async fn events_of_units_departments_and_rows_name_what_to_look_at() {
 }
 
 #[tokio::test]
+async fn what_a_process_writes_in_a_transaction_is_an_event_for_other_processes_only() {
+    let Some(mongo) = mongo().await else { return };
+    let rocket_chat = &mongo.rocket_chat;
+    let id = rocket_chat.save_unit(None, "unit", "public", &[("m", "mm")], &[]).await;
+    let department_id = rocket_chat.create_department("department").await;
+    let wrong = doc! { "$set": { "numMonitors": 7 } };
+    rocket_chat.departments().update_one(doc! { "_id": &id }, wrong).await.expect("it is written");
+    let mut of_other = Stream::open(&mongo, Watched::Departments, None).await;
+    let client = mongo.connect().await;
+    let (sender, receiver) = mpsc::channel(100);
+    tokio::spawn(watch(client.clone(), Watched::Departments, None, sender));
+    let mut of_own = Stream::of(receiver);
+    assert_eq!(of_own.next().await, WatchEvent::Opened);
+
+    let unit_id = UnitId::parse(id.clone()).expect("an id");
+    let recounted = client.recount(std::slice::from_ref(&unit_id)).await.expect("it is written");
+    assert_eq!(recounted, [unit_id]);
+    rocket_chat.archive_department(&department_id).await;
+    let (unit, department) = ((unit(&id), false), (department(&department_id), false));
+    assert_eq!(of_own.looks_until(&department.0).await, [department.clone()]);
+    assert_eq!(of_other.looks_until(&department.0).await, [unit, department]);
+}
+
+#[tokio::test]
 async fn a_stream_goes_on_from_a_stored_position() {
     let Some(mongo) = mongo().await else { return };
     let rocket_chat = &mongo.rocket_chat;

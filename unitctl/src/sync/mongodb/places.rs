@@ -63,7 +63,8 @@ impl MongoDb {
         seen: &PlaceView,
         write: &PlaceWrite,
     ) -> Result<MongoWritten, Failure> {
-        let mut session = self.begin().await?;
+        let turn = self.turn().await;
+        let mut session = self.begin_to_write(&turn).await?;
         let department = self.department_in(&mut session, id).await?.and_then(Result::ok);
         let Some(department) = department.filter(|department| department.view == *seen) else {
             return Ok(MongoWritten::Refused);

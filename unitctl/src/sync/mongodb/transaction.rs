@@ -1,12 +1,17 @@
-//! Transactions that read one snapshot.
+//! Transactions that read one snapshot, and may write.
 
 use std::time::Duration;
 
 use mongodb::ClientSession;
 use mongodb::options::{ReadConcern, ReadPreference, SelectionCriteria, WriteConcern};
+use tokio::sync::SemaphorePermit;
 
 use super::client::MongoDb;
 use super::failure::{Cause, Failure, within_connect};
+
+/// The maximum number of transactions at the same time. Few short ones end sooner than many that wait for each other, and leave
+/// the server time for Rocket.Chat.
+pub const MAX_AT_ONCE: usize = 4;
 
 /// The maximum number of tries of a transaction that meets other writes.
 pub const MAX_ATTEMPTS: u32 = 6;
@@ -24,8 +29,13 @@ pub enum MongoWritten {
 }
 
 impl MongoDb {
-    /// Starts a transaction in a session of its own. It is aborted when the session is dropped.
-    pub(super) async fn begin(&self) -> Result<ClientSession, Failure> {
+    /// Waits until a transaction may be started. The next one may be started when this is dropped.
+    pub(super) async fn turn(&self) -> SemaphorePermit<'_> {
+        self.transactions.acquire().await.expect("nobody closes it")
+    }
+
+    /// Starts a transaction that only reads, in a session of its own. It is aborted when the session is dropped.
+    pub(super) async fn begin(&self, _turn: &SemaphorePermit<'_>) -> Result<ClientSession, Failure> {
         let mut session = within_connect(self.client.start_session()).await?;
         let start = session
             .start_transaction()
@@ -33,6 +43,13 @@ impl MongoDb {
             .write_concern(WriteConcern::majority())
             .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary));
         within_connect(start).await?;
+        Ok(session)
+    }
+
+    /// Starts a transaction that writes. The change streams don't report what it writes, because the look that writes knows it.
+    pub(super) async fn begin_to_write(&self, turn: &SemaphorePermit<'_>) -> Result<ClientSession, Failure> {
+        let session = self.begin(turn).await?;
+        self.known.note_own_session(session.id());
         Ok(session)
     }
 }

@@ -109,7 +109,8 @@ impl MongoDb {
     }
 
     async fn unit_once(&self, id: &UnitId, also: &BTreeSet<DepartmentId>) -> Result<UnitSnapshot, Failure> {
-        let mut session = self.begin().await?;
+        let turn = self.turn().await;
+        let mut session = self.begin(&turn).await?;
         let snapshot = self.unit_in(&mut session, id, also.iter()).await?;
         commit(&mut session).await?;
         Ok(snapshot)

@@ -166,7 +166,12 @@ impl Follower {
         let token = token_text(&event.token);
         let is_deletion = event.is_deletion();
         let known = &self.mongo.known;
+        let is_own = event.is_own(known);
         let subjects = match event.meaning(self.stream, known) {
+            // The look that made the change has read and written everything that belongs to it. If it fails, it is repeated.
+            Meaning::Look(_) | Meaning::AllUnits | Meaning::KindOf(_) | Meaning::UnitOf(_) if is_own => {
+                return self.advance(token.clone(), WatchEvent::Idle { token }).await;
+            }
             Meaning::Look(subjects) => subjects,
             Meaning::AllUnits => {
                 return self.advance(token.clone(), WatchEvent::LookAtAllUnits { token }).await;

@@ -97,6 +97,8 @@ pub struct Event {
     is_unit: bool,
     /// The unit that a monitor's row has now, if the event says so.
     unit_id: Option<Bson>,
+    /// The session of the transaction that made the change.
+    lsid: Option<BsonDocument>,
 }
 
 /// What follows from an event.
@@ -137,7 +139,7 @@ impl Watched {
     /// What the server does with the events: it leaves out those that don't matter, and everything of an event that is
     /// not read here. Without whole documents an event is never too large to be sent.
     pub fn pipeline(self) -> Vec<BsonDocument> {
-        let mut project = doc! { "_id": 1, "operationType": 1, "ns": 1, "documentKey": 1 };
+        let mut project = doc! { "_id": 1, "operationType": 1, "ns": 1, "documentKey": 1, "lsid": 1 };
         match self {
             Self::Departments => {
                 project.insert("isUnit", doc! { "$eq": ["$fullDocument.type", "u"] });
@@ -188,6 +190,11 @@ impl Event {
     /// Whether a document was deleted.
     pub fn is_deletion(&self) -> bool {
         self.operation_type == "delete"
+    }
+
+    /// Whether a transaction of this process made the change. A session is used again for reads, which have no events.
+    pub fn is_own(&self, known: &Known) -> bool {
+        self.lsid.as_ref().is_some_and(|lsid| known.is_own_session(lsid))
     }
 
     /// What follows from the event, with what is known from earlier ones.
