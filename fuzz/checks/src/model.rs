@@ -298,9 +298,9 @@ pub fn load<'a>(
     Loaded::new(update, caller, items.collect::<Items>())
 }
 
-/// The tests have some hundred items, and most refusals show the present state of dozens. An update that is still refused
-/// after this many attempts learns too little from each.
-const MAX_ATTEMPTS: usize = 30;
+/// The tests have some hundred departments. A refusal usually shows the present state of dozens, but if other changes fill most of the
+/// transaction, it may show only one or two. An update that is still refused after this many attempts learns nothing.
+const MAX_ATTEMPTS: usize = 500;
 
 /// The course of an update.
 #[derive(Debug)]

@@ -1,5 +1,5 @@
-//! Notes when a change is seen on the other side: every 40 ms it reads all that is awaited, many at a time, so that reading
-//! does not slow what it measures.
+//! Notes when a change is seen on the other side: every 40 ms it reads all that is awaited, many at a time, and every 100 ms if
+//! that is much, so that reading does not slow what it measures.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -19,6 +19,12 @@ use crate::workspace::Workspace;
 
 /// The time between two reads.
 const READ_EVERY: Duration = Duration::from_millis(40);
+
+/// The time between two reads of more than [`MANY`].
+const READ_MANY_EVERY: Duration = Duration::from_millis(100);
+
+/// More changes than this are read less often.
+const MANY: usize = 20;
 
 /// How long a change is awaited. One that is not seen by then counts as this time.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -69,9 +75,8 @@ async fn watch_all(
 ) -> Result<BTreeMap<&'static str, Times>> {
     let mut times: BTreeMap<&'static str, Times> = BTreeMap::new();
     let mut awaited: Vec<Awaited> = Vec::new();
-    let mut interval = tokio::time::interval(READ_EVERY);
     loop {
-        interval.tick().await;
+        tokio::time::sleep(if awaited.len() > MANY { READ_MANY_EVERY } else { READ_EVERY }).await;
         while let Ok(new) = receiver.try_recv() {
             awaited.push(new);
         }
@@ -149,7 +154,9 @@ async fn read_units(
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let found: Vec<Document> = units.find(doc! { "_id": { "$in": ids } }).await?.try_collect().await?;
+    let fields = doc! { "name": 1, "numMonitors": 1, "numDepartments": 1 };
+    let find = units.find(doc! { "_id": { "$in": ids } }).projection(fields);
+    let found: Vec<Document> = find.await?.try_collect().await?;
     Ok(found.into_iter().filter_map(|unit| Some((unit.get_str("_id").ok()?.to_owned(), unit))).collect())
 }
 

@@ -18,6 +18,12 @@ pub const SOON: Duration = Duration::from_secs(120);
 /// A workspace with a caller who may update units, two monitors, three departments and no unit.
 pub async fn workspace() -> Option<(World, Vec<String>)> {
     let world = world().await?;
+    let departments = fill(&world).await;
+    Some((world, departments))
+}
+
+/// Fills an empty workspace. Returns the departments.
+pub async fn fill(world: &World) -> Vec<String> {
     let rocket_chat = world.rocket_chat();
     rocket_chat.create_permission("manage-livechat-units", &["livechat-manager"]).await;
     rocket_chat.create_user("boss", "the.boss", &["livechat-manager"]).await;
@@ -28,7 +34,7 @@ pub async fn workspace() -> Option<(World, Vec<String>)> {
     for name in ["Sales", "Support", "Returns"] {
         departments.push(rocket_chat.create_department(name).await);
     }
-    Some((world, departments))
+    departments
 }
 
 /// Starts the sync, and waits until it follows.

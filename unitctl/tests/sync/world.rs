@@ -49,8 +49,13 @@ pub async fn mongo() -> Option<Mongo> {
         println!("left out: TEST_MONGODB_URI is not set");
         return None;
     };
+    Some(mongo_at(&server).await)
+}
+
+/// Creates an empty workspace on the server of this URI.
+async fn mongo_at(server: &str) -> Mongo {
     let name = format!("sync_{}", Uuid::new_v4().simple());
-    let uri = with_database(&server, &name);
+    let uri = with_database(server, &name);
     let mut options = ClientOptions::parse(&uri).await.expect("TEST_MONGODB_URI is a URI");
     // The server closes connections that are idle for minutes, and not every write is repeated on another one.
     options.max_idle_time = Some(Duration::from_secs(30));
@@ -58,15 +63,24 @@ pub async fn mongo() -> Option<Mongo> {
     let db = client.database(&name);
     let rocket_chat = RocketChat::new(db.clone());
     rocket_chat.set_up(UNIQUE_ID).await;
-    Some(Mongo { uri, db, rocket_chat })
+    Mongo { uri, db, rocket_chat }
 }
 
 /// Creates an empty workspace, and empty tables. `None` if the test is left out.
 pub async fn world() -> Option<World> {
     let mongo = mongo().await?;
+    Some(World { mongo, database: database().await })
+}
+
+/// Creates an empty workspace on the server of this URI, and empty tables.
+pub async fn world_at(server: &str) -> World {
+    World { mongo: mongo_at(server).await, database: database().await }
+}
+
+async fn database() -> Database {
     let client = Client::new(&engine::sdk_config(endpoint()));
     let tables = new_tables_with_stream(&client).await;
-    Some(World { mongo, database: Database { client, tables } })
+    Database { client, tables }
 }
 
 /// The URI of a server with another database.
