@@ -1,6 +1,8 @@
 //! What needs a server of its own: users and rights, a standalone server, an oplog that is short, and servers that stop. The
 //! tests need the variable TEST_MONGODB_SERVER, the path of SecantusDB's program, which `.ci/mongodb` sets.
 
+mod injected;
+
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -79,10 +81,14 @@ impl Server {
         format!("mongodb://{user}127.0.0.1:{}/rocketchat?authSource=admin", self.port)
     }
 
+    /// Its URI, without a user and a database.
+    fn address(&self) -> String {
+        format!("mongodb://127.0.0.1:{}", self.port)
+    }
+
     /// A client without the sync's settings.
     async fn client(&self) -> mongodb::Client {
-        let options =
-            ClientOptions::parse(format!("mongodb://127.0.0.1:{}", self.port)).await.expect("a URI");
+        let options = ClientOptions::parse(self.address()).await.expect("a URI");
         mongodb::Client::with_options(options).expect("they are options")
     }
 

@@ -35,7 +35,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// Follows the stream of a collection from a position, or from now on without one. It ends only when nobody receives
 /// its events any more.
 pub async fn watch(mongo: MongoDb, stream: Watched, start: Option<String>, sender: mpsc::Sender<Watch>) {
-    let mut follower = Follower { mongo, stream, sender, position: start, was_open: false, pause: MIN_PAUSE };
+    let mut follower =
+        Follower { mongo, stream, sender, position: start, lost: None, was_open: false, pause: MIN_PAUSE };
     while let Err(end) = follower.follow().await {
         let failure = match end {
             End::NobodyReceives => return,
@@ -44,6 +45,7 @@ pub async fn watch(mongo: MongoDb, stream: Watched, start: Option<String>, sende
         };
         if failure.cause == Cause::Position {
             follower.position = None;
+            follower.lost = Some(failure.to_string());
         }
         let interrupted = WatchEvent::Interrupted { reason: failure.to_string() };
         let pause = follower.pause.mul_f64(fastrand::f64() / 2.0 + 0.5);
@@ -78,6 +80,8 @@ struct Follower {
     sender: mpsc::Sender<Watch>,
     /// The position of the newest event that was sent.
     position: Option<String>,
+    /// Why the stream can't go on from the position that it had.
+    lost: Option<String>,
     /// Whether the stream was open before. Then a start without a position means that events may be missing.
     was_open: bool,
     pause: Duration,
@@ -123,7 +127,7 @@ impl Follower {
 
     /// Opens the stream. If events may be missing, also returns why.
     async fn open(&mut self) -> Result<(ChangeStream<Event>, Option<String>), End> {
-        let mut lost = None;
+        let mut lost = self.lost.clone();
         if let Some(position) = &self.position {
             let opened = match parse_token(position) {
                 Some(token) => self.open_after(Some(token)).await,
@@ -138,11 +142,12 @@ impl Follower {
                 // reason, they also refuse the stream without a token, below.
                 Err(failure) => lost = Some(failure.to_string()),
             }
-        } else if self.was_open {
+        } else if self.was_open && lost.is_none() {
             lost = Some("A change stream broke before it had a position".into());
         }
         let stream = self.open_after(None).await?;
         self.position = None;
+        self.lost = None;
         Ok((stream, lost))
     }
 
