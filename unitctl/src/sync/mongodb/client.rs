@@ -9,11 +9,9 @@ use std::time::Duration;
 use mongodb::bson::{self, doc};
 use mongodb::options::{ClientOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern};
 use mongodb::{Client, Collection, Database};
-use tokio::sync::Semaphore;
 
 use super::failure::{Cause, Failure, within_connect};
 use super::known::Known;
-use super::transaction::MAX_AT_ONCE;
 
 /// How long the driver looks for a primary, and how long a connection may take to open.
 const MAX_SELECTION: Duration = Duration::from_secs(5);
@@ -27,7 +25,6 @@ pub struct MongoDb {
     pub(super) client: Client,
     pub(super) database: Database,
     pub(super) known: Arc<Known>,
-    pub(super) transactions: Arc<Semaphore>,
 }
 
 impl MongoDb {
@@ -57,8 +54,7 @@ impl MongoDb {
         options.max_pool_size.get_or_insert(MIN_POOL_SIZE);
         let client = Client::with_options(options).map_err(|error| Failure::of_connect(&error))?;
         let database = client.database(&name);
-        let transactions = Arc::new(Semaphore::new(MAX_AT_ONCE));
-        let mongo = Self { client, database, known: Arc::new(Known::default()), transactions };
+        let mongo = Self { client, database, known: Arc::new(Known::default()) };
         mongo.replica_set().await?;
         Ok(mongo)
     }

@@ -63,8 +63,7 @@ impl MongoDb {
         seen: &PlaceView,
         write: &PlaceWrite,
     ) -> Result<MongoWritten, Failure> {
-        let turn = self.turn().await;
-        let mut session = self.begin_to_write(&turn).await?;
+        let mut session = self.begin_to_write().await?;
         let department = self.department_in(&mut session, id).await?.and_then(Result::ok);
         let Some(department) = department.filter(|department| department.view == *seen) else {
             return Ok(MongoWritten::Refused);

@@ -4,14 +4,9 @@ use std::time::Duration;
 
 use mongodb::ClientSession;
 use mongodb::options::{ReadConcern, ReadPreference, SelectionCriteria, WriteConcern};
-use tokio::sync::SemaphorePermit;
 
 use super::client::MongoDb;
 use super::failure::{Cause, Failure, within_connect};
-
-/// The maximum number of transactions at the same time. Few short ones end sooner than many that wait for each other, and leave
-/// the server time for Rocket.Chat.
-pub const MAX_AT_ONCE: usize = 4;
 
 /// The maximum number of tries of a transaction that meets other writes.
 pub const MAX_ATTEMPTS: u32 = 6;
@@ -29,13 +24,8 @@ pub enum MongoWritten {
 }
 
 impl MongoDb {
-    /// Waits until a transaction may be started. The next one may be started when this is dropped.
-    pub(super) async fn turn(&self) -> SemaphorePermit<'_> {
-        self.transactions.acquire().await.expect("nobody closes it")
-    }
-
     /// Starts a transaction that only reads, in a session of its own. It is aborted when the session is dropped.
-    pub(super) async fn begin(&self, _turn: &SemaphorePermit<'_>) -> Result<ClientSession, Failure> {
+    pub(super) async fn begin(&self) -> Result<ClientSession, Failure> {
         let mut session = within_connect(self.client.start_session()).await?;
         let start = session
             .start_transaction()
@@ -47,8 +37,8 @@ impl MongoDb {
     }
 
     /// Starts a transaction that writes. The change streams don't report what it writes, because the look that writes knows it.
-    pub(super) async fn begin_to_write(&self, turn: &SemaphorePermit<'_>) -> Result<ClientSession, Failure> {
-        let session = self.begin(turn).await?;
+    pub(super) async fn begin_to_write(&self) -> Result<ClientSession, Failure> {
+        let session = self.begin().await?;
         self.known.note_own_session(session.id());
         Ok(session)
     }

@@ -109,8 +109,7 @@ impl MongoDb {
     }
 
     async fn unit_once(&self, id: &UnitId, also: &BTreeSet<DepartmentId>) -> Result<UnitSnapshot, Failure> {
-        let turn = self.turn().await;
-        let mut session = self.begin(&turn).await?;
+        let mut session = self.begin().await?;
         let snapshot = self.unit_in(&mut session, id, also.iter()).await?;
         commit(&mut session).await?;
         Ok(snapshot)

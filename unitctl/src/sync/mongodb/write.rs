@@ -59,8 +59,7 @@ impl MongoDb {
     }
 
     async fn write_unit_once(&self, write: &UnitWrite) -> Result<MongoWritten, Failure> {
-        let turn = self.turn().await;
-        let mut session = self.begin_to_write(&turn).await?;
+        let mut session = self.begin_to_write().await?;
         let current = self.unit_in(&mut session, &write.id, write.seen.departments.keys()).await?;
         let Some(Ok(unit)) = &current.unit else { return Ok(MongoWritten::Refused) };
         if !is_based_on(write, &current) {
@@ -156,8 +155,7 @@ impl MongoDb {
     }
 
     async fn recount_once(&self, units: &[UnitId]) -> Result<Vec<UnitId>, Failure> {
-        let turn = self.turn().await;
-        let mut session = self.begin_to_write(&turn).await?;
+        let mut session = self.begin_to_write().await?;
         let mut wrong = Vec::new();
         for counted in self.counted_in(&mut session, units).await? {
             if !counted.is_right() {
