@@ -318,9 +318,10 @@ async fn what_a_process_writes_in_a_transaction_is_an_event_for_other_processes_
     let recounted = client.recount(std::slice::from_ref(&unit_id)).await.expect("it is written");
     assert_eq!(recounted, [unit_id]);
     rocket_chat.archive_department(&department_id).await;
-    let (unit, department) = ((unit(&id), false), (department(&department_id), false));
-    assert_eq!(of_own.looks_until(&department.0).await, [department.clone()]);
-    assert_eq!(of_other.looks_until(&department.0).await, [unit, department]);
+    let department = department(&department_id);
+    assert_eq!(of_own.looks_until(&department).await, [(department.clone(), false)]);
+    let looks = of_other.looks_until(&department).await;
+    assert_eq!(looks, [(unit(&id), false), (department, false)]);
 }
 
 #[tokio::test]
