@@ -8,24 +8,45 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
 use dynoxide::Database;
+use dynoxide::storage::Storage;
 use livechat_units::Tables;
 use tokio::net::TcpListener;
 
 use crate::template::Table;
+
+/// An index of the stream's records. Without it, the engine reads all records that there are for each write to a table that has
+/// a stream, and for each read of the stream. It keeps the records forever, so both would become slower and slower.
+const INDEX: &str = "CREATE INDEX IF NOT EXISTS stream_records_by_number \
+                     ON _stream_records (table_name, CAST(sequence_number AS INTEGER))";
 
 /// Opens a database that is kept in `file`, or in memory without a file.
 ///
 /// # Errors
 /// The file can't be opened, or it is not a database.
 pub fn open(file: Option<&Path>) -> Result<Database> {
-    let opened = match file {
-        None => Database::memory(),
-        Some(file) => {
-            let path = file.to_str().context("the path of the data file is not UTF-8")?;
-            Database::new(path)
-        }
+    let path =
+        file.map(|file| file.to_str().context("the path of the data file is not UTF-8")).transpose()?;
+    let opened = match path {
+        None => in_memory(),
+        Some(path) => with_index(path).and_then(|_| Database::new(path)),
     };
     opened.map_err(|error| anyhow::anyhow!("opening the database: {error}"))
+}
+
+/// A database in memory. It is a copy of one that has the index, because an index can't be made in the database itself.
+fn in_memory() -> dynoxide::Result<Database> {
+    let name = format!("file:{}?mode=memory&cache=shared", fastrand::u64(..));
+    let source = with_index(&name)?;
+    let database = Database::memory()?;
+    database.restore_from(&name)?;
+    drop(source);
+    Ok(database)
+}
+
+fn with_index(path: &str) -> dynoxide::Result<Storage> {
+    let storage = Storage::new(path)?;
+    storage.conn().execute_batch(INDEX)?;
+    Ok(storage)
 }
 
 /// Serves DynamoDB's HTTP API until `shutdown` is ready.
@@ -83,6 +104,36 @@ pub async fn create_tables(client: &Client, tables: &Tables) -> Result<Creation>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_engine_finds_records_of_a_stream_by_an_index() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name).to_str().expect("it is UTF-8").to_owned();
+        let (file, copy) = (path("units.db"), path("copy.db"));
+        open(Some(Path::new(&file))).expect("it is opened");
+        open(None).expect("it is opened").vacuum_into(&copy).expect("it is written");
+        for path in [&file, &copy] {
+            let storage = Storage::new(path).expect("it is a database");
+            // As the engine's version 3.2.0 writes them: one for each write, and one for each read of the stream.
+            for statement in [
+                "SELECT COALESCE(MAX(CAST(sequence_number AS INTEGER)), 0) + 1 FROM _stream_records \
+                 WHERE table_name = ?1",
+                "SELECT event_name FROM _stream_records WHERE table_name = ?1 AND shard_id = ?2 \
+                 AND CAST(sequence_number AS INTEGER) > ?3 ORDER BY CAST(sequence_number AS INTEGER) ASC LIMIT ?4",
+            ] {
+                let explain = format!("EXPLAIN QUERY PLAN {statement}");
+                let mut explain = storage.conn().prepare(&explain).expect("it is valid");
+                let mut rows = explain.raw_query();
+                let mut plan = Vec::new();
+                while let Some(row) = rows.next().expect("it is a row") {
+                    plan.push(row.get::<_, String>(3).expect("a text"));
+                }
+                let by_index = "INDEX stream_records_by_number (table_name=?";
+                let is_found = |step: &String| step.starts_with("SEARCH ") && step.contains(by_index);
+                assert!(matches!(plan.as_slice(), [step] if is_found(step)), "{plan:?}");
+            }
+        }
+    }
 
     #[tokio::test]
     async fn a_data_file_of_an_older_version_gets_a_stream() {
