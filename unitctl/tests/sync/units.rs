@@ -193,7 +193,7 @@ async fn a_unit_is_written_as_rocket_chat_saves_it() {
     );
 }
 
-/// Departments move alone if their unit is gone, or if nothing of the unit itself changes.
+/// Nothing else of the unit changes.
 #[tokio::test]
 async fn a_department_s_place_is_written_without_a_change_of_the_unit() {
     let Some(mongo) = mongo().await else { return };
@@ -209,16 +209,6 @@ async fn a_department_s_place_is_written_without_a_change_of_the_unit() {
     let mut expected = before.clone();
     expected.insert("numDepartments", 1_i32);
     assert_eq!(rocket_chat.unit(&id).await, Some(expected));
-
-    let dangling = doc! { "$set": { "parentId": "gone", "ancestors": ["gone"] } };
-    rocket_chat.departments().update_one(doc! { "_id": &a }, dangling).await.expect("it is updated");
-    let snapshot = read(&client, &id, &[&a]).await;
-    let seen = snapshot.departments[&department(&a)].as_ref().expect("it is whole").view.clone();
-    let (key, out) = place(&a, None);
-    assert_eq!(client.write_place(&key, &seen, &out).await.expect("it is written"), MongoWritten::Committed);
-    let left = department_of(&mongo, &a).await;
-    assert!(left.get("parentId").or(left.get("ancestors")).is_none(), "{left}");
-    assert_eq!(client.write_place(&key, &seen, &out).await.expect("it answers"), MongoWritten::Refused);
 }
 
 /// A stamp makes a write impossible that another process decided before.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use livechat_units::id::{DepartmentId, UnitId};
+use livechat_units::id::UnitId;
 use mongodb::ClientSession;
 use mongodb::bson::{Bson, DateTime, Document as BsonDocument, doc};
 
@@ -10,10 +10,9 @@ use super::client::MongoDb;
 use super::collections::DEPARTMENTS;
 use super::failure::{Cause, Failure, Step, within};
 use super::ids::{extended_json, with_id};
-use super::transaction::{MAX_ATTEMPTS, MongoWritten, commit, pause};
 use super::unit::{MongoDepartment, UnitSnapshot};
 use crate::import::fields::take_texts;
-use crate::sync::model::{Place, PlaceView};
+use crate::sync::model::Place;
 
 /// The maximum number of departments whose wrong `ancestors` one write corrects.
 const MAX_REPAIRS: usize = 50;
@@ -37,52 +36,14 @@ pub(super) struct KnownUnit<'a> {
 }
 
 impl MongoDb {
-    /// Moves one department if it still is as it was read. This is for departments that are in a unit that does not
-    /// exist. Otherwise the unit and its departments are written together.
-    ///
-    /// # Errors
-    /// MongoDB can't be written. It may have committed the transaction.
-    pub async fn write_place(
-        &self,
-        id: &DepartmentId,
-        seen: &PlaceView,
-        write: &PlaceWrite,
-    ) -> Result<MongoWritten, Failure> {
-        for attempt in 1..=MAX_ATTEMPTS {
-            match self.write_place_once(id, seen, write).await {
-                Err(failure) if failure.cause == Cause::Conflict => pause(attempt).await,
-                result => return result,
-            }
-        }
-        Ok(MongoWritten::Refused)
-    }
-
-    async fn write_place_once(
-        &self,
-        id: &DepartmentId,
-        seen: &PlaceView,
-        write: &PlaceWrite,
-    ) -> Result<MongoWritten, Failure> {
-        let mut session = self.begin_to_write().await?;
-        let department = self.department_in(&mut session, id).await?.and_then(Result::ok);
-        let Some(department) = department.filter(|department| department.view == *seen) else {
-            return Ok(MongoWritten::Refused);
-        };
-        if !self.move_departments(&mut session, vec![(&department, write)], None).await? {
-            return Ok(MongoWritten::Refused);
-        }
-        commit(&mut session).await?;
-        Ok(MongoWritten::Committed)
-    }
-
     /// Moves departments, and corrects the counters of all units that lose or get one, except those of `unit`, whose own
-    /// `ancestors` are given. The `_updatedAt` of units stays as it is. Returns false if a unit that a department moves to
+    /// `ancestors` are known. The `_updatedAt` of units stays as it is. Returns false if a unit that a department moves to
     /// does not exist.
     pub(super) async fn move_departments(
         &self,
         session: &mut ClientSession,
         departments: Vec<(&MongoDepartment, &PlaceWrite)>,
-        unit: Option<KnownUnit<'_>>,
+        unit: KnownUnit<'_>,
     ) -> Result<bool, Failure> {
         let mut moves: BTreeMap<(&Place, DateTime), Vec<Bson>> = BTreeMap::new();
         let mut units = BTreeSet::new();
@@ -97,14 +58,13 @@ impl MongoDb {
             let update = match place {
                 None => doc! { "$unset": { "parentId": 1, "ancestors": 1 }, "$max": { "_updatedAt": now } },
                 Some(to) => {
-                    let above = match unit {
-                        Some(KnownUnit { id, above }) if id == to => above.to_vec(),
-                        _ => {
-                            let Some(document) = self.unit_document_in(session, to).await? else {
-                                return Ok(false);
-                            };
-                            take_texts(&mut extended_json(document), "ancestors").unwrap_or_default()
-                        }
+                    let above = if unit.id == to {
+                        unit.above.to_vec()
+                    } else {
+                        let Some(document) = self.unit_document_in(session, to).await? else {
+                            return Ok(false);
+                        };
+                        take_texts(&mut extended_json(document), "ancestors").unwrap_or_default()
                     };
                     let ancestors = ancestors(to, &above);
                     doc! {
@@ -115,7 +75,7 @@ impl MongoDb {
             };
             self.update_departments(session, doc! { "_id": { "$in": ids } }, update).await?;
         }
-        for other in units.into_iter().filter(|other| Some(*other) != unit.map(|unit| unit.id)) {
+        for other in units.into_iter().filter(|other| *other != unit.id) {
             let count = self.departments_in(session, other).await?;
             let mut filter = with_id(other.as_str());
             filter.insert("type", "u");

@@ -226,20 +226,6 @@ impl MongoDb {
         within(step, async { find.session(&mut *session).await?.stream(session).try_collect().await }).await
     }
 
-    /// Reads a department within a transaction.
-    pub(super) async fn department_in(
-        &self,
-        session: &mut ClientSession,
-        id: &DepartmentId,
-    ) -> Result<Option<Result<MongoDepartment, String>>, Failure> {
-        let mut filter = with_id(id.as_str());
-        filter.insert("type", doc! { "$ne": "u" });
-        let step = Step { action: "find", collection: DEPARTMENTS };
-        let find = self.collection(DEPARTMENTS);
-        let document = within(step, find.find_one(filter).session(session)).await?;
-        Ok(document.map(MongoDepartment::parse))
-    }
-
     /// Reads a unit's document within a transaction.
     pub(super) async fn unit_document_in(
         &self,

@@ -71,7 +71,7 @@ impl MongoDb {
         });
         let moves: Vec<_> = moves.collect();
         let departments = number(members_after(&write.id, &current, &moves));
-        let known = Some(KnownUnit { id: &write.id, above: &unit.record.ancestors });
+        let known = KnownUnit { id: &write.id, above: &unit.record.ancestors };
         if !self.move_departments(&mut session, moves, known).await? {
             return Ok(MongoWritten::Refused);
         }
