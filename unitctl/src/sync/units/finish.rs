@@ -37,7 +37,8 @@ pub(super) async fn fence(
     Ok(is_fenced)
 }
 
-/// Stores the bases that differ from what both sides have. If there are none, names the rooms that are still to be written.
+/// Stores the bases that differ from what both sides have, and names the rooms that are still to be written. Both sides need
+/// not be read again after that: if one of them has changed since it was read, there is an event of it.
 pub(super) async fn store_bases(sides: &Sides, both: &OnBothSides<'_>, looked: &mut Looked) -> Result<Step> {
     let table = &sides.database.tables.livechat;
     let mut puts = Vec::new();
@@ -58,27 +59,25 @@ pub(super) async fn store_bases(sides: &Sides, both: &OnBothSides<'_>, looked: &
             continue;
         }
         let (rev, has_rooms) = stored.map_or((0, false), |base| (base.rev, base.rooms));
-        let base = DepartmentBase {
-            id: id.clone(),
-            rev,
-            place: place.before.clone(),
-            intent: None,
-            rooms: has_rooms,
-        };
         if !is_settled {
+            let base = DepartmentBase {
+                id: id.clone(),
+                rev,
+                place: place.before.clone(),
+                intent: None,
+                rooms: has_rooms,
+            };
             puts.push(base.put(table)?);
-        } else if has_rooms && place.write_to.is_none() {
+        }
+        if has_rooms && place.write_to.is_none() {
             rooms.push(Subject::Rooms(id.clone()));
         }
     }
-    if !puts.is_empty() {
-        for puts in puts.chunks(MAX_TRANSACTION_ACTIONS) {
-            sides.check_lease()?;
-            if !transact(&sides.database, puts.to_vec()).await? {
-                return Ok(Step::Refused);
-            }
+    for puts in puts.chunks(MAX_TRANSACTION_ACTIONS) {
+        sides.check_lease()?;
+        if !transact(&sides.database, puts.to_vec()).await? {
+            return Ok(Step::Refused);
         }
-        return Ok(Step::Again);
     }
     if !sides.mode.is_from_mongodb {
         looked.follow_ups.extend(rooms);
