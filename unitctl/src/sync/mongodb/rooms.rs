@@ -13,6 +13,9 @@ use super::failure::{Failure, Step, within, within_limit};
 /// The number of rooms that one write changes. With more, each write takes longer and the whole is hardly faster.
 const MAX_ROOMS_A_WRITE: usize = 100;
 
+/// How many times as long as a write the pause after it is.
+const PAUSE: u32 = 3;
+
 /// The number of ids in one reply.
 const MAX_ROOMS_A_QUERY: u32 = 1_000;
 
@@ -49,7 +52,7 @@ impl MongoDb {
     }
 
     /// Writes the rooms that a filter finds. Batches keep each write short, since open rooms change with each message. After
-    /// each batch there is a pause as long as the batch took, so that the server has half of its time for Rocket.Chat, however
+    /// each batch there is a pause of three times as long, so that the server has most of its time for Rocket.Chat, however
     /// slow it is.
     async fn write_wrong_rooms(&self, wrong: &BsonDocument, place: Option<&UnitId>) -> Result<u64, Failure> {
         let rooms = self.collection(ROOMS);
@@ -66,7 +69,7 @@ impl MongoDb {
                 let start = Instant::now();
                 changed += self.write_some_rooms(wrong, std::mem::take(&mut ids), place).await?;
                 if is_room {
-                    tokio::time::sleep(start.elapsed()).await;
+                    tokio::time::sleep(start.elapsed() * PAUSE).await;
                 }
             }
             if !is_room {
