@@ -84,13 +84,24 @@ pub struct Measured {
     pub cpu_ms: Samples,
 }
 
+/// What is measured in place of a new release build.
+#[derive(Default)]
+pub struct Builds {
+    pub function: Option<PathBuf>,
+    /// The folder of both floors.
+    pub floors: Option<PathBuf>,
+}
+
 impl Bench {
-    pub async fn start(times: Times, function: Option<PathBuf>) -> Result<Self> {
-        let function = match function {
+    pub async fn start(times: Times, builds: Builds) -> Result<Self> {
+        let function = match builds.function {
             Some(function) => function,
             None => build(&["--bin", "livechat-units"], "livechat-units")?,
         };
-        let noop = build(&["--package", "floor"], "noop")?;
+        let noop = match builds.floors {
+            Some(floors) => floors.join("noop"),
+            None => build(&["--package", "floor"], "noop")?,
+        };
         let raw = noop.with_file_name("raw");
 
         let listener = TcpListener::bind("127.0.0.1:0").await?;

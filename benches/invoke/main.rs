@@ -9,6 +9,7 @@
 //!     cargo bench --bench invoke -- --quick          a short run that shows that it works
 //!     cargo bench --bench invoke -- init warm        only these parts
 //!     cargo bench --bench invoke -- --function PATH  another build of the function
+//!     cargo bench --bench invoke -- --floors FOLDER  another build of the floors
 
 mod chart;
 mod data;
@@ -23,13 +24,12 @@ mod statistics;
 use std::collections::HashSet;
 use std::env;
 use std::fs;
-use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-use harness::{Bench, Times, target};
+use harness::{Bench, Builds, Times, target};
 
 const FULL: Times =
     Times { starts: 40, updates: 400, delayed: 10, rounds: 5, cycles: 25, memory: [1000, 2000, 10_000] };
@@ -44,18 +44,19 @@ async fn main() -> Result<()> {
     let mut arguments = env::args().skip(1);
     let mut parts = HashSet::new();
     let mut times = FULL;
-    let mut function = None;
+    let mut builds = Builds::default();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--quick" => times = QUICK,
-            "--function" => function = Some(PathBuf::from(arguments.next().context("--function PATH")?)),
+            "--function" => builds.function = Some(arguments.next().context("--function PATH")?.into()),
+            "--floors" => builds.floors = Some(arguments.next().context("--floors FOLDER")?.into()),
             // Cargo adds this option.
             "--bench" => {}
             option if option.starts_with('-') => bail!("unknown option: {option}"),
             part => drop(parts.insert(part.to_owned())),
         }
     }
-    let bench = Bench::start(times, function).await?;
+    let bench = Bench::start(times, builds).await?;
     let wanted = |part: &str| parts.is_empty() || parts.contains(part);
     let mut rows = Vec::new();
     let mut delay_lines = Vec::new();
