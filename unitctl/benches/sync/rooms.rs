@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use livechat_units::item::Item;
+use mongodb::Client;
 use mongodb::bson::{DateTime, Document, doc};
 use testing::dynamodb::endpoint;
 use tokio::sync::watch::{Receiver, channel};
@@ -16,6 +17,7 @@ use unitctl::database::Database;
 
 use crate::follow::log_in;
 use crate::measure::{Servers, Times, heads};
+use crate::rocket_chat::RocketChat;
 use crate::seen::watch;
 use crate::workspace::{Workspace, department, hash, unit, user_id};
 
@@ -52,15 +54,18 @@ pub async fn run(workspace: &Arc<Workspace>) -> Result<()> {
     let mut sync = workspace.following(endpoint()).await?;
     tokio::time::sleep(Duration::from_secs(3)).await;
 
+    // With connections of their own, messages do not hold up logins in this program.
+    let client = Client::with_uri_str(&workspace.mongo.uri).await?;
+    let chat = RocketChat::new(client.database(workspace.mongo.db.name()));
     let mut alone = {
         let (stop, stopped) = channel(false);
-        let messages = tokio::spawn(send_messages(Arc::clone(workspace), stopped));
+        let messages = tokio::spawn(send_messages(chat.clone(), count, stopped));
         tokio::time::sleep(ALONE).await;
         stop.send(true)?;
         messages.await??
     };
     let (stop, stopped) = channel(false);
-    let messages = tokio::spawn(send_messages(Arc::clone(workspace), stopped.clone()));
+    let messages = tokio::spawn(send_messages(chat, count, stopped.clone()));
     let (awaiting, watcher) = watch(workspace);
     let logins = {
         let workspace = Arc::clone(workspace);
@@ -137,18 +142,18 @@ fn room(number: usize, count: usize, department: &str, unit: &str) -> Document {
     room
 }
 
-/// Sends messages to open rooms, and returns how long each write takes.
-async fn send_messages(workspace: Arc<Workspace>, stopped: Receiver<bool>) -> Result<Times> {
+/// Sends messages to the open ones of these rooms, and returns how long each write takes.
+async fn send_messages(chat: RocketChat, rooms: usize, stopped: Receiver<bool>) -> Result<Times> {
     let mut interval = interval(Duration::from_secs(1) / MESSAGES);
     let mut messages = JoinSet::new();
     let mut number = 0;
     while !*stopped.borrow() {
         interval.tick().await;
-        let workspace = Arc::clone(&workspace);
-        let id = room_id(workspace.size.rooms - 1 - number * 7 % OPEN);
+        let chat = chat.clone();
+        let id = room_id(rooms - 1 - number * 7 % OPEN);
         messages.spawn(async move {
             let start = Instant::now();
-            workspace.mongo.rocket_chat.send_message(&id).await;
+            chat.send_message(&id).await;
             start.elapsed()
         });
         number += 1;
