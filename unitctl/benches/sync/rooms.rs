@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use livechat_units::item::Item;
-use mongodb::Client;
 use mongodb::bson::{DateTime, Document, doc};
 use testing::dynamodb::endpoint;
 use tokio::sync::watch::{Receiver, channel};
@@ -19,7 +18,7 @@ use crate::follow::log_in;
 use crate::measure::{Servers, Times, heads};
 use crate::rocket_chat::RocketChat;
 use crate::seen::watch;
-use crate::workspace::{Workspace, department, hash, unit, user_id};
+use crate::workspace::{Workspace, department, hash, mongo_client, unit, user_id};
 
 /// Messages and logins a second.
 const MESSAGES: u32 = 50;
@@ -55,7 +54,7 @@ pub async fn run(workspace: &Arc<Workspace>) -> Result<()> {
     tokio::time::sleep(Duration::from_secs(3)).await;
 
     // With connections of their own, messages do not hold up logins in this program.
-    let client = Client::with_uri_str(&workspace.mongo.uri).await?;
+    let client = mongo_client(&workspace.mongo.uri).await?;
     let chat = RocketChat::new(client.database(workspace.mongo.db.name()));
     let mut alone = {
         let (stop, stopped) = channel(false);

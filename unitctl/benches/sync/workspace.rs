@@ -3,13 +3,14 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{StreamSpecification, StreamViewType};
 use livechat_units::{Function, Tables};
 use mongodb::bson::{DateTime, Document, doc};
+use mongodb::options::ClientOptions;
 use serde_json::Value;
 use tempfile::TempDir;
 use testing::dynamodb::{endpoint, new_tables};
@@ -18,6 +19,7 @@ use unitctl::database::Database;
 use unitctl::engine;
 
 use crate::measure::{Process, Run};
+use crate::rocket_chat::RocketChat;
 use crate::world::{Mongo, mongo};
 
 /// Documents in one insert.
@@ -64,10 +66,22 @@ pub struct Workspace {
     function: Function,
 }
 
+/// Connects to MongoDB without retryable writes. The tests' server keeps its replies to the last ten thousand of those, and
+/// sorts all of them twice at each further one. MongoDB does not.
+pub async fn mongo_client(uri: &str) -> Result<mongodb::Client> {
+    let mut options = ClientOptions::parse(uri).await?;
+    options.retry_writes = Some(false);
+    // The server closes connections that are idle for minutes.
+    options.max_idle_time = Some(Duration::from_secs(30));
+    Ok(mongodb::Client::with_options(options)?)
+}
+
 impl Workspace {
     /// Writes the documents to MongoDB and to files. `None` if there is no MongoDB.
     pub async fn create(size: Size) -> Result<Option<Self>> {
-        let Some(mongo) = mongo().await else { return Ok(None) };
+        let Some(mut mongo) = mongo().await else { return Ok(None) };
+        mongo.db = mongo_client(&mongo.uri).await?.database(mongo.db.name());
+        mongo.rocket_chat = RocketChat::new(mongo.db.clone());
         let config = engine::sdk_config(endpoint());
         let client = Client::new(&config);
         let tables = tables_without_stream(&client).await?;
