@@ -21,6 +21,7 @@ use super::guard::{self, Suspicion};
 use super::look::look_knowing;
 use super::model::{Removal, Subject};
 use super::mongodb::Kind;
+use super::scan::Compared;
 use super::sides::Sides;
 use super::units::MoreToRead;
 use crate::import::document::Document;
@@ -52,13 +53,28 @@ struct Pass<'a> {
     outcome: Outcome,
     /// The units in which a department's place differs on both sides or from its base.
     units_of_departments: BTreeSet<Subject>,
-    /// The departments of each unit in MongoDB.
-    members: HashMap<UnitId, BTreeSet<DepartmentId>>,
-    /// The monitors of each unit in MongoDB.
-    monitors: HashMap<UnitId, BTreeSet<UserId>>,
+    named: Named,
     /// The fingerprints of the hashes in the users' lists of tokens.
     listed: Vec<u64>,
     bar: ProgressBar,
+}
+
+/// What MongoDB's units name, as far as the pass has read it.
+#[derive(Default)]
+struct Named {
+    /// The departments of each unit.
+    departments: HashMap<UnitId, BTreeSet<DepartmentId>>,
+    /// The monitors of each unit.
+    monitors: HashMap<UnitId, BTreeSet<UserId>>,
+}
+
+impl Named {
+    fn by(&self, unit: &UnitId) -> MoreToRead {
+        MoreToRead {
+            departments: self.departments.get(unit).cloned().unwrap_or_default(),
+            users: self.monitors.get(unit).cloned().unwrap_or_default(),
+        }
+    }
 }
 
 /// Compares everything.
@@ -72,15 +88,13 @@ pub async fn run(sides: &Sides, allow_removals: bool) -> Result<Outcome> {
     sides.set_lifetime(sides.mongodb.login_expiration().await?);
     let mut users = ahead(sides.mongodb.documents(Kind::Users));
     let (mut scanned, early) = users::scan_and_read(sides, &mut users).await?;
-    let outcome = Outcome::default();
-    let monitors = std::mem::take(&mut scanned.monitors);
+    let (outcome, units_of_departments, named) = Default::default();
     let listed = scanned.users.take_listed();
-    let (units_of_departments, members) = Default::default();
-    let mut pass =
-        Pass { sides, removal: Removal::No, outcome, units_of_departments, members, monitors, listed, bar };
+    let mut pass = Pass { sides, removal: Removal::No, outcome, units_of_departments, named, listed, bar };
     let alone = pass.users(early, users, &mut scanned.users).await?;
-    scanned.count_users();
-    let suspicion = if allow_removals { None } else { guard::first_suspicion(&scanned.counts) };
+    let Compared { missing, counts, departments, units, monitors } = scanned.compare(sides).await?;
+    pass.named.monitors = monitors;
+    let suspicion = if allow_removals { None } else { guard::first_suspicion(&counts) };
     let (of_missing, removal) = match &suspicion {
         Some(suspicion) => {
             sides.reporter.warn(suspicion);
@@ -91,14 +105,15 @@ pub async fn run(sides: &Sides, allow_removals: bool) -> Result<Outcome> {
     pass.removal = removal;
     pass.outcome.suspicion = suspicion;
     // Removals come first, because the deletion of a user is the most urgent change.
-    pass.looks(scanned.missing, of_missing).await?;
+    pass.looks(missing, of_missing).await?;
     pass.looks(alone, removal).await?;
-    if scanned.users.has_unlisted_tokens() {
+    let has_unlisted_tokens = scanned.users.has_unlisted_tokens();
+    drop(scanned);
+    if has_unlisted_tokens {
         pass.tokens().await?;
     }
     pass.permissions().await?;
-    let departments = scanned.ids.remove(&Kind::Departments).unwrap_or_default();
-    pass.departments(departments, &scanned.ids[&Kind::Units]).await?;
+    pass.departments(departments, &units).await?;
     pass.units().await?;
     pass.bar.finish_and_clear();
     sides.reporter.counters.passes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -110,13 +125,10 @@ impl Pass<'_> {
     /// the looks at departments and units use this result, because a pass looks at all of MongoDB's units in the end.
     async fn looks(&mut self, subjects: Vec<Subject>, removal: Removal) -> Result<BTreeSet<Subject>> {
         let sides = self.sides;
-        let (members, monitors) = (&self.members, &self.monitors);
+        let named = &self.named;
         let looks = subjects.into_iter().map(|subject| async move {
             let named = || match &subject {
-                Subject::Unit(id) => MoreToRead {
-                    departments: members.get(id).cloned().unwrap_or_default(),
-                    users: monitors.get(id).cloned().unwrap_or_default(),
-                },
+                Subject::Unit(id) => named.by(id),
                 _ => MoreToRead::default(),
             };
             let mut tries = 0;

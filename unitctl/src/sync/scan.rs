@@ -1,4 +1,4 @@
-//! Scans DynamoDB for what MongoDB may not have, before a full pass.
+//! Scans DynamoDB at the start of a full pass, and finds what MongoDB does not have of it.
 
 mod users;
 
@@ -21,30 +21,32 @@ use crate::import::records::UnitMonitor;
 use crate::origin::{REV, TOKENS, unit_base_key};
 use crate::requests::{ScanPage, scan_page};
 
-/// What a scan found.
-#[derive(Debug)]
+/// What a scan has found in DynamoDB.
+#[derive(Debug, Default)]
 pub struct Scanned {
+    /// The users.
+    pub users: StoredUsers,
+    /// What else came from Rocket.Chat.
+    rocket_chats: Vec<Subject>,
+    /// The units and departments that have a base.
+    bases: Vec<Subject>,
+    /// The monitors of each unit that has some.
+    monitors: HashMap<UnitId, BTreeSet<UserId>>,
+}
+
+/// How what a scan has found compares with MongoDB.
+#[derive(Debug)]
+pub struct Compared {
     /// What came from Rocket.Chat and is not in MongoDB, and base items whose unit or department is not in MongoDB.
     pub missing: Vec<Subject>,
     /// The numbers for the guard.
     pub counts: Vec<Count>,
-    /// The users of DynamoDB who came from Rocket.Chat.
-    pub users: StoredUsers,
-    /// The ids of MongoDB's permissions, departments and units.
-    pub ids: BTreeMap<Kind, Ids>,
+    /// The ids of MongoDB's departments.
+    pub departments: Ids,
+    /// The ids of MongoDB's units.
+    pub units: Ids,
     /// The monitors of each unit, as MongoDB's rows name them.
     pub monitors: HashMap<UnitId, BTreeSet<UserId>>,
-}
-
-impl Scanned {
-    /// Adds the users that MongoDB does not have. All that it has must be marked.
-    pub fn count_users(&mut self) {
-        let (missing, count) = self.users.missing();
-        self.counts.insert(0, count);
-        self.missing.extend(missing.into_iter().map(Subject::User));
-        self.missing.sort();
-        self.missing.dedup();
-    }
 }
 
 /// The other kinds that are compared by `_id`, with their names.
@@ -76,40 +78,23 @@ struct Total {
 /// Scans both tables.
 ///
 /// # Errors
-/// A side can't be read.
-pub async fn scan(sides: &Sides) -> Result<Scanned> {
-    let mut ids = BTreeMap::new();
-    for (kind, _) in KINDS {
-        ids.insert(kind, sides.mongodb.ids(kind).await?);
-    }
-    let (mut missing, mut counts) = (Vec::new(), Vec::new());
-    let mut totals: BTreeMap<Kind, Total> = BTreeMap::new();
-    let mut monitors = Monitors::read(sides).await?;
+/// DynamoDB can't be read.
+pub async fn scan(database: &Database) -> Result<Scanned> {
+    let mut scanned = Scanned::default();
     let mut users = Collected::default();
     let mut start = None;
     loop {
-        let scan = sides.database.client.scan().limit(MAX_ITEMS_A_PAGE).set_exclusive_start_key(start);
-        let ScanPage { items, last_key } = scan_page(scan, &sides.database.tables.livechat).await?;
+        let scan = database.client.scan().limit(MAX_ITEMS_A_PAGE).set_exclusive_start_key(start);
+        let ScanPage { items, last_key } = scan_page(scan, &database.tables.livechat).await?;
         for item in &items {
-            monitors.add(item);
-            let (subject, is_base) = match found(item) {
-                None => continue,
-                Some(Found::User(id, kind)) => {
-                    users.add(&id, kind, item);
-                    continue;
-                }
-                Some(Found::RocketChats(subject)) => (subject, false),
-                Some(Found::Base(subject)) => (subject, true),
-            };
-            let Some(ById { kind, id }) = by_id(&subject) else { continue };
-            let is_missing = !ids[&kind].contains(id);
-            if !is_base {
-                let total = totals.entry(kind).or_default();
-                total.in_dynamodb += 1;
-                total.missing += usize::from(is_missing);
+            if let Some((unit, monitors)) = monitors(item) {
+                scanned.monitors.insert(unit, monitors);
             }
-            if is_missing {
-                missing.push(subject);
+            match found(item) {
+                None => {}
+                Some(Found::User(id, kind)) => users.add(&id, kind, item),
+                Some(Found::RocketChats(subject)) => scanned.rocket_chats.push(subject),
+                Some(Found::Base(subject)) => scanned.bases.push(subject),
             }
         }
         start = last_key;
@@ -117,15 +102,9 @@ pub async fn scan(sides: &Sides) -> Result<Scanned> {
             break;
         }
     }
-    for (kind, name) in KINDS {
-        let Total { in_dynamodb, missing } = totals.get(&kind).copied().unwrap_or_default();
-        let is_empty_in_mongodb = in_dynamodb > 0 && ids[&kind].is_empty();
-        counts.push(Count { kind: name, in_dynamodb, missing, is_empty_in_mongodb, is_lenient: false });
-    }
-    counts.push(monitors.count(sides).await?);
-    let mut users = users.finish();
-    tokens(&sides.database, &mut users).await?;
-    Ok(Scanned { missing, counts, users, ids, monitors: monitors.in_mongodb })
+    scanned.users = users.finish();
+    tokens(database, &mut scanned.users).await?;
+    Ok(scanned)
 }
 
 /// Scans the tokens table, and adds the tokens to their users.
@@ -142,6 +121,103 @@ async fn tokens(database: &Database, users: &mut StoredUsers) -> Result<()> {
             return Ok(());
         }
     }
+}
+
+impl Scanned {
+    /// Compares what was found with MongoDB. All users that MongoDB has must be marked.
+    ///
+    /// # Errors
+    /// A side can't be read.
+    pub async fn compare(&self, sides: &Sides) -> Result<Compared> {
+        let (missing, of_users) = self.users.missing();
+        let mut missing: Vec<Subject> = missing.into_iter().map(Subject::User).collect();
+        let mut counts = vec![of_users];
+        let mut ids = BTreeMap::new();
+        for (kind, _) in KINDS {
+            ids.insert(kind, sides.mongodb.ids(kind).await?);
+        }
+        let mut totals: BTreeMap<Kind, Total> = BTreeMap::new();
+        let is_missing = |ById { kind, id }: &ById<'_>| !ids[kind].contains(id);
+        for subject in &self.rocket_chats {
+            let Some(by_id) = by_id(subject) else { continue };
+            let total = totals.entry(by_id.kind).or_default();
+            total.in_dynamodb += 1;
+            total.missing += usize::from(is_missing(&by_id));
+        }
+        let subjects = self.rocket_chats.iter().chain(&self.bases);
+        missing.extend(subjects.filter(|subject| by_id(subject).as_ref().is_some_and(is_missing)).cloned());
+        missing.sort();
+        missing.dedup();
+        for (kind, name) in KINDS {
+            let Total { in_dynamodb, missing } = totals.get(&kind).copied().unwrap_or_default();
+            let is_empty_in_mongodb = in_dynamodb > 0 && ids[&kind].is_empty();
+            counts.push(Count { kind: name, in_dynamodb, missing, is_empty_in_mongodb, is_lenient: false });
+        }
+        let monitors = monitors_in_mongodb(sides).await?;
+        counts.push(self.count_monitors(sides, &monitors).await?);
+        let mut ids = |kind| ids.remove(&kind).unwrap_or_default();
+        let (departments, units) = (ids(Kind::Departments), ids(Kind::Units));
+        Ok(Compared { missing, counts, departments, units, monitors })
+    }
+
+    /// Counts the monitors that MongoDB lacks although it had them before. Monitors that MongoDB never had were added
+    /// by the function, and do not count.
+    async fn count_monitors(
+        &self,
+        sides: &Sides,
+        in_mongodb: &HashMap<UnitId, BTreeSet<UserId>>,
+    ) -> Result<Count> {
+        let mut lacking: BTreeMap<&UnitId, BTreeSet<&UserId>> = BTreeMap::new();
+        for (unit, monitors) in &self.monitors {
+            let rows = in_mongodb.get(unit);
+            let users = monitors.iter().filter(|user| rows.is_none_or(|rows| !rows.contains(*user)));
+            let users: BTreeSet<&UserId> = users.collect();
+            if !users.is_empty() {
+                lacking.insert(unit, users);
+            }
+        }
+        let mut bases: HashMap<String, Item> = HashMap::new();
+        for item in sides.database.get_all(lacking.keys().map(|unit| unit_base_key(unit)).collect()).await? {
+            if let Some(AttributeValue::S(partition)) = item.get("pk") {
+                bases.insert(partition.clone(), item);
+            }
+        }
+        let mut missing = 0;
+        for (unit, users) in lacking {
+            let base = bases.remove(&format!("SYNC#UNIT#{unit}"));
+            missing += match base.and_then(|item| UnitBase::parse(unit.clone(), item).ok()) {
+                Some(base) => users.iter().filter(|user| base.facts.monitors.contains(**user)).count(),
+                None => users.len(),
+            };
+        }
+        Ok(Count {
+            kind: "monitors of units",
+            in_dynamodb: self.monitors.values().map(BTreeSet::len).sum(),
+            missing,
+            is_empty_in_mongodb: missing > 0 && in_mongodb.is_empty(),
+            is_lenient: true,
+        })
+    }
+}
+
+/// The monitors of each unit, as MongoDB's rows name them.
+async fn monitors_in_mongodb(sides: &Sides) -> Result<HashMap<UnitId, BTreeSet<UserId>>> {
+    let mut rows = sides.mongodb.documents(Kind::UnitMonitors);
+    let mut monitors: HashMap<UnitId, BTreeSet<UserId>> = HashMap::new();
+    while let Some(batch) = rows.next().await? {
+        for row in batch.into_iter().filter_map(|row| UnitMonitor::parse(row).ok()) {
+            monitors.entry(row.unit).or_default().insert(row.monitor);
+        }
+    }
+    Ok(monitors)
+}
+
+/// The monitors of a unit, if the item is one that has some. A look removes them if MongoDB has no row of them.
+fn monitors(item: &Item) -> Option<(UnitId, BTreeSet<UserId>)> {
+    let unit = UnitId::parse(text(item, "pk")?.strip_prefix("UNIT#")?)?;
+    let monitors = item.get("monitors")?.as_m().ok()?;
+    let users: BTreeSet<UserId> = monitors.keys().filter_map(|user| UserId::parse(user.as_str())).collect();
+    (!users.is_empty()).then_some((unit, users))
 }
 
 fn text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
@@ -186,65 +262,4 @@ fn by_id(subject: &Subject) -> Option<ById<'_>> {
         Subject::Unit(id) => (Kind::Units, id.as_str()),
     };
     Some(ById { kind, id })
-}
-
-/// The monitors of units, whom a look removes if MongoDB has no row of them.
-struct Monitors {
-    in_mongodb: HashMap<UnitId, BTreeSet<UserId>>,
-    in_dynamodb: usize,
-    missing: BTreeMap<UnitId, BTreeSet<UserId>>,
-}
-
-impl Monitors {
-    async fn read(sides: &Sides) -> Result<Self> {
-        let mut rows = sides.mongodb.documents(Kind::UnitMonitors);
-        let mut in_mongodb: HashMap<UnitId, BTreeSet<UserId>> = HashMap::new();
-        while let Some(batch) = rows.next().await? {
-            for row in batch.into_iter().filter_map(|row| UnitMonitor::parse(row).ok()) {
-                in_mongodb.entry(row.unit).or_default().insert(row.monitor);
-            }
-        }
-        Ok(Self { in_mongodb, in_dynamodb: 0, missing: BTreeMap::new() })
-    }
-
-    fn add(&mut self, item: &Item) {
-        let unit = text(item, "pk").and_then(|pk| UnitId::parse(pk.strip_prefix("UNIT#")?));
-        let monitors = item.get("monitors").and_then(|monitors| monitors.as_m().ok());
-        let (Some(unit), Some(monitors)) = (unit, monitors) else { return };
-        self.in_dynamodb += monitors.len();
-        let in_mongodb = self.in_mongodb.get(&unit);
-        let missing = monitors.keys().filter_map(|user| UserId::parse(user.as_str()));
-        let missing: BTreeSet<UserId> =
-            missing.filter(|user| in_mongodb.is_none_or(|users| !users.contains(user))).collect();
-        if !missing.is_empty() {
-            self.missing.insert(unit, missing);
-        }
-    }
-
-    /// Counts the monitors that MongoDB lacks although it had them before. Monitors that MongoDB never had were added
-    /// by the function, and do not count.
-    async fn count(&self, sides: &Sides) -> Result<Count> {
-        let keys: Vec<Item> = self.missing.keys().map(unit_base_key).collect();
-        let mut bases: HashMap<String, Item> = HashMap::new();
-        for item in sides.database.get_all(keys).await? {
-            if let Some(AttributeValue::S(partition)) = item.get("pk") {
-                bases.insert(partition.clone(), item);
-            }
-        }
-        let mut missing = 0;
-        for (unit, users) in &self.missing {
-            let base = bases.remove(&format!("SYNC#UNIT#{unit}"));
-            missing += match base.and_then(|item| UnitBase::parse(unit.clone(), item).ok()) {
-                Some(base) => users.iter().filter(|user| base.facts.monitors.contains(user)).count(),
-                None => users.len(),
-            };
-        }
-        Ok(Count {
-            kind: "monitors of units",
-            in_dynamodb: self.in_dynamodb,
-            missing,
-            is_empty_in_mongodb: missing > 0 && self.in_mongodb.is_empty(),
-            is_lenient: true,
-        })
-    }
 }

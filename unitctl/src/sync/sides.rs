@@ -50,6 +50,14 @@ pub struct Looked {
     pub written_units: BTreeSet<livechat_units::id::UnitId>,
 }
 
+impl Looked {
+    /// Adds the result of another look.
+    pub fn extend(&mut self, other: Self) {
+        self.follow_ups.extend(other.follow_ups);
+        self.written_units.extend(other.written_units);
+    }
+}
+
 impl Sides {
     /// Both databases.
     pub fn new(

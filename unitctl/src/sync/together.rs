@@ -82,10 +82,23 @@ pub fn parse(sides: &Sides, document: Document) -> Found {
 /// A side can't be read or written.
 async fn write_users(
     sides: &Sides,
-    stored: HashMap<UserId, StoredUser>,
+    mut stored: HashMap<UserId, StoredUser>,
     found: HashMap<UserId, Found>,
 ) -> Result<Users> {
-    let (writes, mut users) = decide(sides, stored, found).await?;
+    read_named(sides, &mut stored, &found).await?;
+    let (writes, mut users) = decide(sides, &stored, found);
+    users.write(sides, writes).await?;
+    Ok(users)
+}
+
+/// Stores users of whom a scan has found nothing in DynamoDB, without another read of DynamoDB. If a user's list or tokens were
+/// written since, the transaction is refused, and the user needs a look of their own.
+///
+/// # Errors
+/// DynamoDB refuses a request for a reason that a retry does not change. Some users may be stored.
+pub async fn create(sides: &Sides, found: HashMap<UserId, Found>) -> Result<Users> {
+    let stored = found.keys().map(|id| (id.clone(), StoredUser::new(id.clone()))).collect();
+    let (writes, mut users) = decide(sides, &stored, found);
     users.write(sides, writes).await?;
     Ok(users)
 }
@@ -101,10 +114,11 @@ async fn write_users(
 /// A side can't be read or written.
 pub async fn compare(
     sides: &Sides,
-    stored: HashMap<UserId, StoredUser>,
+    mut stored: HashMap<UserId, StoredUser>,
     found: HashMap<UserId, Found>,
 ) -> Result<Users> {
-    let (writes, mut users) = decide(sides, stored, found).await?;
+    read_named(sides, &mut stored, &found).await?;
+    let (writes, mut users) = decide(sides, &stored, found);
     let (new, differing): (Vec<UserWrite>, Vec<UserWrite>) =
         writes.into_iter().partition(UserWrite::creates_list);
     users.write(sides, new).await?;
@@ -120,16 +134,24 @@ pub async fn compare(
     Ok(users)
 }
 
-/// Says what to write of users. Those who are not the same on both sides are in `alone` until they are written.
-async fn decide(
+/// Reads the tokens that the documents have and the lists do not.
+async fn read_named(
     sides: &Sides,
-    mut stored: HashMap<UserId, StoredUser>,
-    found: HashMap<UserId, Found>,
-) -> Result<(Vec<UserWrite>, Users)> {
-    let lifetime = sides.lifetime();
+    stored: &mut HashMap<UserId, StoredUser>,
+    found: &HashMap<UserId, Found>,
+) -> Result<()> {
     let mut named: Vec<_> =
         stored.iter_mut().filter_map(|(id, stored)| Some((stored, found.get(id)?))).collect();
-    users::read_named(&sides.database, &mut named).await?;
+    users::read_named(&sides.database, &mut named).await
+}
+
+/// Says what to write of users. Those who are not the same on both sides are in `alone` until they are written.
+fn decide(
+    sides: &Sides,
+    stored: &HashMap<UserId, StoredUser>,
+    found: HashMap<UserId, Found>,
+) -> (Vec<UserWrite>, Users) {
+    let lifetime = sides.lifetime();
     let mut result = Users {
         written: BTreeSet::new(),
         alone: stored.keys().cloned().collect(),
@@ -155,7 +177,7 @@ async fn decide(
         }
         note_complete(sides, Subject::User(id));
     }
-    Ok((writes, result))
+    (writes, result)
 }
 
 /// Notes that DynamoDB has a user as MongoDB does.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use livechat_units::id::{DepartmentId, UnitId, UserId};
 use livechat_units::request::Visibility;
 use mongodb::bson::{Bson, DateTime, Document, doc};
-use unitctl::sync::mongodb::{Cause, MongoDb, MongoWritten, PlaceWrite, UnitSnapshot, UnitWrite};
+use unitctl::sync::mongodb::{Asked, Cause, MongoDb, MongoWritten, PlaceWrite, UnitSnapshot, UnitWrite};
 
 use crate::rocket_chat::Leaving;
 use crate::world::{Mongo, mongo};
@@ -37,6 +37,15 @@ async fn read(client: &MongoDb, id: &str, also: &[&str]) -> UnitSnapshot {
             Err(failure) => panic!("{failure}"),
         }
     }
+}
+
+/// What a snapshot says, in a form that can be compared.
+fn essence(snapshot: &UnitSnapshot, id: &str) -> String {
+    let found = snapshot.unit.as_ref().map(|found| found.as_ref().map(|found| (&found.view, &found.rows)));
+    let departments = snapshot.departments.iter();
+    let places: Vec<_> =
+        departments.map(|(id, found)| (id, found.as_ref().map(|found| &found.view))).collect();
+    format!("{found:?} {places:?} {:?}", snapshot.members(&unit(id)).collect::<Vec<_>>())
 }
 
 /// A write that changes nothing.
@@ -114,6 +123,37 @@ async fn a_unit_is_read_with_its_rows_and_departments() {
         .expect("ok");
     let broken = read(&client, &id, &[]).await.unit.expect("it is there").expect_err("it has no name");
     assert_eq!(broken, "no name");
+}
+
+#[tokio::test]
+async fn several_units_are_read_as_if_each_was_read_alone() {
+    let Some(mongo) = mongo().await else { return };
+    let (client, rocket_chat) = (mongo.connect().await, &mongo.rocket_chat);
+    let mut departments = Vec::new();
+    for name in ["a", "b", "c", "d"] {
+        departments.push(rocket_chat.create_department(name).await);
+    }
+    let [a, b, c, d] = [0, 1, 2, 3].map(|place| departments[place].as_str());
+    let sales = rocket_chat.save_unit(None, "Sales", "private", &[("m", "mm")], &[a]).await;
+    let support =
+        rocket_chat.save_unit(None, "Support", "public", &[("m", "mm"), ("n", "nn")], &[b, c]).await;
+    // Each with departments of its own, of another one and of none.
+    let asked: [(&str, &[&str]); 4] =
+        [(&sales, &[b, d]), (&support, &[b]), ("absent", &[a, &sales]), (d, &[])];
+    let all =
+        asked.map(|(id, also)| Asked { id: unit(id), also: also.iter().map(|id| department(id)).collect() });
+    let together = client.units(&all).await.expect("they are read");
+    assert_eq!(together.len(), asked.len());
+    for (found, (id, also)) in together.iter().zip(asked) {
+        let alone = read(&client, id, also).await;
+        assert_eq!(essence(found, id), essence(&alone, id), "{id}");
+    }
+    let found = together[0].departments.keys().collect::<Vec<_>>();
+    let mut expected = [a, b, d].map(department);
+    expected.sort();
+    assert_eq!(found, expected.iter().collect::<Vec<_>>());
+    assert_eq!(together[1].members(&unit(&support)).count(), 2);
+    assert!(together[2].unit.is_none());
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! A unit with its monitors' rows and its departments, read in one snapshot. A snapshot matters because Rocket.Chat
+//! Units with their monitors' rows and their departments, read in one snapshot. A snapshot matters because Rocket.Chat
 //! saves a unit in many writes, and a mixture of two states would be taken for changes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -29,6 +29,32 @@ pub struct UnitSnapshot {
     pub(super) members: usize,
 }
 
+/// A unit to read.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The unit.
+    pub id: UnitId,
+    /// Departments to read in addition to the unit's own.
+    pub also: BTreeSet<DepartmentId>,
+}
+
+/// Departments that were read.
+#[derive(Default)]
+struct Departments {
+    /// All of them. An error says why a document can't be used.
+    all: HashMap<DepartmentId, Result<MongoDepartment, String>>,
+    /// Those that each unit has, by `parentId`.
+    members: HashMap<String, Members>,
+}
+
+/// The departments of a unit.
+#[derive(Default)]
+struct Members {
+    ids: Vec<DepartmentId>,
+    /// The number of documents, with those whose `_id` can be no department's.
+    number: usize,
+}
+
 /// A unit in MongoDB.
 #[derive(Clone, Debug)]
 pub struct MongoUnit {
@@ -40,24 +66,6 @@ pub struct MongoUnit {
     pub rows: Vec<MonitorRow>,
     /// The `_id` as it is stored.
     pub(super) id: Bson,
-}
-
-/// A unit with the numbers of what belongs to it.
-pub(super) struct CountedUnit {
-    pub(super) id: UnitId,
-    /// The `_id` as it is stored.
-    pub(super) document_id: Bson,
-    record: Unit,
-    pub(super) monitors: BTreeSet<UserId>,
-    pub(super) departments: u64,
-}
-
-impl CountedUnit {
-    /// Whether the counters of the document are these numbers.
-    pub(super) fn is_right(&self) -> bool {
-        self.record.num_departments == i64::try_from(self.departments).ok()
-            && self.record.num_monitors == i64::try_from(self.monitors.len()).ok()
-    }
 }
 
 /// A row that says that a user monitors a unit.
@@ -91,14 +99,14 @@ impl UnitSnapshot {
 }
 
 impl MongoDb {
-    /// Reads a unit, its monitors' rows, its departments, and the departments in `also`, in one snapshot.
+    /// Reads units with their monitors' rows and departments in one snapshot of all of them.
     ///
     /// # Errors
     /// MongoDB can't be read.
-    pub async fn unit(&self, id: &UnitId, also: &BTreeSet<DepartmentId>) -> Result<UnitSnapshot, Failure> {
+    pub async fn units(&self, asked: &[Asked]) -> Result<Vec<UnitSnapshot>, Failure> {
         let mut attempt = 1;
         loop {
-            match self.unit_once(id, also).await {
+            match self.units_once(asked).await {
                 Err(failure) if failure.cause == Cause::Conflict && attempt < MAX_ATTEMPTS => {
                     pause(attempt).await;
                     attempt += 1;
@@ -108,114 +116,104 @@ impl MongoDb {
         }
     }
 
-    async fn unit_once(&self, id: &UnitId, also: &BTreeSet<DepartmentId>) -> Result<UnitSnapshot, Failure> {
+    /// Reads one unit as [`Self::units`] does.
+    ///
+    /// # Errors
+    /// MongoDB can't be read.
+    pub async fn unit(&self, id: &UnitId, also: &BTreeSet<DepartmentId>) -> Result<UnitSnapshot, Failure> {
+        let asked = Asked { id: id.clone(), also: also.clone() };
+        Ok(self.units(&[asked]).await?.remove(0))
+    }
+
+    async fn units_once(&self, asked: &[Asked]) -> Result<Vec<UnitSnapshot>, Failure> {
         let mut session = self.begin().await?;
-        let snapshot = self.unit_in(&mut session, id, also.iter()).await?;
+        let snapshots = self.units_in(&mut session, asked).await?;
         commit(&mut session).await?;
-        Ok(snapshot)
+        Ok(snapshots)
     }
 
     /// Reads a unit within a transaction.
     pub(super) async fn unit_in(
         &self,
         session: &mut ClientSession,
-        id: &UnitId,
-        also: impl Iterator<Item = &DepartmentId>,
+        asked: Asked,
     ) -> Result<UnitSnapshot, Failure> {
+        Ok(self.units_in(session, &[asked]).await?.remove(0))
+    }
+
+    /// Reads units within a transaction, with three queries for all of them. The result has a snapshot for each.
+    async fn units_in(
+        &self,
+        session: &mut ClientSession,
+        asked: &[Asked],
+    ) -> Result<Vec<UnitSnapshot>, Failure> {
+        let ids: BTreeSet<&str> = asked.iter().map(|asked| asked.id.as_str()).collect();
+        let of_units = doc! { "$in": ids.iter().copied().collect::<Vec<_>>() };
         let step = Step { action: "find", collection: UNIT_MONITORS };
         let collection = self.collection(UNIT_MONITORS);
-        let find = collection.find(doc! { "unitId": id.as_str() });
-        let rows: Vec<BsonDocument> =
+        let find = collection.find(doc! { "unitId": of_units.clone() });
+        let found: Vec<BsonDocument> =
             within(step, async { find.session(&mut *session).await?.stream(session).try_collect().await })
                 .await?;
-
-        // One query for all would be an `$or`, for which not every server uses the indexes.
-        let filter = doc! { "parentId": id.as_str(), "type": { "$ne": "u" } };
-        let mut departments = self.departments_with(session, filter).await?;
-        let members = departments.len();
-        let found: BTreeSet<String> =
-            departments.iter().filter_map(|document| id_text(document.get("_id")?)).collect();
-        let missing: BTreeSet<&str> =
-            also.map(DepartmentId::as_str).filter(|id| !found.contains(*id)).collect();
-        let with_unit = with_ids(missing.iter().copied().chain([id.as_str()]));
-        let mut document = None;
-        for other in self.departments_with(session, with_unit).await? {
-            let Some(text) = other.get("_id").and_then(id_text) else { continue };
-            match other.get_str("type") {
-                Ok("u") if text == id.as_str() => document = Some(other),
-                Ok("u") => {}
-                _ if missing.contains(text.as_str()) => departments.push(other),
-                _ => {}
-            }
-        }
-
-        let rows: Vec<MonitorRow> = rows.into_iter().filter_map(MonitorRow::parse).collect();
-        for row in &rows {
+        let mut rows: HashMap<UnitId, Vec<MonitorRow>> = HashMap::new();
+        for row in found.into_iter().filter_map(MonitorRow::parse) {
             if let Some(text) = id_text(&row.id) {
                 self.known.note_row(text, row.record.unit.clone());
             }
+            rows.entry(row.record.unit.clone()).or_default().push(row);
         }
-        if document.is_some() {
-            self.known.note_kind(id.as_str().to_owned(), true);
+
+        // One query for all would be an `$or`, for which not every server uses the indexes.
+        let filter = doc! { "parentId": of_units, "type": { "$ne": "u" } };
+        let mut departments = Departments::default();
+        for document in self.departments_with(session, filter).await? {
+            self.add_department(&mut departments, document);
         }
-        let departments = departments.into_iter().filter_map(|document| {
-            let id = DepartmentId::parse(id_text(document.get("_id")?)?)?;
-            self.known.note_kind(id.as_str().to_owned(), false);
-            Some((id, MongoDepartment::parse(document)))
-        });
-        Ok(UnitSnapshot {
-            departments: departments.collect(),
-            members,
-            unit: document.map(|document| MongoUnit::parse(document, rows)),
-        })
+        let missing =
+            asked.iter().flat_map(|asked| &asked.also).filter(|id| !departments.all.contains_key(*id));
+        let missing: BTreeSet<&str> = missing.map(DepartmentId::as_str).collect();
+        let mut units = HashMap::new();
+        for document in self.departments_with(session, with_ids(missing.union(&ids).copied())).await? {
+            let Some(id) = document.get("_id").and_then(id_text) else { continue };
+            if document.get_str("type").ok() != Some("u") {
+                if missing.contains(id.as_str()) {
+                    self.add_department(&mut departments, document);
+                }
+            } else if ids.contains(id.as_str()) {
+                self.known.note_kind(id.clone(), true);
+                units.insert(id, document);
+            }
+        }
+
+        let snapshot = |Asked { id, also }: &Asked| {
+            let members = departments.members.get(id.as_str());
+            let listed = members.map_or(&[][..], |members| &members.ids).iter().chain(also);
+            let found = listed.filter_map(|id| Some((id.clone(), departments.all.get(id)?.clone())));
+            let rows = rows.get(id).cloned().unwrap_or_default();
+            UnitSnapshot {
+                departments: found.collect(),
+                members: members.map_or(0, |members| members.number),
+                unit: units.get(id.as_str()).map(|document| MongoUnit::parse(document.clone(), rows)),
+            }
+        };
+        Ok(asked.iter().map(snapshot).collect())
     }
 
-    /// Counts the monitors and departments of these units, within a transaction. Units that can't be used are left out.
-    pub(super) async fn counted_in(
-        &self,
-        session: &mut ClientSession,
-        units: &[UnitId],
-    ) -> Result<Vec<CountedUnit>, Failure> {
-        let ids: Vec<&str> = units.iter().map(UnitId::as_str).collect();
-        let mut with_type = with_ids(ids.iter().copied());
-        with_type.insert("type", "u");
-        let documents = self.departments_with(session, with_type).await?;
-
-        let step = Step { action: "find", collection: UNIT_MONITORS };
-        let collection = self.collection(UNIT_MONITORS);
-        let find = collection.find(doc! { "unitId": { "$in": &ids } });
-        let rows: Vec<BsonDocument> =
-            within(step, async { find.session(&mut *session).await?.stream(session).try_collect().await })
-                .await?;
-        let mut monitors: HashMap<UnitId, BTreeSet<UserId>> = HashMap::new();
-        for row in rows.into_iter().filter_map(MonitorRow::parse) {
-            monitors.entry(row.record.unit).or_default().insert(row.record.monitor);
+    fn add_department(&self, departments: &mut Departments, document: BsonDocument) {
+        let id = document.get("_id").and_then(id_text).and_then(DepartmentId::parse);
+        if let Ok(parent) = document.get_str("parentId") {
+            let members = departments.members.entry(parent.to_owned()).or_default();
+            members.number += 1;
+            members.ids.extend(id.clone());
         }
-
-        let filter = doc! { "parentId": { "$in": &ids }, "type": { "$ne": "u" } };
-        let step = Step { action: "find", collection: DEPARTMENTS };
-        let collection = self.collection(DEPARTMENTS);
-        let find = collection.find(filter).projection(doc! { "parentId": 1 });
-        let members: Vec<BsonDocument> =
-            within(step, async { find.session(&mut *session).await?.stream(session).try_collect().await })
-                .await?;
-        let mut departments: HashMap<String, u64> = HashMap::new();
-        for parent in members.iter().filter_map(|member| member.get_str("parentId").ok()) {
-            *departments.entry(parent.to_owned()).or_default() += 1;
+        if let Some(id) = id {
+            self.known.note_kind(id.as_str().to_owned(), false);
+            departments.all.insert(id, MongoDepartment::parse(document));
         }
-
-        let counted = documents.into_iter().filter_map(|document| {
-            let id = UnitId::parse(id_text(document.get("_id")?)?)?;
-            let monitors = monitors.remove(&id).unwrap_or_default();
-            let departments = departments.get(id.as_str()).copied().unwrap_or_default();
-            let unit = MongoUnit::parse(document, Vec::new()).ok()?;
-            Some(CountedUnit { id, document_id: unit.id, record: unit.record, monitors, departments })
-        });
-        Ok(counted.collect())
     }
 
     /// Reads the departments and units that a filter finds, within a transaction.
-    async fn departments_with(
+    pub(super) async fn departments_with(
         &self,
         session: &mut ClientSession,
         filter: BsonDocument,
@@ -241,7 +239,7 @@ impl MongoDb {
 
 impl MonitorRow {
     /// `None` for a row that names no unit or no user. Such a row is ignored.
-    fn parse(document: BsonDocument) -> Option<Self> {
+    pub(super) fn parse(document: BsonDocument) -> Option<Self> {
         let id = document.get("_id")?.clone();
         let record = UnitMonitor::parse(extended_json(document)).ok()?;
         Some(Self { record, id })
@@ -249,7 +247,7 @@ impl MonitorRow {
 }
 
 impl MongoUnit {
-    fn parse(document: BsonDocument, rows: Vec<MonitorRow>) -> Result<Self, String> {
+    pub(super) fn parse(document: BsonDocument, rows: Vec<MonitorRow>) -> Result<Self, String> {
         let id = document.get("_id").cloned().ok_or("no _id")?;
         let UnitOrDepartment::Unit(record) = UnitOrDepartment::parse(extended_json(document))? else {
             return Err("it is a department".into());

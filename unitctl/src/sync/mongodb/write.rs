@@ -14,7 +14,7 @@ use super::failure::{Cause, Failure, Step, within};
 use super::ids::new_id;
 use super::places::{KnownUnit, PlaceWrite, moment, number};
 use super::transaction::{MAX_ATTEMPTS, MongoWritten, commit, pause};
-use super::unit::{MongoDepartment, MongoUnit, UnitSnapshot};
+use super::unit::{Asked, MongoDepartment, MongoUnit, UnitSnapshot};
 
 const UPDATE_ROWS: Step = Step { action: "update", collection: UNIT_MONITORS };
 const REMOVE_ROWS: Step = Step { action: "remove", collection: UNIT_MONITORS };
@@ -60,7 +60,8 @@ impl MongoDb {
 
     async fn write_unit_once(&self, write: &UnitWrite) -> Result<MongoWritten, Failure> {
         let mut session = self.begin_to_write().await?;
-        let current = self.unit_in(&mut session, &write.id, write.seen.departments.keys()).await?;
+        let asked = Asked { id: write.id.clone(), also: write.seen.departments.keys().cloned().collect() };
+        let current = self.unit_in(&mut session, asked).await?;
         let Some(Ok(unit)) = &current.unit else { return Ok(MongoWritten::Refused) };
         if !is_based_on(write, &current) {
             return Ok(MongoWritten::Refused);
@@ -134,42 +135,6 @@ impl MongoDb {
             within(UPDATE_ROWS, update).await?;
         }
         Ok(())
-    }
-
-    /// Corrects the counters of these units. Returns those whose counters were wrong. They may be wrong if this process wrote
-    /// a unit while Rocket.Chat moved a department, because Rocket.Chat adds to a counter or subtracts from it.
-    ///
-    /// # Errors
-    /// MongoDB can't be read or written.
-    pub async fn recount(&self, units: &[UnitId]) -> Result<Vec<UnitId>, Failure> {
-        let mut attempt = 1;
-        loop {
-            match self.recount_once(units).await {
-                Err(failure) if failure.cause == Cause::Conflict && attempt < MAX_ATTEMPTS => {
-                    pause(attempt).await;
-                    attempt += 1;
-                }
-                result => return result,
-            }
-        }
-    }
-
-    async fn recount_once(&self, units: &[UnitId]) -> Result<Vec<UnitId>, Failure> {
-        let mut session = self.begin_to_write().await?;
-        let mut wrong = Vec::new();
-        for counted in self.counted_in(&mut session, units).await? {
-            if !counted.is_right() {
-                let counters = doc! {
-                    "numMonitors": number(counted.monitors.len() as u64),
-                    "numDepartments": number(counted.departments),
-                };
-                let filter = doc! { "_id": counted.document_id };
-                self.update_departments(&mut session, filter, doc! { "$set": counters }).await?;
-                wrong.push(counted.id);
-            }
-        }
-        commit(&mut session).await?;
-        Ok(wrong)
     }
 }
 

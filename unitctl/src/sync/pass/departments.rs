@@ -113,7 +113,7 @@ impl Pass<'_> {
         let parent = found.place.parent_id.and_then(UnitId::parse);
         let in_mongodb = parent.filter(|unit| units.contains(unit.as_str()));
         if let Some(unit) = &in_mongodb {
-            self.members.entry(unit.clone()).or_default().insert(id.clone());
+            self.named.departments.entry(unit.clone()).or_default().insert(id.clone());
         }
         let parent = stored.and_then(|item| item.get("parentId")?.as_s().ok());
         let in_dynamodb = parent.and_then(|parent| UnitId::parse(parent.as_str()));

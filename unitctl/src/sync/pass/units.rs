@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::Result;
-use livechat_units::id::{DepartmentId, UnitId, UserId};
+use futures_util::{StreamExt, stream};
+use livechat_units::id::{DepartmentId, UnitId};
 use livechat_units::item::{Item, Key};
 
 use super::{Pass, id_of};
@@ -13,9 +14,17 @@ use crate::import::workspace::StoredUnit;
 use crate::import::write::partition;
 use crate::origin::{REV, unit_base_key};
 use crate::sync::base::UnitBase;
-use crate::sync::model::Subject;
+use crate::sync::model::{Removal, Subject};
 use crate::sync::mongodb::{Kind, facts};
-use crate::sync::units::view;
+use crate::sync::sides::{Looked, Sides};
+use crate::sync::units::{MoreToRead, look_together, view};
+
+/// The number of documents of a snapshot of several units: a single unit may have more. With about as many, the queries for
+/// many small units are few, and a snapshot takes little memory.
+const MAX_DOCUMENTS_A_SNAPSHOT: usize = 500;
+
+/// The maximum number of such snapshots at the same time.
+const MAX_SNAPSHOTS_AT_ONCE: usize = 2;
 
 /// The maximum number of rounds of looks at units that other looks have named.
 const MAX_ROUNDS: u32 = 4;
@@ -44,15 +53,14 @@ impl Pass<'_> {
             for (id, document) in by_id {
                 let stored = items.remove(&Key::Unit(id.clone()).partition());
                 let base = items.remove(&format!("SYNC#UNIT#{id}"));
-                let members = self.members.get(&id).cloned().unwrap_or_default();
-                let monitors = self.monitors.get(&id).cloned().unwrap_or_default();
+                let in_mongodb = self.named.by(&id);
                 let subject = Subject::Unit(id.clone());
                 let is_named = named.remove(&subject) || self.sides.reporter.is_unfinished(&subject);
-                if is_named || !is_equal(&id, document, monitors, &members, stored, base) {
-                    differing.push(subject);
+                if is_named || !is_equal(&id, document, in_mongodb, stored, base) {
+                    differing.push(id);
                 }
             }
-            follow_ups.extend(self.looks(differing, self.removal).await?);
+            follow_ups.extend(self.look_at_units(differing).await?);
         }
         follow_ups.extend(named);
         let mut rooms = BTreeSet::new();
@@ -63,10 +71,16 @@ impl Pass<'_> {
                 break;
             }
             let named = std::mem::take(&mut follow_ups).into_iter();
-            let (of_rooms, subjects): (Vec<_>, Vec<_>) =
-                named.partition(|subject| matches!(subject, Subject::Rooms(_)));
-            rooms.extend(of_rooms);
-            follow_ups = self.looks(subjects, self.removal).await?;
+            let (mut units, mut others) = (Vec::new(), Vec::new());
+            for subject in named {
+                match subject {
+                    Subject::Rooms(_) => drop(rooms.insert(subject)),
+                    Subject::Unit(id) => units.push(id),
+                    _ => others.push(subject),
+                }
+            }
+            follow_ups = self.looks(others, self.removal).await?;
+            follow_ups.extend(self.look_at_units(units).await?);
         }
         rooms.extend(follow_ups.into_iter().filter(|subject| matches!(subject, Subject::Rooms(_))));
         // One department after the other, so that the server has time for Rocket.Chat.
@@ -75,6 +89,55 @@ impl Pass<'_> {
         }
         Ok(())
     }
+
+    /// Looks at these units, many in one snapshot of MongoDB. Returns the subjects that have to be looked at because of that.
+    async fn look_at_units(&mut self, units: Vec<UnitId>) -> Result<BTreeSet<Subject>> {
+        let (sides, removal, named) = (self.sides, self.removal, &self.named);
+        let groups = groups(units.into_iter().map(|id| {
+            let more = named.by(&id);
+            (id, more)
+        }));
+        let looks: Vec<_> = groups.into_iter().map(|group| look_at_group(sides, group, removal)).collect();
+        let mut looks = stream::iter(looks).buffer_unordered(MAX_SNAPSHOTS_AT_ONCE);
+        let (mut all, mut alone) = (Looked::default(), Vec::new());
+        while let Some((looked, failed)) = looks.next().await {
+            all.extend(looked);
+            alone.extend(failed.into_iter().map(Subject::Unit));
+        }
+        self.outcome.written_units.extend(all.written_units);
+        all.follow_ups.extend(self.looks(alone, removal).await?);
+        Ok(all.follow_ups)
+    }
+}
+
+/// Looks at units in one snapshot. Returns what was done, and the units that need looks of their own, which are repeated.
+async fn look_at_group(
+    sides: &Sides,
+    group: Vec<(UnitId, MoreToRead)>,
+    removal: Removal,
+) -> (Looked, Vec<UnitId>) {
+    let ids: Vec<UnitId> = group.iter().map(|(id, _)| id.clone()).collect();
+    look_together(sides, group, removal).await.unwrap_or_else(|_| (Looked::default(), ids))
+}
+
+/// The units in groups of which each is read in one snapshot.
+fn groups(units: impl Iterator<Item = (UnitId, MoreToRead)>) -> Vec<Vec<(UnitId, MoreToRead)>> {
+    let mut groups: Vec<Vec<_>> = Vec::new();
+    let mut documents = 0;
+    for (id, more) in units {
+        let added = 1 + more.departments.len() + more.users.len();
+        match groups.last_mut() {
+            Some(group) if documents + added <= MAX_DOCUMENTS_A_SNAPSHOT => {
+                documents += added;
+                group.push((id, more));
+            }
+            _ => {
+                documents = added;
+                groups.push(vec![(id, more)]);
+            }
+        }
+    }
+    groups
 }
 
 /// Whether a unit is the same on both sides with its monitors and departments, and its base says so. The bases of the
@@ -82,8 +145,7 @@ impl Pass<'_> {
 fn is_equal(
     id: &UnitId,
     document: Document,
-    monitors: BTreeSet<UserId>,
-    members: &BTreeSet<DepartmentId>,
+    MoreToRead { departments: members, users: monitors }: MoreToRead,
     stored: Option<Item>,
     base: Option<Item>,
 ) -> bool {

@@ -39,7 +39,9 @@ struct BatchEnd {
 
 /// Users who are to be made the same on both sides.
 enum Batch {
-    /// MongoDB's documents, as they were just read.
+    /// MongoDB's documents, as they were just read, of users of whom the scan has found nothing in DynamoDB.
+    New(HashMap<UserId, Found>),
+    /// MongoDB's documents, as they were just read. DynamoDB has to be read.
     Read(HashMap<UserId, Found>),
     /// Both sides have to be read.
     Unread(Vec<UserId>),
@@ -55,7 +57,7 @@ pub async fn scan_and_read(
     batches: &mut mpsc::Receiver<Result<Vec<Document>>>,
 ) -> Result<(Scanned, Vec<Early>)> {
     let mut early = Vec::new();
-    let mut scan = pin!(scan::scan(sides));
+    let mut scan = pin!(scan::scan(&sides.database));
     loop {
         tokio::select! {
             scanned = &mut scan => return Ok((scanned?, early)),
@@ -85,14 +87,32 @@ fn is_equal(sides: &Sides, stored: &mut StoredUsers, id: &UserId, digest: Option
     is_equal
 }
 
+/// The users of a batch who are not the same in DynamoDB, in batches for [`write_batch`].
+fn differing_of(sides: &Sides, stored: &mut StoredUsers, found: HashMap<UserId, Found>) -> Vec<Batch> {
+    let (mut new, mut others) = (HashMap::new(), HashMap::new());
+    for (id, found) in found {
+        let digest = digest(&found);
+        if is_equal(sides, stored, &id, digest) {
+            continue;
+        }
+        // If the document alone does not say what DynamoDB should have, DynamoDB has to be read.
+        let is_new = digest.is_some() && stored.lacks(id.as_str());
+        let batch = if is_new { &mut new } else { &mut others };
+        batch.insert(id, found);
+    }
+    let batches = [(new, Batch::New as fn(_) -> _), (others, Batch::Read)];
+    batches.into_iter().filter(|(found, _)| !found.is_empty()).map(|(found, batch)| batch(found)).collect()
+}
+
 /// Makes the users of a batch the same on both sides.
 async fn write_batch(sides: &Sides, batch: Batch) -> BatchEnd {
     let ids: Vec<UserId> = match &batch {
-        Batch::Read(found) => found.keys().cloned().collect(),
+        Batch::New(found) | Batch::Read(found) => found.keys().cloned().collect(),
         Batch::Unread(ids) => ids.clone(),
     };
     let compare = async {
         match batch {
+            Batch::New(found) => together::create(sides, found).await,
             Batch::Read(found) => {
                 let stored = users::read(&sides.database, &ids).await?;
                 together::compare(sides, stored, found).await
@@ -135,11 +155,8 @@ impl Pass<'_> {
                     Some(batch) => {
                         let batch = batch?;
                         self.count(batch.len());
-                        let mut found = parse_batch(sides, batch);
-                        found.retain(|id, found| !is_equal(sides, stored, id, digest(found)));
-                        if !found.is_empty() {
-                            writing.push(write_batch(sides, Batch::Read(found)));
-                        }
+                        let differing = differing_of(sides, stored, parse_batch(sides, batch));
+                        writing.extend(differing.into_iter().map(|batch| write_batch(sides, batch)));
                     }
                     None => is_reading = false,
                 },

@@ -8,13 +8,14 @@ use crate::origin::SOURCE;
 use crate::sync::dynamodb::users::{Digest, fingerprint, hashes};
 use crate::sync::guard::Count;
 
-/// The users of DynamoDB who came from Rocket.Chat, with a short form of what is stored of each. MongoDB's users are many, so
+/// The users of DynamoDB, with a short form of what is stored of each. MongoDB's users are many, so
 /// they are read only once, when they are compared. This says in the end which users MongoDB does not have.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct StoredUsers {
     /// Sorted by id.
     users: Vec<StoredUser>,
-    is_empty_in_mongodb: bool,
+    /// True if MongoDB has a user.
+    is_one_in_mongodb: bool,
     /// The fingerprints of the hashes in the users' lists, sorted.
     listed: Vec<u64>,
     has_unlisted_tokens: bool,
@@ -68,14 +69,13 @@ impl Collected {
         }
     }
 
-    /// The users who came from Rocket.Chat.
+    /// All users.
     pub fn finish(self) -> StoredUsers {
         let Self { mut users, mut listed } = self;
-        users.retain(|user| user.has_list);
         users.sort_unstable_by(|one, other| one.id.cmp(&other.id));
         users.shrink_to_fit();
         listed.sort_unstable();
-        StoredUsers { users, is_empty_in_mongodb: true, listed, has_unlisted_tokens: false }
+        StoredUsers { users, listed, ..StoredUsers::default() }
     }
 }
 
@@ -102,10 +102,15 @@ impl StoredUsers {
 
     /// MongoDB has this user.
     pub fn mark(&mut self, id: &str) {
-        self.is_empty_in_mongodb = false;
+        self.is_one_in_mongodb = true;
         if let Some(place) = self.place(id) {
             self.users[place].is_in_mongodb = true;
         }
+    }
+
+    /// Whether DynamoDB has neither the user nor their list of hashes.
+    pub fn lacks(&self, id: &str) -> bool {
+        self.place(id).is_none()
     }
 
     /// Whether DynamoDB has exactly this of a user.
@@ -123,15 +128,17 @@ impl StoredUsers {
         self.has_unlisted_tokens
     }
 
-    /// The users that MongoDB does not have, and the numbers for the guard. All that MongoDB has must be marked.
+    /// The users who came from Rocket.Chat and are not in MongoDB, and the numbers for the guard. All that MongoDB has must be
+    /// marked.
     pub fn missing(&self) -> (Vec<UserId>, Count) {
-        let missing = || self.users.iter().filter(|user| !user.is_in_mongodb);
-        let in_dynamodb = self.users.iter().filter(|user| !user.is_deleted).count();
+        let rocket_chats = || self.users.iter().filter(|user| user.has_list);
+        let missing = || rocket_chats().filter(|user| !user.is_in_mongodb);
+        let in_dynamodb = rocket_chats().filter(|user| !user.is_deleted).count();
         let count = Count {
             kind: "users",
             in_dynamodb,
             missing: missing().filter(|user| !user.is_deleted).count(),
-            is_empty_in_mongodb: in_dynamodb > 0 && self.is_empty_in_mongodb,
+            is_empty_in_mongodb: in_dynamodb > 0 && !self.is_one_in_mongodb,
             is_lenient: false,
         };
         (missing().filter_map(|user| UserId::parse(&*user.id)).collect(), count)

@@ -38,8 +38,14 @@ pub(super) async fn mark(sides: &Sides, id: &UnitId, unit: &StoredUnit) -> Resul
     write::mark_unit(&sides.database, id, Some(unit)).await
 }
 
-/// Creates a unit that MongoDB has, without members. They follow at the next look, as changes of MongoDB.
-pub(super) async fn create(sides: &Sides, id: &UnitId, mongodb: &MongoUnit, stored: &Stored) -> Result<Step> {
+/// Creates a unit that MongoDB has, without members. They follow as changes of MongoDB, in a transaction on the condition
+/// that the unit still is as it was created. After [`Step::Again`], `stored` has the unit and its base as they were written.
+pub(super) async fn create(
+    sides: &Sides,
+    id: &UnitId,
+    mongodb: &MongoUnit,
+    stored: &mut Stored,
+) -> Result<Step> {
     let subject = Subject::Unit(id.clone());
     let facts = &mongodb.view.facts;
     let item = new_item(id, mongodb);
@@ -54,9 +60,9 @@ pub(super) async fn create(sides: &Sides, id: &UnitId, mongodb: &MongoUnit, stor
     let table = &sides.database.tables.livechat;
     let put = Put::builder()
         .table_name(table)
-        .set_item(Some(item))
+        .set_item(Some(item.clone()))
         .condition_expression("attribute_not_exists(pk)");
-    let base = UnitBase {
+    let mut base = UnitBase {
         id: id.clone(),
         rev: stored.base.as_ref().map_or(0, |base| base.rev),
         facts: UnitFacts { monitors: BTreeSet::new(), ..facts.clone() },
@@ -68,6 +74,9 @@ pub(super) async fn create(sides: &Sides, id: &UnitId, mongodb: &MongoUnit, stor
         return Ok(Step::Refused);
     }
     sides.reporter.change(&subject, Side::DynamoDb, format_args!("the unit {:?} is created", facts.name));
+    base.rev += 1;
+    stored.base = Some(base);
+    stored.unit = Some(StoredUnit::parse(id, item)?);
     Ok(Step::Again)
 }
 

@@ -16,9 +16,11 @@ pub use read::MoreToRead;
 pub(super) use read::view;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use livechat_units::id::{DepartmentId, UnitId, UserId};
 
 use self::both_sides::{OnBothSides, Step};
@@ -26,12 +28,15 @@ use self::read::Stored;
 use super::copy::copy_to_dynamodb;
 use super::merge::{NoBase, UnitInput, merge_place, merge_unit};
 use super::model::{PlaceView, Removal, Subject};
-use super::mongodb::{Kind, MongoUnit, UnitSnapshot};
+use super::mongodb::{Asked, Kind, MongoUnit, UnitSnapshot};
 use super::sides::{Looked, Sides};
 use crate::import::workspace::StoredUnit;
 
 /// The number of refused writes in a row after which a look gives up for a while.
 const MAX_REFUSALS: u32 = 20;
+
+/// The maximum number of units of one look that are read or written at the same time.
+const MAX_AT_ONCE: usize = 16;
 
 /// The longest pause after a refused write.
 const MAX_PAUSE: Duration = Duration::from_millis(100);
@@ -41,32 +46,102 @@ const MAX_PAUSE: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// A side can't be read or written, or the unit's item is corrupt.
-pub async fn look(sides: &Sides, id: &UnitId, removal: Removal, mut more: MoreToRead) -> Result<Looked> {
-    let mut looked = Looked::default();
-    let mut brought = BTreeSet::new();
-    let mut refusals = 0;
-    loop {
-        let stored = Stored::read(sides, id, &more).await?;
-        let departments = stored.read.departments.clone();
-        let snapshot = sides.mongodb.unit(id, &departments).await?;
+pub async fn look(sides: &Sides, id: &UnitId, removal: Removal, more: MoreToRead) -> Result<Looked> {
+    let look = Look::new(sides, id.clone(), removal, more);
+    let stored = look.read_dynamodb().await?;
+    let snapshot = look.read_mongodb(&stored).await?;
+    look.finish(stored, snapshot).await
+}
+
+/// Makes several units the same on both sides, as [`look`] does for each. All are first read in one snapshot of MongoDB, which
+/// needs a few queries instead of a few for each. Returns what was done, and the units that failed.
+///
+/// # Errors
+/// A side can't be read.
+pub async fn look_together(
+    sides: &Sides,
+    units: Vec<(UnitId, MoreToRead)>,
+    removal: Removal,
+) -> Result<(Looked, Vec<UnitId>)> {
+    sides.reporter.counters.looks.fetch_add(units.len() as u64, Ordering::Relaxed);
+    let looks: Vec<Look<'_>> =
+        units.into_iter().map(|(id, more)| Look::new(sides, id, removal, more)).collect();
+    let reads: Vec<_> = looks.iter().map(Look::read_dynamodb).collect();
+    let stored: Vec<Stored> = stream::iter(reads).buffered(MAX_AT_ONCE).try_collect().await?;
+    let ids = looks.iter().map(|look| look.id.clone());
+    let asked = ids.zip(&stored).map(|(id, stored)| Asked { id, also: stored.read.departments.clone() });
+    let asked: Vec<Asked> = asked.collect();
+    let snapshots = sides.mongodb.units(&asked).await?;
+    let read = looks.into_iter().zip(stored).zip(snapshots);
+    let looks: Vec<_> = read.map(|((look, stored), snapshot)| look.finish(stored, snapshot)).collect();
+    let mut looks = stream::iter(looks).buffered(MAX_AT_ONCE).zip(stream::iter(asked));
+    let (mut all, mut failed) = (Looked::default(), Vec::new());
+    while let Some((looked, Asked { id, .. })) = looks.next().await {
+        match looked {
+            Ok(looked) => all.extend(looked),
+            Err(_) => failed.push(id),
+        }
+    }
+    Ok((all, failed))
+}
+
+/// A look at a unit that is going on.
+struct Look<'a> {
+    sides: &'a Sides,
+    id: UnitId,
+    removal: Removal,
+    /// What MongoDB's unit names, as far as it is known.
+    more: MoreToRead,
+    /// What was carried to DynamoDB for this look. It is tried once.
+    brought: BTreeSet<Subject>,
+    looked: Looked,
+}
+
+impl<'a> Look<'a> {
+    fn new(sides: &'a Sides, id: UnitId, removal: Removal, more: MoreToRead) -> Self {
+        Self { sides, id, removal, more, brought: BTreeSet::new(), looked: Looked::default() }
+    }
+
+    async fn read_dynamodb(&self) -> Result<Stored> {
+        Stored::read(self.sides, &self.id, &self.more).await
+    }
+
+    async fn read_mongodb(&self, stored: &Stored) -> Result<UnitSnapshot> {
+        Ok(self.sides.mongodb.unit(&self.id, &stored.read.departments).await?)
+    }
+
+    /// Merges what was read and writes one side. Reads both sides again and repeats that until nothing is left to do.
+    async fn finish(mut self, mut stored: Stored, mut snapshot: UnitSnapshot) -> Result<Looked> {
+        let mut refusals = 0;
+        loop {
+            match self.step(&mut stored, &snapshot).await? {
+                Step::Done => return Ok(self.looked),
+                Step::Again => refusals = 0,
+                Step::Refused if refusals == MAX_REFUSALS => {
+                    bail!("the data kept changing while the sync tried to write it")
+                }
+                Step::Refused => {
+                    refusals += 1;
+                    let counters = &self.sides.reporter.counters;
+                    counters.refusals.fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(MAX_PAUSE.mul_f64(fastrand::f64())).await;
+                }
+            }
+            stored = self.read_dynamodb().await?;
+            snapshot = self.read_mongodb(&stored).await?;
+        }
+    }
+
+    /// Merges what was read and writes one side.
+    async fn step(&mut self, stored: &mut Stored, snapshot: &UnitSnapshot) -> Result<Step> {
+        let Self { sides, id, removal, more, brought, looked } = self;
         // What MongoDB's unit names must have been read in DynamoDB before MongoDB was read. A department or user that
         // DynamoDB lacks is carried over before the unit.
-        if bring_to_dynamodb(sides, &stored, &snapshot, &mut more, &mut brought).await? {
-            continue;
+        if bring_to_dynamodb(sides, stored, snapshot, more, brought).await? {
+            return Ok(Step::Again);
         }
-        let dangling = dangling(sides, id, &snapshot).await?;
-        match step(sides, id, &stored, &snapshot, &dangling, removal, &mut looked).await? {
-            Step::Done => return Ok(looked),
-            Step::Again => refusals = 0,
-            Step::Refused if refusals == MAX_REFUSALS => {
-                bail!("the data kept changing while the sync tried to write it")
-            }
-            Step::Refused => {
-                refusals += 1;
-                sides.reporter.counters.refusals.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                tokio::time::sleep(MAX_PAUSE.mul_f64(fastrand::f64())).await;
-            }
-        }
+        let dangling = dangling(sides, id, snapshot).await?;
+        step(sides, id, stored, snapshot, &dangling, *removal, looked).await
     }
 }
 
@@ -116,7 +191,7 @@ async fn bring_to_dynamodb(
 async fn step(
     sides: &Sides,
     id: &UnitId,
-    stored: &Stored,
+    stored: &mut Stored,
     snapshot: &UnitSnapshot,
     dangling: &BTreeSet<UnitId>,
     removal: Removal,
@@ -134,9 +209,13 @@ async fn step(
         Some(Ok(mongodb)) => mongodb,
     };
     sides.reporter.held_back(&subject, false);
-    let Some(unit) = &stored.unit else {
-        return existence::create(sides, id, mongodb, stored).await;
-    };
+    if stored.unit.is_none() {
+        let created = existence::create(sides, id, mongodb, stored).await?;
+        if created != Step::Again {
+            return Ok(created);
+        }
+    }
+    let Some(unit) = &stored.unit else { return Ok(Step::Again) };
     if !sides.mode.is_dry_run {
         existence::mark(sides, id, unit).await?;
         // With `--from-mongodb`, a remaining intent counts as not committed.
