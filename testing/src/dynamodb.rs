@@ -88,8 +88,8 @@ pub fn start_engine() -> Result<String> {
     receiver.recv().context("the engine did not start")
 }
 
-/// Creates both tables as the template declares them, but without the stream. The embedded engine goes through all
-/// records of a stream for each write, so a table with one gets slower with each test.
+/// Creates both tables as the template declares them, but without the stream. Most tests need none, and the embedded engine
+/// keeps a record of each write to a table that has one.
 ///
 /// # Errors
 /// The template does not declare the tables, or DynamoDB refuses to create them.
