@@ -1,6 +1,7 @@
 //! `docs/cost.md` says what the sync reads and writes in DynamoDB. Here the engine counts it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -11,10 +12,11 @@ use axum::response::IntoResponse;
 use axum::{Router, serve};
 use livechat_units::hashed_token;
 use serde_json::{Value, json};
-use testing::dynamodb::{Reply, address, send};
+use testing::dynamodb::{Reply, address, endpoint, send};
 use tokio::net::TcpListener;
 
 use crate::following::{TOKEN, body, workspace};
+use crate::interleavings::{Proxy, has, mongodb_address, through};
 use crate::world::{Process, eventually};
 
 const DOCUMENT: &str = include_str!("../../../docs/cost.md");
@@ -264,4 +266,32 @@ async fn a_full_pass_costs_what_the_document_says() {
     assert_eq!((second.read, second.written), (read, 0.0), "{second:?}");
     // Each of the two tables has less than 4 KB.
     assert_eq!(second.scanned, 2.0 * numbers("4 KB of both tables")[1], "{second:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_pass_reads_many_units_in_one_snapshot() {
+    let Some((world, departments)) = workspace().await else { return };
+    let rocket_chat = world.rocket_chat();
+    for number in 0..30 {
+        let departments: Vec<&str> = departments.get(number).map(String::as_str).into_iter().collect();
+        let name = format!("Unit {number}");
+        rocket_chat.save_unit(None, &name, "private", &[("mona", "mona")], &departments).await;
+    }
+    let mongodb = Proxy::start(&mongodb_address(&world)).await;
+    let transactions = Arc::new(AtomicUsize::new(0));
+    mongodb.inspect({
+        let transactions = Arc::clone(&transactions);
+        move |part| {
+            transactions.fetch_add(usize::from(has(part, "startTransaction")), Ordering::Relaxed);
+            false
+        }
+    });
+    let uri = through(&world, &mongodb);
+    let mut sync = Process::start(world.command_at(endpoint(), &["sync", "--once", "--mongodb-uri", &uri]));
+    assert!(sync.end(PATIENCE).await.success(), "{:?}", sync.printed());
+    // A server that is busy with other tests may not answer in time, and then the snapshot is read again.
+    let transactions = transactions.load(Ordering::Relaxed);
+    assert!((1..=3).contains(&transactions), "{transactions}");
+    let created = sync.printed().iter().filter(|line| line.contains("is created")).count();
+    assert_eq!(created, 30);
 }

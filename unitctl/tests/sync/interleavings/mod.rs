@@ -12,3 +12,6 @@ mod failures;
 mod history;
 mod proxy;
 mod random;
+
+pub use self::proxy::{Proxy, has};
+pub use self::random::{mongodb_address, through};
