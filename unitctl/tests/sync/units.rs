@@ -72,6 +72,11 @@ fn later() -> DateTime {
     DateTime::parse_rfc3339_str(LATER).expect("a time")
 }
 
+async fn four_departments(mongo: &Mongo) -> [String; 4] {
+    let create = |name| mongo.rocket_chat.create_department(name);
+    [create("a").await, create("b").await, create("c").await, create("d").await]
+}
+
 async fn department_of(mongo: &Mongo, id: &str) -> Document {
     mongo.rocket_chat.department(id).await.expect("it is there")
 }
@@ -129,11 +134,8 @@ async fn a_unit_is_read_with_its_rows_and_departments() {
 async fn several_units_are_read_as_if_each_was_read_alone() {
     let Some(mongo) = mongo().await else { return };
     let (client, rocket_chat) = (mongo.connect().await, &mongo.rocket_chat);
-    let mut departments = Vec::new();
-    for name in ["a", "b", "c", "d"] {
-        departments.push(rocket_chat.create_department(name).await);
-    }
-    let [a, b, c, d] = [0, 1, 2, 3].map(|place| departments[place].as_str());
+    let departments = four_departments(&mongo).await;
+    let [a, b, c, d] = departments.each_ref().map(String::as_str);
     let sales = rocket_chat.save_unit(None, "Sales", "private", &[("m", "mm")], &[a]).await;
     let support =
         rocket_chat.save_unit(None, "Support", "public", &[("m", "mm"), ("n", "nn")], &[b, c]).await;
@@ -160,11 +162,8 @@ async fn several_units_are_read_as_if_each_was_read_alone() {
 async fn a_unit_is_written_as_rocket_chat_saves_it() {
     let Some(mongo) = mongo().await else { return };
     let (client, rocket_chat) = (mongo.connect().await, &mongo.rocket_chat);
-    let mut departments = Vec::new();
-    for name in ["a", "b", "c", "d"] {
-        departments.push(rocket_chat.create_department(name).await);
-    }
-    let [a, b, c, d] = [0, 1, 2, 3].map(|place| departments[place].as_str());
+    let departments = four_departments(&mongo).await;
+    let [a, b, c, d] = departments.each_ref().map(String::as_str);
     let losing = rocket_chat.save_unit(None, "Losing", "public", &[], &[c, d]).await;
     let id = rocket_chat.save_unit(None, "Sales", "private", &[("m", "mm"), ("n", "old")], &[a]).await;
     // What an older version left: a double row with an object id, wrong counters, wrong ancestors.
