@@ -1,12 +1,13 @@
-//! Full passes. The floor of the first one is the import of the same documents, since it reads, parses and writes the same.
-//! The floor of one that writes nothing is a plain read of both sides, with nothing parsed or compared.
+//! Full passes. The floor of the first one is the import of the same documents, since it reads, parses and writes the same,
+//! and plain transactions that write the same items. The floor of one that writes nothing is a plain read of both sides, with nothing parsed or compared.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use livechat_units::Tables;
 use livechat_units::item::Item;
 use testing::dynamodb::{endpoint, start_engine};
@@ -16,6 +17,9 @@ use unitctl::sync::mongodb::Kind;
 
 use crate::measure::{Run, Servers, Usage};
 use crate::workspace::{Workspace, tables_without_stream};
+
+/// As many as a full pass sends at the same time.
+const MAX_TRANSACTIONS_AT_ONCE: usize = 12;
 
 pub async fn run(workspace: &Workspace) -> Result<()> {
     println!(
@@ -54,6 +58,8 @@ pub async fn run(workspace: &Workspace) -> Result<()> {
     let expected = items(&workspace.client, &workspace.tables).await?;
     ensure!(ours == expected, "a pass into empty tables leaves other items than an import");
     println!("both ways lead to the same {} items", ours.len());
+    let written = in_transactions(expected.into_values().collect()).await?;
+    print("floor: these items in plain transactions", &written, &import);
     Ok(())
 }
 
@@ -74,6 +80,31 @@ async fn read_both(workspace: &Workspace) -> Result<Run> {
             workspace.client.scan().table_name(table).consistent_read(true).into_paginator().send();
         while pages.try_next().await?.is_some() {}
     }
+    let seconds = start.elapsed().as_secs_f64();
+    Ok(Run { seconds, usage: Usage::default(), servers: Servers::now().since(servers) })
+}
+
+/// Writes items to an empty engine in transactions as large as DynamoDB allows, with nothing read and no conditions, from this
+/// process. It is the floor of a pass into empty tables, which writes in transactions, too.
+async fn in_transactions(items: Vec<Item>) -> Result<Run> {
+    let client = Client::new(&engine::sdk_config(&start_engine()?));
+    let tables = tables_without_stream(&client).await?;
+    let put = |item: &Item| {
+        let is_token = item.contains_key("hashedToken");
+        let table = if is_token { &tables.tokens } else { &tables.livechat };
+        let put = Put::builder().table_name(table).set_item(Some(item.clone())).build()?;
+        anyhow::Ok(TransactWriteItem::builder().put(put).build())
+    };
+    let (start, servers) = (Instant::now(), Servers::now());
+    let writes: Vec<_> = items
+        .chunks(100)
+        .map(|items| async {
+            let puts = items.iter().map(put).collect::<Result<Vec<_>>>()?;
+            client.transact_write_items().set_transact_items(Some(puts)).send().await?;
+            anyhow::Ok(())
+        })
+        .collect();
+    stream::iter(writes).buffer_unordered(MAX_TRANSACTIONS_AT_ONCE).try_collect::<()>().await?;
     let seconds = start.elapsed().as_secs_f64();
     Ok(Run { seconds, usage: Usage::default(), servers: Servers::now().since(servers) })
 }

@@ -66,16 +66,6 @@ pub struct Workspace {
     function: Function,
 }
 
-/// Connects to MongoDB without retryable writes. The tests' server keeps its replies to the last ten thousand of those, and
-/// sorts all of them twice at each further one. MongoDB does not.
-pub async fn mongo_client(uri: &str) -> Result<mongodb::Client> {
-    let mut options = ClientOptions::parse(uri).await?;
-    options.retry_writes = Some(false);
-    // The server closes connections that are idle for minutes.
-    options.max_idle_time = Some(Duration::from_secs(30));
-    Ok(mongodb::Client::with_options(options)?)
-}
-
 impl Workspace {
     /// Writes the documents to MongoDB and to files. `None` if there is no MongoDB.
     pub async fn create(size: Size) -> Result<Option<Self>> {
@@ -221,8 +211,18 @@ impl Workspace {
     }
 }
 
-/// New tables. The embedded engine goes through all records of the stream for each write, so the stream is only there
-/// while the sync follows. An import and a full pass need none.
+/// Connects to MongoDB without retryable writes. The tests' server keeps its replies to the last ten thousand of those, and
+/// sorts all of them twice at each further one. MongoDB does not.
+pub async fn mongo_client(uri: &str) -> Result<mongodb::Client> {
+    let mut options = ClientOptions::parse(uri).await?;
+    options.retry_writes = Some(false);
+    // The server closes connections that are idle for minutes.
+    options.max_idle_time = Some(Duration::from_secs(30));
+    Ok(mongodb::Client::with_options(options)?)
+}
+
+/// New tables. The embedded engine keeps a record of each write to a table with a stream, so the stream is only there while
+/// the sync follows. An import and a full pass need none.
 pub async fn tables_without_stream(client: &Client) -> Result<Tables> {
     let tables = new_tables(client).await;
     set_stream(client, &tables, false).await?;

@@ -91,8 +91,10 @@ async fn write_users(
     Ok(users)
 }
 
-/// Stores users of whom a scan has found nothing in DynamoDB, without another read of DynamoDB. If a user's list or tokens were
-/// written since, the transaction is refused, and the user needs a look of their own.
+/// Stores users of whom a scan has found nothing in DynamoDB, without another read of DynamoDB. If a user's list was written
+/// since, the transaction is refused, and the user needs a look of their own.
+///
+/// MongoDB's documents may be a little older than the scan. This does no harm, for the reason that [`compare`] gives.
 ///
 /// # Errors
 /// DynamoDB refuses a request for a reason that a retry does not change. Some users may be stored.

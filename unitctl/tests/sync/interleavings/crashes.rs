@@ -259,8 +259,8 @@ async fn a_base_that_another_process_stores_during_a_look_is_not_compared_with_t
     assert_eq!(to_mongodb, 0, "{printed:#?}");
 }
 
-/// Starts a full pass, and stops it at its request to DynamoDB of this kind that has this key. Then makes a change in Rocket.Chat, lets another look
-/// carry it, and lets the pass go on.
+/// Starts a full pass, and stops it at its request to DynamoDB of this kind that has this key. Then makes a change in
+/// Rocket.Chat, lets another look carry it, and lets the pass go on.
 async fn change_during_a_full_pass(
     world: &World,
     request: &'static str,
