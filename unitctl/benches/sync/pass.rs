@@ -1,5 +1,6 @@
 //! Full passes. The floor of the first one is the import of the same documents, since it reads, parses and writes the same,
-//! and plain transactions that write the same items. The floor of one that writes nothing is a plain read of both sides, with nothing parsed or compared.
+//! and plain transactions that write the same items. The floor of one that writes nothing is a plain read of both sides,
+//! with nothing parsed or compared.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
