@@ -21,7 +21,7 @@ use super::guard::{self, Suspicion};
 use super::look::look_knowing;
 use super::model::{Removal, Subject};
 use super::mongodb::Kind;
-use super::scan::Compared;
+use super::scan::{Compared, InMongoDb};
 use super::sides::Sides;
 use super::units::MoreToRead;
 use crate::import::document::Document;
@@ -91,8 +91,13 @@ pub async fn run(sides: &Sides, allow_removals: bool) -> Result<Outcome> {
     let (outcome, units_of_departments, named) = Default::default();
     let listed = scanned.users.take_listed();
     let mut pass = Pass { sides, removal: Removal::No, outcome, units_of_departments, named, listed, bar };
-    let alone = pass.users(early, users, &mut scanned.users).await?;
-    let Compared { missing, counts, departments, units, monitors } = scanned.compare(sides).await?;
+    // The query for all users is the largest, and the users of its first reply can be written while MongoDB answers others.
+    let first = if early.is_empty() { users.recv().await.transpose()? } else { None };
+    let (in_mongodb, alone) =
+        tokio::join!(InMongoDb::read(sides), pass.users(early, first, users, &mut scanned.users));
+    let (in_mongodb, alone) = (in_mongodb?, alone?);
+    let Compared { missing, counts } = scanned.compare(&sides.database, &in_mongodb).await?;
+    let InMongoDb { departments, units, monitors, .. } = in_mongodb;
     pass.named.monitors = monitors;
     let suspicion = if allow_removals { None } else { guard::first_suspicion(&counts) };
     let (of_missing, removal) = match &suspicion {

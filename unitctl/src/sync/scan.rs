@@ -34,6 +34,33 @@ pub struct Scanned {
     monitors: HashMap<UnitId, BTreeSet<UserId>>,
 }
 
+/// What MongoDB has besides users.
+#[derive(Debug)]
+pub struct InMongoDb {
+    permissions: Ids,
+    /// The ids of the departments.
+    pub departments: Ids,
+    /// The ids of the units.
+    pub units: Ids,
+    /// The monitors of each unit, as the rows name them.
+    pub monitors: HashMap<UnitId, BTreeSet<UserId>>,
+}
+
+impl InMongoDb {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// MongoDB can't be read.
+    pub async fn read(sides: &Sides) -> Result<Self> {
+        Ok(Self {
+            permissions: sides.mongodb.ids(Kind::Permissions).await?,
+            departments: sides.mongodb.ids(Kind::Departments).await?,
+            units: sides.mongodb.ids(Kind::Units).await?,
+            monitors: monitors_in_mongodb(sides).await?,
+        })
+    }
+}
+
 /// How what a scan has found compares with MongoDB.
 #[derive(Debug)]
 pub struct Compared {
@@ -41,17 +68,7 @@ pub struct Compared {
     pub missing: Vec<Subject>,
     /// The numbers for the guard.
     pub counts: Vec<Count>,
-    /// The ids of MongoDB's departments.
-    pub departments: Ids,
-    /// The ids of MongoDB's units.
-    pub units: Ids,
-    /// The monitors of each unit, as MongoDB's rows name them.
-    pub monitors: HashMap<UnitId, BTreeSet<UserId>>,
 }
-
-/// The other kinds that are compared by `_id`, with their names.
-const KINDS: [(Kind, &str); 3] =
-    [(Kind::Permissions, "permissions"), (Kind::Departments, "departments"), (Kind::Units, "units")];
 
 /// The maximum number of items in a page of a scan. A page of a megabyte, DynamoDB's limit, takes many times its size in
 /// memory.
@@ -65,14 +82,6 @@ enum Found {
     RocketChats(Subject),
     /// The base of a unit or department.
     Base(Subject),
-}
-
-/// How many items of a kind came from Rocket.Chat.
-#[derive(Clone, Copy, Default)]
-struct Total {
-    in_dynamodb: usize,
-    /// The number of those that MongoDB lacks.
-    missing: usize,
 }
 
 /// Scans both tables.
@@ -127,44 +136,42 @@ impl Scanned {
     /// Compares what was found with MongoDB. All users that MongoDB has must be marked.
     ///
     /// # Errors
-    /// A side can't be read.
-    pub async fn compare(&self, sides: &Sides) -> Result<Compared> {
+    /// DynamoDB can't be read.
+    pub async fn compare(&self, database: &Database, in_mongodb: &InMongoDb) -> Result<Compared> {
         let (missing, of_users) = self.users.missing();
         let mut missing: Vec<Subject> = missing.into_iter().map(Subject::User).collect();
         let mut counts = vec![of_users];
-        let mut ids = BTreeMap::new();
-        for (kind, _) in KINDS {
-            ids.insert(kind, sides.mongodb.ids(kind).await?);
+        let kinds = [
+            (Kind::Permissions, "permissions", &in_mongodb.permissions),
+            (Kind::Departments, "departments", &in_mongodb.departments),
+            (Kind::Units, "units", &in_mongodb.units),
+        ];
+        for (kind, name, ids) in kinds {
+            let is_of_kind = |subject: &&Subject| by_id(subject).is_some_and(|by_id| by_id.kind == kind);
+            let is_missing = |subject: &&Subject| by_id(subject).is_some_and(|by_id| !ids.contains(by_id.id));
+            let rocket_chats = || self.rocket_chats.iter().filter(is_of_kind);
+            let bases = self.bases.iter().filter(is_of_kind);
+            let in_dynamodb = rocket_chats().count();
+            counts.push(Count {
+                kind: name,
+                in_dynamodb,
+                missing: rocket_chats().filter(is_missing).count(),
+                is_empty_in_mongodb: in_dynamodb > 0 && ids.is_empty(),
+                is_lenient: false,
+            });
+            missing.extend(rocket_chats().chain(bases).filter(is_missing).cloned());
         }
-        let mut totals: BTreeMap<Kind, Total> = BTreeMap::new();
-        let is_missing = |ById { kind, id }: &ById<'_>| !ids[kind].contains(id);
-        for subject in &self.rocket_chats {
-            let Some(by_id) = by_id(subject) else { continue };
-            let total = totals.entry(by_id.kind).or_default();
-            total.in_dynamodb += 1;
-            total.missing += usize::from(is_missing(&by_id));
-        }
-        let subjects = self.rocket_chats.iter().chain(&self.bases);
-        missing.extend(subjects.filter(|subject| by_id(subject).as_ref().is_some_and(is_missing)).cloned());
         missing.sort();
         missing.dedup();
-        for (kind, name) in KINDS {
-            let Total { in_dynamodb, missing } = totals.get(&kind).copied().unwrap_or_default();
-            let is_empty_in_mongodb = in_dynamodb > 0 && ids[&kind].is_empty();
-            counts.push(Count { kind: name, in_dynamodb, missing, is_empty_in_mongodb, is_lenient: false });
-        }
-        let monitors = monitors_in_mongodb(sides).await?;
-        counts.push(self.count_monitors(sides, &monitors).await?);
-        let mut ids = |kind| ids.remove(&kind).unwrap_or_default();
-        let (departments, units) = (ids(Kind::Departments), ids(Kind::Units));
-        Ok(Compared { missing, counts, departments, units, monitors })
+        counts.push(self.count_monitors(database, &in_mongodb.monitors).await?);
+        Ok(Compared { missing, counts })
     }
 
     /// Counts the monitors that MongoDB lacks although it had them before. Monitors that MongoDB never had were added
     /// by the function, and do not count.
     async fn count_monitors(
         &self,
-        sides: &Sides,
+        database: &Database,
         in_mongodb: &HashMap<UnitId, BTreeSet<UserId>>,
     ) -> Result<Count> {
         let mut lacking: BTreeMap<&UnitId, BTreeSet<&UserId>> = BTreeMap::new();
@@ -177,7 +184,7 @@ impl Scanned {
             }
         }
         let mut bases: HashMap<String, Item> = HashMap::new();
-        for item in sides.database.get_all(lacking.keys().map(|unit| unit_base_key(unit)).collect()).await? {
+        for item in database.get_all(lacking.keys().map(|unit| unit_base_key(unit)).collect()).await? {
             if let Some(AttributeValue::S(partition)) = item.get("pk") {
                 bases.insert(partition.clone(), item);
             }

@@ -1,11 +1,10 @@
 //! Reads documents by their ids, all documents of a kind, and the settings.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 
 use futures_util::TryStreamExt;
 use livechat_units::id::{DepartmentId, UnitId, UserId};
 use mongodb::Cursor;
-use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, Document as BsonDocument, doc};
 use time::Duration;
 
@@ -215,18 +214,7 @@ impl MongoDb {
     }
 
     fn batches(&self, kind: Kind, projection: Option<BsonDocument>, size: usize) -> Batches {
-        Batches {
-            mongo: self.clone(),
-            kind,
-            projection,
-            size,
-            cursor: None,
-            // Comparisons find only ids of their own type.
-            starts: VecDeque::from([
-                doc! { "$gte": "" },
-                doc! { "$gte": Bson::ObjectId(ObjectId::from_bytes([0; 12])) },
-            ]),
-        }
+        Batches { mongo: self.clone(), kind, projection, size, last: None, cursor: None, is_complete: false }
     }
 }
 
@@ -271,11 +259,13 @@ pub struct Batches {
     projection: Option<BsonDocument>,
     /// The number of documents in a batch.
     size: usize,
-    /// The conditions on the `_id` of what is still to be read. The first one is the current one.
-    starts: VecDeque<BsonDocument>,
+    /// The last `_id` that was read and is a string or an object id.
+    last: Option<Bson>,
     /// The cursor that is being read. After an error there is none, and the next call goes on from where the last batch
     /// ended.
     cursor: Option<Cursor<BsonDocument>>,
+    /// True after the last document.
+    is_complete: bool,
 }
 
 impl Batches {
@@ -284,37 +274,36 @@ impl Batches {
     /// # Errors
     /// MongoDB can't be read.
     pub async fn next(&mut self) -> Result<Option<Vec<Document>>, Failure> {
-        while let Some(start) = self.starts.front() {
-            let mut cursor = match self.cursor.take() {
-                Some(cursor) => cursor,
-                None => self.open(start.clone()).await?,
-            };
-            let size = self.size;
-            let documents = within(finding(self.kind), async {
-                let mut documents = Vec::new();
-                while documents.len() < size && cursor.advance().await? {
-                    documents.push(cursor.deserialize_current()?);
-                }
-                Ok(documents)
-            })
-            .await?;
-            match documents.last().and_then(|last| last.get("_id")) {
-                Some(last) if documents.len() == size => {
-                    self.starts[0] = doc! { "$gt": last };
-                    self.cursor = Some(cursor);
-                }
-                _ => {
-                    self.starts.pop_front();
-                }
-            }
-            for document in &documents {
-                self.note(document);
-            }
-            if !documents.is_empty() {
-                return Ok(Some(documents.into_iter().map(extended_json).collect()));
-            }
+        if self.is_complete {
+            return Ok(None);
         }
-        Ok(None)
+        let mut cursor = match self.cursor.take() {
+            Some(cursor) => cursor,
+            None => self.open().await?,
+        };
+        let size = self.size;
+        let documents = within(finding(self.kind), async {
+            let mut documents = Vec::new();
+            while documents.len() < size && cursor.advance().await? {
+                documents.push(cursor.deserialize_current()?);
+            }
+            Ok(documents)
+        })
+        .await?;
+        if documents.len() == size {
+            self.cursor = Some(cursor);
+        } else {
+            self.is_complete = true;
+        }
+        let mut ids = documents.iter().rev().filter_map(|document| document.get("_id"));
+        if let Some(last) = ids.find(|id| id_text(id).is_some()) {
+            self.last = Some(last.clone());
+        }
+        for document in &documents {
+            self.note(document);
+        }
+        let documents: Vec<Document> = documents.into_iter().map(extended_json).collect();
+        Ok((!documents.is_empty()).then_some(documents))
     }
 
     /// Remembers what the event of a deletion does not say, and what would be looked up for other events.
@@ -331,9 +320,19 @@ impl Batches {
         }
     }
 
-    async fn open(&mut self, start: BsonDocument) -> Result<Cursor<BsonDocument>, Failure> {
+    /// Opens a cursor for what is still to be read.
+    async fn open(&mut self) -> Result<Cursor<BsonDocument>, Failure> {
         let mut filter = self.kind.condition();
-        filter.insert("_id", start);
+        match &self.last {
+            // One query for ids of all types: a server without a suitable plan reads everything for each query.
+            None => {}
+            // A comparison finds only ids of the same type. Object ids come after strings.
+            Some(last @ Bson::String(_)) => {
+                let rest = [doc! { "_id": { "$gt": last } }, doc! { "_id": { "$type": "objectId" } }];
+                filter.insert("$or", rest.to_vec());
+            }
+            Some(last) => drop(filter.insert("_id", doc! { "$gt": last })),
+        }
         let collection = self.mongo.collection(self.kind.collection());
         let mut find = collection.find(filter).sort(doc! { "_id": 1 }).batch_size(self.size as u32);
         if let Some(projection) = self.projection.clone() {

@@ -128,11 +128,12 @@ async fn write_batch(sides: &Sides, batch: Batch) -> BatchEnd {
 }
 
 impl Pass<'_> {
-    /// Compares all users of MongoDB, which come in batches, and marks them in `stored`. Returns those who need a look of
-    /// their own. Of users who are created or deleted meanwhile there are events.
+    /// Compares all users of MongoDB, which come in batches after a first one, and marks them in `stored`. Returns those who
+    /// need a look of their own. Of users who are created or deleted meanwhile there are events.
     pub(super) async fn users(
         &mut self,
         early: Vec<Early>,
+        first: Option<Vec<Document>>,
         mut batches: mpsc::Receiver<Result<Vec<Document>>>,
         stored: &mut StoredUsers,
     ) -> Result<Vec<Subject>> {
@@ -143,6 +144,7 @@ impl Pass<'_> {
         let differing = early.into_iter().filter(|early| !is_equal(sides, stored, &early.id, early.digest));
         let unread: Vec<UserId> = differing.map(|early| early.id).collect();
         let mut unread = unread.chunks(MAX_TOGETHER);
+        let mut first = first.map(Ok);
         let mut is_reading = true;
         loop {
             while writing.len() < MAX_BATCHES_AT_ONCE
@@ -150,8 +152,14 @@ impl Pass<'_> {
             {
                 writing.push(write_batch(sides, Batch::Unread(ids.to_vec())));
             }
+            let batch = async {
+                match first.take() {
+                    Some(first) => Some(first),
+                    None => batches.recv().await,
+                }
+            };
             tokio::select! {
-                batch = batches.recv(), if is_reading && writing.len() < MAX_BATCHES_AT_ONCE => match batch {
+                batch = batch, if is_reading && writing.len() < MAX_BATCHES_AT_ONCE => match batch {
                     Some(batch) => {
                         let batch = batch?;
                         self.count(batch.len());
