@@ -1,6 +1,6 @@
-//! Full passes. The floor of the first one is the import of the same documents, since it reads, parses and writes the same,
-//! and plain transactions that write the same items. The floor of one that writes nothing is a plain read of both sides,
-//! with nothing parsed or compared.
+//! Full passes. The floors of the first one are the import of the same documents, since it parses and writes the same, and
+//! transactions that write the same items on the same conditions. The floor of one that writes nothing is a plain read of
+//! both sides, with nothing parsed or compared.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -60,7 +60,7 @@ pub async fn run(workspace: &Workspace) -> Result<()> {
     ensure!(ours == expected, "a pass into empty tables leaves other items than an import");
     println!("both ways lead to the same {} items", ours.len());
     let written = in_transactions(expected.into_values().collect()).await?;
-    print("floor: these items in plain transactions", &written, &import);
+    print("floor: these items in transactions", &written, &import);
     Ok(())
 }
 
@@ -85,17 +85,32 @@ async fn read_both(workspace: &Workspace) -> Result<Run> {
     Ok(Run { seconds, usage: Usage::default(), servers: Servers::now().since(servers) })
 }
 
-/// Writes items to an empty engine in transactions as large as DynamoDB allows, with nothing read and no conditions, from this
-/// process. It is the floor of a pass into empty tables, which writes in transactions, too.
-async fn in_transactions(items: Vec<Item>) -> Result<Run> {
+/// Writes items to an empty engine in transactions as large as DynamoDB allows, from this process and with nothing read. It is
+/// the floor of a pass into empty tables. The items of a user are together, and have the conditions that the sync needs
+/// of a new user: there is no list of tokens, and a token is not another user's and was not made by `unitctl`.
+async fn in_transactions(mut items: Vec<Item>) -> Result<Run> {
     let client = Client::new(&engine::sdk_config(&start_engine()?));
     let tables = tables_without_stream(&client).await?;
     let put = |item: &Item| {
         let is_token = item.contains_key("hashedToken");
         let table = if is_token { &tables.tokens } else { &tables.livechat };
-        let put = Put::builder().table_name(table).set_item(Some(item.clone())).build()?;
-        anyhow::Ok(TransactWriteItem::builder().put(put).build())
+        let mut put = Put::builder().table_name(table).set_item(Some(item.clone()));
+        if is_token {
+            put = put
+                .condition_expression(
+                    "userId = :user AND attribute_not_exists(#source) OR attribute_not_exists(hashedToken)",
+                )
+                .expression_attribute_names("#source", "source")
+                .expression_attribute_values(":user", AttributeValue::S(text(item, "userId").to_owned()));
+        } else if text(item, "sk") == "TOKENS" {
+            put = put.condition_expression("attribute_not_exists(pk)");
+        }
+        anyhow::Ok(TransactWriteItem::builder().put(put.build()?).build())
     };
+    items.sort_by_cached_key(|item| match text(item, "userId") {
+        "" => format!("{} {}", text(item, "pk"), text(item, "sk")),
+        user => format!("USER#{user} USER"),
+    });
     let (start, servers) = (Instant::now(), Servers::now());
     let writes: Vec<_> = items
         .chunks(100)
@@ -108,6 +123,10 @@ async fn in_transactions(items: Vec<Item>) -> Result<Run> {
     stream::iter(writes).buffer_unordered(MAX_TRANSACTIONS_AT_ONCE).try_collect::<()>().await?;
     let seconds = start.elapsed().as_secs_f64();
     Ok(Run { seconds, usage: Usage::default(), servers: Servers::now().since(servers) })
+}
+
+fn text<'a>(item: &'a Item, name: &str) -> &'a str {
+    item.get(name).and_then(|value| value.as_s().ok()).map_or("", String::as_str)
 }
 
 /// Every item by its key, without the sync's own.
@@ -123,9 +142,8 @@ async fn items(client: &Client, tables: &Tables) -> Result<BTreeMap<String, Item
                     members.sort_unstable();
                 }
             }
-            let text = |name| item.get(name).and_then(|value| value.as_s().ok()).map_or("", String::as_str);
-            let key = format!("{} {} {}", text("hashedToken"), text("pk"), text("sk"));
-            (!text("pk").starts_with("SYNC#")).then_some((key, item))
+            let key = format!("{} {} {}", text(&item, "hashedToken"), text(&item, "pk"), text(&item, "sk"));
+            (!text(&item, "pk").starts_with("SYNC#")).then_some((key, item))
         }));
     }
     Ok(all)
