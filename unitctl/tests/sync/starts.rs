@@ -52,6 +52,25 @@ async fn a_second_pass_writes_nothing() {
     );
 }
 
+/// In Rocket.Chat, a unit may be saved while one of its monitors is deleted. The row of the monitor stays then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_monitor_who_is_gone_and_has_a_row_on_both_sides_is_no_difference() {
+    let Some((world, _, [north, _])) = synced().await else { return };
+    let rocket_chat = world.rocket_chat();
+    rocket_chat.delete_user("mike").await;
+    rocket_chat.save_monitor(&north, "mike", "mike").await;
+    let (code, printed) = once(&world, &[]).await;
+    assert_eq!(code, 0, "{printed}");
+    assert_eq!(world.item("USER#mike", "USER").await, None);
+    assert_eq!(
+        world.item(&format!("UNIT#{north}"), "UNIT").await.expect("it is there")["numMonitors"],
+        json!(2)
+    );
+    let check = world.run(&["check", "--mongodb-uri"]);
+    assert_eq!(check.code, 0, "{check:?}");
+    assert!(check.stdout.ends_with("sound\nthe same as in MongoDB\n"), "{check:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_writes_nothing_on_either_side() {
     let Some((world, departments)) = workspace().await else { return };

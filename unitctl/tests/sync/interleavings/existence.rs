@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::actors::Stage;
-use super::facts::{Known, broken_invariant, differences, snapshot};
+use super::facts::{Known, broken_invariant, differences};
 use super::failures::{Slot, chaos};
 use super::random::{LONGEST, calm, check, nothing_is_written, stage, variable};
 use crate::following::body;
@@ -56,7 +56,13 @@ async fn run(seed: u64, steps: u32) {
     let time = calm(&slots, Some(&log), async || differences(&stage.world, &known).await).await;
     println!("equal after {time:?}");
     nothing_is_written(&stage.world, &log).await;
-    assert_eq!(broken_invariant(&snapshot(&stage.world, &known).await, &known), None, "{}", log.display());
+    // A user who was deleted while an update made them a monitor may have stayed one, so the items are read without their keys.
+    let items = stage.world.all_items().await.into_iter();
+    let items = items.filter_map(|(key, item)| {
+        let (pk, sk) = key.split_once(' ')?;
+        Some(((pk.to_owned(), sk.to_owned()), item))
+    });
+    assert_eq!(broken_invariant(&items.collect(), &known), None, "{}", log.display());
     check(&stage.world).await;
     for Slot { process, .. } in &mut slots {
         assert!(process.is_running());
