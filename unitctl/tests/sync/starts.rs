@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use mongodb::bson::{Document, doc};
 use serde_json::json;
 
@@ -193,6 +194,25 @@ async fn a_half_restored_database_removes_nothing_and_brings_what_is_there() {
     assert!(printed.contains("MongoDB has no monitors of units"), "{printed}");
     assert_eq!(unit_facts(&world, &north).await.expect("it is there").2.len(), 2);
     assert!(world.item("USER#nina", "USER").await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_held_back_is_removed_soon_after_a_restore_has_ended() {
+    let Some((world, ..)) = synced().await else { return };
+    let rocket_chat = world.rocket_chat();
+    let found = rocket_chat.unit_monitors().find(doc! { "monitorId": "mona" }).await.expect("it is found");
+    let rows_of_mona: Vec<Document> = found.try_collect().await.expect("they are read");
+    rocket_chat.unit_monitors().delete_many(doc! {}).await.expect("they are deleted");
+    let process = following(&world, &[]).await;
+    process.prints(SOON, "MongoDB has no monitors of units").await;
+    rocket_chat.delete_user("mike").await;
+    let mike = async || world.item("USER#mike", "USER").await;
+    // Without the guard, it takes less than a second.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(mike().await.is_some());
+    rocket_chat.unit_monitors().insert_many(rows_of_mona).await.expect("they are inserted");
+    // The next regular pass is a day away.
+    eventually(SOON, async || mike().await.is_none()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

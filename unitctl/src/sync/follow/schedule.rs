@@ -27,8 +27,8 @@ pub const RECOUNT_AFTER: Duration = Duration::from_secs(2);
 /// The least time between two such checks, so that one checks many units.
 const RECOUNT_EVERY: Duration = Duration::from_secs(1);
 
-/// The pause after a full pass that failed.
-const PAUSE_AFTER_FAILED_PASS: Duration = Duration::from_secs(5);
+/// The pause after a full pass that failed, and after the first one that removed nothing because MongoDB lacked too much.
+const SHORT_PAUSE: Duration = Duration::from_secs(5);
 
 impl Following {
     /// Starts the full pass, the looks and the checks of counters that are due.
@@ -71,7 +71,7 @@ impl Following {
     }
 
     fn start_look(&mut self, taken: Vec<Taken>) {
-        let is_held = self.is_held;
+        let is_held = self.held_passes > 0;
         let removal = |waiting: &Waiting| match (is_held, waiting.is_deletion) {
             (true, _) => Removal::HeldBack,
             (false, true) => Removal::Deleted,
@@ -119,18 +119,28 @@ impl Following {
             Ok(PassEnd { written_units, is_held_back }) => {
                 let at = now + RECOUNT_AFTER;
                 self.recounts.extend(written_units.into_iter().map(|unit| (unit, at)));
-                self.is_held = is_held_back;
+                self.held_passes = if is_held_back { self.held_passes + 1 } else { 0 };
                 self.status.is_held_back.store(is_held_back, Ordering::Relaxed);
                 self.status.set(Phase::Following, "");
                 self.sides.reporter.note("a full pass has ended");
-                let regular = now + self.options.full_pass_every;
-                self.next_pass = Some(self.next_pass.map_or(regular, |next| next.min(regular)));
+                let next = now + pause_after(self.held_passes, self.options.full_pass_every);
+                self.next_pass = Some(self.next_pass.map_or(next, |needed| needed.min(next)));
             }
             Err(error) => {
                 self.sides.reporter.failure(None, format!("a full pass: {error:#}"));
-                self.next_pass = Some(now + PAUSE_AFTER_FAILED_PASS);
+                self.next_pass = Some(now + SHORT_PAUSE);
             }
         }
+    }
+}
+
+/// The pause after so many passes in a row that removed nothing because MongoDB lacked too much. A restore may have been going
+/// on. Users who are deleted in Rocket.Chat stay in DynamoDB until another pass finds that this is over. If it is not over,
+/// an operator has to decide, and the pauses double, because each pass reads everything.
+fn pause_after(held_passes: u32, regular: Duration) -> Duration {
+    match held_passes {
+        0 => regular,
+        passes => SHORT_PAUSE.saturating_mul(2_u32.saturating_pow(passes - 1)).min(regular),
     }
 }
 
@@ -140,4 +150,19 @@ pub async fn pass_ended(pass: &mut Option<JoinHandle<Result<PassEnd>>>) -> Resul
     let result = running.await;
     *pass = None;
     result?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pauses_double_while_removals_are_held_back() {
+        let day = Duration::from_secs(24 * 3600);
+        let pauses = |passes: std::ops::Range<u32>| passes.map(|passes| pause_after(passes, day).as_secs());
+        assert_eq!(pauses(0..5).collect::<Vec<_>>(), [86_400, 5, 10, 20, 40]);
+        assert_eq!(pauses(15..17).collect::<Vec<_>>(), [81_920, 86_400]);
+        assert_eq!(pause_after(u32::MAX, day), day);
+        assert_eq!(pause_after(1, Duration::from_secs(1)), Duration::from_secs(1));
+    }
 }

@@ -57,8 +57,8 @@ pub struct Following {
     pub pass: Option<JoinHandle<Result<PassEnd>>>,
     /// When the next full pass begins. `None` while one is going on.
     pub next_pass: Option<Instant>,
-    /// True if the last pass removed nothing.
-    pub is_held: bool,
+    /// The number of the last passes in a row that removed nothing, because MongoDB lacked too much.
+    pub held_passes: u32,
     /// The positions that are stored.
     pub stored: BTreeMap<String, String>,
     /// When the age of the oldest waiting change was last shown in the status.
@@ -89,7 +89,7 @@ impl Following {
             is_stream_failing: false,
             pass: None,
             next_pass: Some(now),
-            is_held: false,
+            held_passes: 0,
             stored,
             shown: now,
             recounts: BTreeMap::new(),

@@ -36,7 +36,7 @@ impl Rig {
         let (world, departments) = workspace().await?;
         let unit = world.rocket_chat();
         let unit = unit.save_unit(None, "North", "private", &[("mona", "mona")], &[&departments[0]]).await;
-        let slot = Slot::start(&world).await;
+        let slot = Slot::start(&world, &[]).await;
         slot.process.prints(SOON, "a full pass has ended").await;
         Some(Self { world, unit, departments, slot })
     }

@@ -16,7 +16,7 @@ use crate::following::body;
 use crate::rocket_chat::RocketChat;
 use crate::world::{World, world};
 
-/// How many of each kind are created and deleted. A full pass removes nothing if more than half of a kind is missing.
+/// How many of each kind are created and deleted.
 const CREATED: usize = 2;
 const DELETED: usize = 2;
 
@@ -38,7 +38,8 @@ async fn both_sides_are_equal_after_things_were_created_and_deleted_and_bases_lo
 }
 
 async fn run(seed: u64, steps: u32) {
-    let Some((stage, slots)) = stage().await else { return };
+    // Without a base, all monitors that MongoDB lacks count as lost there. In a workspace this small they are soon more than half.
+    let Some((stage, slots)) = stage(&["--allow-removals"]).await else { return };
     let shared: Shared = Arc::new(Mutex::new(stage.known.clone()));
     let (stop, stopped) = oneshot::channel();
     let chaos = tokio::spawn(chaos(stage.world.clone(), slots, seed ^ 1, stopped));

@@ -16,6 +16,8 @@ pub struct Slot {
     pub process: Process,
     pub mongodb: Proxy,
     pub dynamodb: Proxy,
+    /// The options of the processes.
+    options: &'static [&'static str],
     /// What the processes before it have printed.
     printed: Vec<String>,
     /// The number of lines at the start that do not count.
@@ -23,17 +25,17 @@ pub struct Slot {
 }
 
 impl Slot {
-    pub async fn start(world: &World) -> Self {
+    pub async fn start(world: &World, options: &'static [&'static str]) -> Self {
         let mongodb = Proxy::start(&super::random::mongodb_address(world)).await;
         let dynamodb = Proxy::start(testing::dynamodb::address()).await;
-        let process = process(world, &mongodb, &dynamodb);
-        Self { process, mongodb, dynamodb, printed: Vec::new(), ignored: 0 }
+        let process = process(world, &mongodb, &dynamodb, options);
+        Self { process, mongodb, dynamodb, options, printed: Vec::new(), ignored: 0 }
     }
 
     pub fn restart(&mut self, world: &World) {
         self.process.kill();
         self.printed.extend(self.process.printed());
-        self.process = process(world, &self.mongodb, &self.dynamodb);
+        self.process = process(world, &self.mongodb, &self.dynamodb, self.options);
     }
 
     /// What was printed since the last call of [`Slot::begin`].
@@ -47,10 +49,11 @@ impl Slot {
 }
 
 /// Starts a process whose connections go through these proxies.
-fn process(world: &World, mongodb: &Proxy, dynamodb: &Proxy) -> Process {
+fn process(world: &World, mongodb: &Proxy, dynamodb: &Proxy, options: &[&str]) -> Process {
     let uri = super::random::through(world, mongodb);
     let endpoint = format!("http://{}", dynamodb.address);
-    Process::start(world.command_at(&endpoint, &["sync", "--mongodb-uri", &uri]))
+    let arguments = [&["sync", "--mongodb-uri", &uri], options].concat();
+    Process::start(world.command_at(&endpoint, &arguments))
 }
 
 /// Makes processes fail until the test ends it. All of them run again at the end.

@@ -64,8 +64,9 @@ async fn both_sides_are_equal_when_it_is_quiet_and_no_change_is_lost() {
     }
 }
 
-/// A workspace with three units, four monitors and six departments with rooms, the same on both sides.
-pub(super) async fn stage() -> Option<(Stage, Vec<Slot>)> {
+/// A workspace with three units, four monitors and six departments with rooms, the same on both sides, and two processes
+/// of the sync with these options.
+pub(super) async fn stage(options: &'static [&'static str]) -> Option<(Stage, Vec<Slot>)> {
     let world = Arc::new(world().await?);
     let rocket_chat = world.rocket_chat();
     rocket_chat.create_permission("manage-livechat-units", &["livechat-manager"]).await;
@@ -90,7 +91,7 @@ pub(super) async fn stage() -> Option<(Stage, Vec<Slot>)> {
             rocket_chat.create_room(department, open).await;
         }
     }
-    let mut slots = vec![Slot::start(&world).await, Slot::start(&world).await];
+    let mut slots = vec![Slot::start(&world, options).await, Slot::start(&world, options).await];
     let known = Known { units, monitors, departments };
     let has_passed = |slot: &Slot| slot.printed().iter().any(|line| line.contains("a full pass has ended"));
     crate::world::eventually(CALM, async || slots.iter().any(has_passed)).await;
@@ -151,7 +152,7 @@ pub(super) async fn nothing_is_written(world: &World, log: &Path) {
 
 /// Runs once. What the processes printed is in a file afterwards.
 async fn run(seed: u64, steps: u32) {
-    let Some((stage, slots)) = stage().await else { return };
+    let Some((stage, slots)) = stage(&[]).await else { return };
     let Stage { world, known, history, .. } = stage.clone();
     history
         .follow(&world, of_mongodb(&world, &known).await, &all(&world.rocket_chat().unit_monitors()).await)
